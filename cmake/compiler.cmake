@@ -1,0 +1,15 @@
+# Flags that every hosted target of the project shares; link `ckpt_flags` to get them.
+add_library(ckpt_flags INTERFACE)
+target_compile_options(ckpt_flags INTERFACE
+  -Wall -Wextra -Wconversion -Wshadow $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>)
+if(CKPT_WERROR)
+  target_compile_options(ckpt_flags INTERFACE -Werror)
+endif()
+if(CKPT_SANITIZE)
+  target_compile_options(ckpt_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined)
+  target_link_options(ckpt_flags INTERFACE -fsanitize=address,undefined)
+endif()
+if(CKPT_TSAN)
+  target_compile_options(ckpt_flags INTERFACE -fsanitize=thread)
+  target_link_options(ckpt_flags INTERFACE -fsanitize=thread)
+endif()

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace ckpt {
+
+// A whole string as an unsigned number; nothing else may follow it.
+std::optional<std::uint64_t> parse_unsigned(std::string_view text, int base = 10);
+
+// Value of "Key:\tvalue" in a procfs status-like text, blanks trimmed; empty view if absent.
+std::string_view status_field(std::string_view text, std::string_view key);
+
+}  // namespace ckpt

@@ -1,0 +1,139 @@
+// A store holds applications; an application holds versions; a version is one segment file that was written once
+// and never changes: page data, page-tree nodes, manifest. Unchanged pages are references into older segments.
+//
+// Layout on disk, all directories 0700 and files 0600:
+//   STORE/NAME/v0000000007.ckpt   segment of version 7 (format: segment_format.h)
+//   STORE/NAME/…                  files of the launcher (run state, control socket), which the store ignores
+//
+// Errors: every function throws ckpt::Error with one line naming the file, the cause, and what to do.
+// Nothing that was visible is ever rewritten in place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+
+namespace ckpt::store {
+
+inline constexpr std::size_t kPageBytes = 4096;
+
+// Independent key ranges inside one version: the private memory of each process, each shared object.
+using SpaceId = std::uint32_t;
+using Version = std::uint64_t;  // counts from 1 within an application; never reused
+
+struct PageRun {
+  std::uint64_t first_page = 0;  // page number: address (or offset in the object) / 4096
+  std::uint64_t page_count = 0;
+};
+
+// Written by the launcher with each version, shown by list/show/stats; part of the manifest.
+struct CheckpointStats {
+  std::string mode;  // "copy", "precopy", "fork"
+  std::uint64_t freezing_time_us = 0;
+  std::uint64_t frozen_time_us = 0;
+  std::uint64_t memdump_time_us = 0;
+  std::uint64_t memwrite_time_us = 0;
+  std::uint64_t pages_scanned = 0;
+  std::uint64_t pages_skipped_parent = 0;  // filled by the store
+  std::uint64_t pages_written = 0;         // filled by the store
+  std::uint64_t bytes_written = 0;         // filled by the store: the whole segment
+  std::uint64_t resident_bytes = 0;
+};
+
+struct VersionDescription {
+  Version version = 0;            // filled by the store
+  Version parent = 0;             // 0: none; filled by the store
+  std::int64_t created_realtime_ns = 0;
+  std::string run_id;             // identifies one run of ckptrun; retention keeps the last version of each run
+  std::vector<std::string> command;
+  std::string working_directory;
+  std::int32_t pid = 0;
+  std::uint32_t process_count = 1;
+  std::uint32_t thread_count = 0;
+  std::vector<std::string> notes;  // warnings met while capturing
+  CheckpointStats stats;
+};
+
+// One version, opened and checked (owner, permissions, framing, manifest digest). Keeps every segment that it
+// needs open, so it stays readable after the version is removed. read() may be called by several threads.
+class CheckpointReader {
+ public:
+  virtual ~CheckpointReader() = default;
+  virtual const VersionDescription& description() const = 0;
+  virtual std::span<const std::byte> image() const = 0;  // the process image (engine/image/image.fbs)
+  // Runs of pages present in `space`, ascending, merged where adjacent.
+  virtual std::vector<PageRun> runs(SpaceId space) const = 0;
+  // Content of present pages; every page's digest is verified. out.size() == run.page_count * kPageBytes.
+  virtual void read(SpaceId space, PageRun run, std::span<std::byte> out) const = 0;
+};
+
+enum class Base {
+  kEmpty,   // the version contains exactly the pages that are put (pages equal to the parent's cost nothing)
+  kParent,  // the version starts as the parent's; put replaces, drop removes
+};
+
+// Builds one version. Not thread-safe. Destroyed without commit(): nothing remains on disk.
+class CheckpointWriter {
+ public:
+  virtual ~CheckpointWriter() = default;
+  // Content of consecutive pages. Zero pages are dropped (absent means zero); pages whose digest equals the parent's
+  // are referenced, not written. bytes.size() is a multiple of kPageBytes.
+  virtual void put(SpaceId space, std::uint64_t first_page, std::span<const std::byte> bytes) = 0;
+  virtual void drop(SpaceId space, PageRun run) = 0;
+  // Flushes, syncs, renames, syncs the directory: on return the version is durable. Fills the store's fields of
+  // `description`. After a failure the writer is dead and the previous version is still the latest.
+  virtual Version commit(VersionDescription& description, std::span<const std::byte> image) = 0;
+};
+
+struct VersionEntry {
+  VersionDescription description;
+  std::uint64_t segment_bytes = 0;
+};
+
+// One application directory.
+class Application {
+ public:
+  virtual ~Application() = default;
+  virtual const std::string& name() const = 0;
+  virtual std::string path() const = 0;
+  virtual int directory() const = 0;  // descriptor of the application directory, for *at() calls
+  // All versions, ascending. A damaged segment is listed by list_damaged(), not here.
+  virtual std::vector<VersionEntry> versions() const = 0;
+  virtual std::vector<std::string> damaged() const = 0;  // one line each: file and cause
+  virtual std::unique_ptr<CheckpointReader> open(Version version) const = 0;  // throws if unknown or damaged
+  // `parent` 0: no parent. Only one writer at a time (the caller holds the run lock).
+  virtual std::unique_ptr<CheckpointWriter> begin(Version parent, Base base) = 0;
+  // Makes one version disappear at once; its pages stay as long as other versions refer to them.
+  virtual void remove(Version version) = 0;
+  // Keeps the newest `keep` versions and the last version of every earlier run. Returns what was removed.
+  virtual std::vector<Version> retain(std::size_t keep, const std::string& current_run_id) = 0;
+};
+
+class Store {
+ public:
+  // Creates the directory (0700) if it is missing and `create` is set. Refuses a directory of another user, one
+  // writable by others, and symbolic links below it.
+  static Store open(const std::string& path, bool create);
+
+  const std::string& path() const { return path_; }
+  std::vector<std::string> applications() const;  // names, sorted
+  bool contains(const std::string& name) const;
+  std::unique_ptr<Application> application(const std::string& name) const;  // throws if unknown
+  std::unique_ptr<Application> create_application(const std::string& name);  // opens it if it exists
+  void remove_application(const std::string& name);                          // with everything in it
+  // Names are 1 to 200 characters of [A-Za-z0-9._+-], not starting with '.' or '-'. Throws Error otherwise.
+  static void check_name(const std::string& name);
+
+ private:
+  std::string path_;
+  UniqueFd directory_;
+};
+
+}  // namespace ckpt::store
