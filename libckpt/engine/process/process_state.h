@@ -1,0 +1,40 @@
+// Attributes of a process that are not memory, threads' registers or descriptors: handlers, timers, limits,
+// credentials, working directory and so on. Saving and restoring side by side.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/restore/plan_builder.h"
+#include "engine/tracee/tracee.h"
+#include "image_generated.h"
+
+namespace ckpt::engine {
+
+// Fills everything of `process` except memory (mappings, mapped_files, layout, space, executable_file), threads and
+// descriptors. Throws Error for what cannot be carried over (children, seccomp filters, ...), naming it.
+void save_process_state(Tracee& tracee, image::ProcessT& process, std::vector<std::string>& notes);
+
+// Fills everything of `state` except registers, xsave and timed_call.
+void save_thread_state(Tracee& tracee, StoppedThread& thread, image::ThreadT& state);
+
+// Refusals that can be known before anything is built (missing working directory, other user, limits, ...).
+void check_process_state(const image::ProcessT& process, std::vector<std::string>& notes);
+
+// In the process that becomes the program, before it executes the program file: session, group, working directory,
+// umask, personality, nice, credentials, ... whatever survives execve.
+void apply_before_exec(const image::ProcessT& process);
+
+// Operations for the main thread once memory is in place, all signals blocked: handlers (SIGTRAP's excepted), timers,
+// process-wide pending signals, dumpable, no_new_privs, subreaper, ...
+void plan_process_state(const image::ProcessT& process, PlanBuilder& plan, std::vector<std::string>& notes);
+
+// Operations that each thread runs for itself: name, alternate stack, robust list, rseq, clear-child-tid, scheduling,
+// parent-death signal, thread-directed pending signals. `tid` is the thread's id as it sees it now.
+void plan_thread_state(const image::ThreadT& thread, std::int32_t pid, std::int32_t tid, PlanBuilder& plan,
+                       std::vector<std::string>& notes);
+
+// After the plan has run, from outside: limits (prlimit), oom score. `pid` as the supervisor sees it.
+void apply_from_outside(const image::ProcessT& process, pid_t pid, std::vector<std::string>& notes);
+
+}  // namespace ckpt::engine
