@@ -4,7 +4,7 @@
 #
 # Environment:
 #   CKPT_BIN            directory of ckptrun and ckpt           (default: build/release/bin of this checkout)
-#   CKPT_PROGRAMS       directory of the small test programs    (default: build/release/test_programs)
+#   CKPT_PROGRAMS       directory of the small test programs    (default: build/release/tests/programs)
 #   CKPT_TEST_DEADLINE  seconds that any one wait may take      (default: 60)
 #   CKPT_SOAK=full      run full counts instead of a share      (see share_of)
 #   CKPT_KEEP=1         keep the temporary directory
@@ -29,7 +29,7 @@ ulimit -c 0
 CKPT_TEST_SCRIPT=$(realpath "$0")
 CKPT_TEST_ROOT=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
 export CKPT_BIN=${CKPT_BIN:-$CKPT_TEST_ROOT/build/release/bin}
-export CKPT_PROGRAMS=${CKPT_PROGRAMS:-$CKPT_TEST_ROOT/build/release/test_programs}
+export CKPT_PROGRAMS=${CKPT_PROGRAMS:-$CKPT_TEST_ROOT/build/release/tests/programs}
 CKPT_TEST_DEADLINE=${CKPT_TEST_DEADLINE:-60}
 
 # shellcheck disable=SC2034  # used by the scripts
