@@ -1,4 +1,5 @@
-// Open descriptors of a program: saving them from outside, and building them again in the process that becomes it.
+// Open descriptors of a program: saving them from outside, and building them again in the process that
+// becomes it.
 #pragma once
 
 #include <sys/types.h>
@@ -16,13 +17,18 @@
 
 namespace ckpt::engine {
 
-// Shared objects (memfd, unlinked files, shared memory) found so far, keyed by device and inode; memory mappings and
-// descriptors add to the same table. Content is written once per object, by whoever finds it first.
+// Shared objects (memfd, unlinked files, shared memory) found so far, keyed by device and inode; memory
+// mappings and descriptors add to the same table. Content is written once per object, by whoever finds it
+// first.
 class ObjectTable {
  public:
   // Index in Checkpoint.objects, or -1.
   std::int32_t find(std::uint64_t device, std::uint64_t inode) const;
-  std::int32_t add(std::unique_ptr<image::SharedObjectT> object);  // gives it a fresh space id (in object->space)
+  std::int32_t add(
+      std::unique_ptr<image::SharedObjectT> object);  // gives it a fresh space id (in object->space)
+  const image::SharedObjectT& at(std::int32_t index) const {
+    return *objects_.at(static_cast<std::size_t>(index));
+  }
   std::vector<std::unique_ptr<image::SharedObjectT>> take() { return std::move(objects_); }
   store::SpaceId fresh_space() { return next_space_++; }
 
@@ -39,24 +45,44 @@ struct SaveContext {
   std::vector<UniqueFd>& files_to_sync;
 };
 
-// Fills process.descriptors and process.descriptions. The program is stopped. Throws Error naming the descriptor, what
-// it is, and what to do, for anything that cannot be restored.
+// Fills process.descriptors and process.descriptions. The program is stopped and traced by the caller, whose
+// own descriptors 0, 1 and 2 are what "inherited" means; process.pid is set. Throws Error naming the
+// descriptor, what it is, and what to do, for anything that cannot be restored.
 void save_descriptors(SaveContext& context, image::ProcessT& process);
 
-// What the restoring process needs beyond the descriptors themselves.
+// Index in Checkpoint.objects of the unlinked file or memfd that `fd` refers to; its content, name, mode and
+// seals are saved if nobody did so before. `fd` may be any readable descriptor of it; its offset stays.
+// `name` is the former path or the memfd name.
+std::int32_t save_object(SaveContext& context, image::ObjectKind kind, int fd, const std::string& name);
+
+// Descriptors beyond the program's own that the restoring process needs.
 struct RestoreObjects {
   std::vector<int> object_descriptors;  // parallel to Checkpoint.objects: a read-write descriptor, or -1
 };
 
-// Checks before anything is built: missing files, files shorter than their offset, descriptor numbers above the hard
-// limit. Throws Error naming them.
-void check_descriptors(const image::CheckpointT& checkpoint);
+// Makes the memfds and unlinked files of the checkpoint and fills them. The result is parallel to
+// Checkpoint.objects, its descriptors are close-on-exec and not below `scratch_base`; -1 for objects of other
+// kinds. Mode and seals are still missing: they would be in the way of mapping and opening.
+std::vector<int> create_objects(const image::CheckpointT& checkpoint, const store::CheckpointReader& reader,
+                                int scratch_base);
 
-// Called in the process that will become the program, single-threaded, before it executes the program file. Creates
-// every descriptor at its number (none close-on-exec yet) and closes everything else except `keep` and what inherited
-// details refer to. ckptrun's own 0, 1, 2 are at 0, 1, 2 when this is called. `scratch_base` is the first descriptor
-// number that no descriptor of the program uses; temporary descriptors go there or above.
-void restore_descriptors(const image::CheckpointT& checkpoint, const store::CheckpointReader& reader,
-                         const RestoreObjects& objects, int scratch_base, std::span<const int> keep);
+// The last step for objects, after the program has its mappings of them: permission bits, then seals. Works
+// in any process that still holds the descriptors of create_objects().
+void seal_objects(const image::CheckpointT& checkpoint, std::span<const int> object_descriptors);
+
+// The first number above every descriptor of the program (never below 3): the smallest scratch_base.
+int first_free_descriptor(const image::ProcessT& process);
+
+// Checks before anything is built: missing files, files shorter than their offset, descriptor numbers above
+// the hard limit. Throws one Error naming them all. `notes` receives what will differ but does no harm.
+void check_descriptors(const image::CheckpointT& checkpoint, std::vector<std::string>* notes = nullptr);
+
+// Called in the process that will become the program, single-threaded, before it executes the program file.
+// Creates every descriptor at its number (none close-on-exec yet) and closes everything else except `keep`,
+// object descriptors included unless they are in `keep`. ckptrun's own 0, 1, 2 are at 0, 1, 2 when this is
+// called. `scratch_base` is at least first_free_descriptor(); everything in `keep` and in `objects` is there
+// or above. Raises the soft limit on open files to the hard one.
+void restore_descriptors(const image::CheckpointT& checkpoint, const RestoreObjects& objects,
+                         int scratch_base, std::span<const int> keep);
 
 }  // namespace ckpt::engine
