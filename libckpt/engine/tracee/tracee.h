@@ -4,10 +4,12 @@
 // Hard rules:
 //  1. Every thread is interrupted before any is waited for, again until no new thread appears, with a deadline; on the
 //     deadline (a thread in vfork or uninterruptible sleep) everything is released and Error is thrown.
-//  2. An interrupt that surfaces as a signal-delivery stop: the signal is passed on at release with its siginfo.
+//  2. An interrupt that surfaces as a signal-delivery stop: the signal is delivered at once (PTRACE_CONT with it), the
+//     thread then stops before it runs user code. Nothing is dropped, siginfo included.
 //  3. orig_rax is -1 during remote calls, all signals are blocked (PTRACE_SETSIGMASK), and registers, mask and
 //     interrupted system call are put back before release.
-//  4. No remote call in a thread inside an rseq critical section; none that sleeps or returns from a signal.
+//  4. A thread inside an rseq critical section is moved to its abort address before it makes a remote call. No remote
+//     call sleeps or returns from a signal: that would clear the restart block of the interrupted call.
 //  5. While registers are borrowed the program dies with us (PTRACE_O_EXITKILL); otherwise it survives us.
 #pragma once
 
@@ -15,12 +17,11 @@
 #include <sys/types.h>
 #include <sys/user.h>
 
-#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <initializer_list>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -28,38 +29,40 @@
 
 namespace ckpt::engine {
 
-// One stopped thread, as found.
+// One stopped thread. `registers` is what release() puts back if `registers_changed` is set.
 struct StoppedThread {
-  pid_t tid = 0;                 // in the supervisor's pid namespace
-  user_regs_struct registers{};  // when stopped; what release() puts back (fix-ups of interrupted calls included)
+  pid_t tid = 0;  // in the supervisor's pid namespace
+  user_regs_struct registers{};
   std::uint64_t signal_mask = 0;
-  int delivery_signal = 0;       // the stop was the delivery of this signal, 0 if none
-  siginfo_t delivery_info{};
-  bool group_stopped = false;    // the program is stopped by job control
   bool registers_changed = false;
-  bool dead = false;             // went away while we looked
+  bool group_stopped = false;  // stopped by job control, stays so after release
+  bool stopped = false;
+  bool borrowed = false;       // a remote call has run in it: mask and registers are put back at release
 };
 
 class Tracee {
  public:
+  static constexpr std::chrono::milliseconds kStopDeadline{2000};
+  static constexpr std::size_t kScratchBytes = 64 * 1024;
+
   // Stops all threads of `pid` or throws Error: already traced (names the tracer), not permitted, gone, deadline passed.
-  explicit Tracee(pid_t pid, std::chrono::milliseconds deadline = std::chrono::milliseconds(2000));
+  explicit Tracee(pid_t pid, std::chrono::milliseconds deadline = kStopDeadline);
   ~Tracee();
   Tracee(const Tracee&) = delete;
   Tracee& operator=(const Tracee&) = delete;
 
   pid_t pid() const { return pid_; }
-  std::span<StoppedThread> threads() { return threads_; }
+  std::deque<StoppedThread>& threads() { return threads_; }
+  const std::deque<StoppedThread>& threads() const { return threads_; }
   StoppedThread& main_thread();
 
   // Runs one system call in `thread`; returns the kernel's value (negative errno on failure).
   std::int64_t remote_syscall(StoppedThread& thread, long number, std::initializer_list<std::uint64_t> arguments);
-  // The same in any thread that may make remote calls.
+  // The same in the main thread.
   std::int64_t remote_syscall(long number, std::initializer_list<std::uint64_t> arguments);
 
-  // Scratch memory inside the process for the arguments of remote calls: mapped at first use, gone at release.
+  // Memory inside the process for the arguments of remote calls: mapped at first use, gone at release.
   RemoteAddr scratch();
-  static constexpr std::size_t kScratchBytes = 64 * 1024;
 
   void read(RemoteAddr from, std::span<std::byte> out) const;
   void write(RemoteAddr to, std::span<const std::byte> bytes) const;
@@ -68,12 +71,17 @@ class Tracee {
   void kill_and_release();  // SIGKILL instead
 
  private:
-  struct Pause;
-  void stop_all(std::chrono::milliseconds deadline);
-  void set_exit_kill(bool on);
+  void seize(pid_t tid);
+  void seize_new_threads();
+  void collect(StoppedThread& thread, std::chrono::steady_clock::time_point deadline);
+  bool stop_all(std::chrono::steady_clock::time_point deadline);
+  void leave_rseq_section(StoppedThread& thread);
+  void borrow(StoppedThread& thread);
+  void abandon() noexcept;
+  void detach_all() noexcept;
 
   pid_t pid_;
-  std::vector<StoppedThread> threads_;
+  std::deque<StoppedThread> threads_;  // the main thread first; addresses stay valid
   RemoteAddr syscall_instruction_{};
   RemoteAddr scratch_{};
   bool released_ = false;

@@ -1,0 +1,45 @@
+// Kernel interfaces that the system headers (6.1) lack; values from the kernel's include/uapi at the version named.
+#pragma once
+
+#include <linux/ioctl.h>
+
+#include <cstdint>
+
+namespace ckpt::kernel {
+
+// PAGEMAP_SCAN, Linux 6.7 (Documentation/admin-guide/mm/pagemap.rst).
+struct PageRegion {
+  std::uint64_t start;
+  std::uint64_t end;
+  std::uint64_t categories;
+};
+
+struct PagemapScanArguments {
+  std::uint64_t size;
+  std::uint64_t flags;
+  std::uint64_t start;
+  std::uint64_t end;
+  std::uint64_t walk_end;
+  std::uint64_t vec;
+  std::uint64_t vec_len;
+  std::uint64_t max_pages;
+  std::uint64_t category_inverted;
+  std::uint64_t category_mask;
+  std::uint64_t category_anyof_mask;
+  std::uint64_t return_mask;
+};
+static_assert(sizeof(PagemapScanArguments) == 96);
+
+inline constexpr unsigned long kPagemapScan = _IOWR('f', 16, PagemapScanArguments);
+
+inline constexpr std::uint64_t kPageIsFile = 1 << 2;
+inline constexpr std::uint64_t kPageIsPresent = 1 << 3;
+inline constexpr std::uint64_t kPageIsSwapped = 1 << 4;
+inline constexpr std::uint64_t kPageIsPfnZero = 1 << 5;
+
+// /proc/PID/pagemap entries (same document).
+inline constexpr std::uint64_t kPagemapPresent = 1ULL << 63;
+inline constexpr std::uint64_t kPagemapSwapped = 1ULL << 62;
+inline constexpr std::uint64_t kPagemapFileOrShared = 1ULL << 61;
+
+}  // namespace ckpt::kernel

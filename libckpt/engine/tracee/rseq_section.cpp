@@ -1,0 +1,34 @@
+#include "engine/tracee/rseq_section.h"
+
+#include <linux/ptrace.h>
+#include <linux/rseq.h>
+#include <sys/ptrace.h>
+
+#include <array>
+#include <span>
+
+#include "base/error.h"
+#include "engine/tracee/remote_memory.h"
+
+namespace ckpt::engine {
+
+std::optional<RseqSection> rseq_section_of(pid_t pid, pid_t tid, std::uint64_t instruction) {
+  ptrace_rseq_configuration configuration{};
+  auto request = static_cast<__ptrace_request>(PTRACE_GET_RSEQ_CONFIGURATION);
+  if (::ptrace(request, tid, sizeof(configuration), &configuration) < 0) return std::nullopt;
+  if (configuration.rseq_abi_pointer == 0) return std::nullopt;
+  RemoteAddr pointer = RemoteAddr{configuration.rseq_abi_pointer} + offsetof(rseq, rseq_cs);
+  try {
+    std::uint64_t descriptor = 0;
+    read_remote(pid, pointer, std::as_writable_bytes(std::span(&descriptor, 1)));
+    if (descriptor == 0) return std::nullopt;
+    rseq_cs section{};
+    read_remote(pid, RemoteAddr{descriptor}, std::as_writable_bytes(std::span(&section, 1)));
+    if (instruction - section.start_ip >= section.post_commit_offset) return std::nullopt;
+    return RseqSection{.abort = RemoteAddr{section.abort_ip}, .pointer = pointer};
+  } catch (const Error&) {
+    return std::nullopt;  // the program unmapped it; the kernel would kill it for that, we need not
+  }
+}
+
+}  // namespace ckpt::engine
