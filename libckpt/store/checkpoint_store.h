@@ -1,5 +1,6 @@
-// A store holds applications; an application holds versions; a version is one segment file that was written once
-// and never changes: page data, page-tree nodes, manifest. Unchanged pages are references into older segments.
+// A store holds applications; an application holds versions; a version is one segment file that was written
+// once and never changes: page data, page-tree nodes, manifest. Unchanged pages are references into older
+// segments.
 //
 // Layout on disk, all directories 0700 and files 0600:
 //   STORE/NAME/v0000000007.ckpt   segment of version 7 (format: segment_format.h)
@@ -48,10 +49,10 @@ struct CheckpointStats {
 };
 
 struct VersionDescription {
-  Version version = 0;            // filled by the store
-  Version parent = 0;             // 0: none; filled by the store
+  Version version = 0;  // filled by the store
+  Version parent = 0;   // 0: none; filled by the store
   std::int64_t created_realtime_ns = 0;
-  std::string run_id;             // identifies one run of ckptrun; retention keeps the last version of each run
+  std::string run_id;  // identifies one run of ckptrun; retention keeps the last version of each run
   std::vector<std::string> command;
   std::string working_directory;
   std::int32_t pid = 0;
@@ -83,12 +84,12 @@ enum class Base {
 class CheckpointWriter {
  public:
   virtual ~CheckpointWriter() = default;
-  // Content of consecutive pages. Zero pages are dropped (absent means zero); pages whose digest equals the parent's
-  // are referenced, not written. bytes.size() is a multiple of kPageBytes.
+  // Content of consecutive pages. Zero pages are dropped (absent means zero); pages whose digest equals the
+  // parent's are referenced, not written. bytes.size() is a multiple of kPageBytes.
   virtual void put(SpaceId space, std::uint64_t first_page, std::span<const std::byte> bytes) = 0;
   virtual void drop(SpaceId space, PageRun run) = 0;
-  // Flushes, syncs, renames, syncs the directory: on return the version is durable. Fills the store's fields of
-  // `description`. After a failure the writer is dead and the previous version is still the latest.
+  // Flushes, syncs, renames, syncs the directory: on return the version is durable. Fills the store's fields
+  // of `description`. After a failure the writer is dead and the previous version is still the latest.
   virtual Version commit(VersionDescription& description, std::span<const std::byte> image) = 0;
 };
 
@@ -106,7 +107,7 @@ class Application {
   virtual int directory() const = 0;  // descriptor of the application directory, for *at() calls
   // All versions, ascending. A damaged segment is listed by list_damaged(), not here.
   virtual std::vector<VersionEntry> versions() const = 0;
-  virtual std::vector<std::string> damaged() const = 0;  // one line each: file and cause
+  virtual std::vector<std::string> damaged() const = 0;                       // one line each: file and cause
   virtual std::unique_ptr<CheckpointReader> open(Version version) const = 0;  // throws if unknown or damaged
   // `parent` 0: no parent. Only one writer at a time (the caller holds the run lock).
   virtual std::unique_ptr<CheckpointWriter> begin(Version parent, Base base) = 0;
@@ -118,14 +119,14 @@ class Application {
 
 class Store {
  public:
-  // Creates the directory (0700) if it is missing and `create` is set. Refuses a directory of another user, one
-  // writable by others, and symbolic links below it.
+  // Creates the directory (0700) if it is missing and `create` is set. Refuses a directory of another user,
+  // one writable by others, and symbolic links below it.
   static Store open(const std::string& path, bool create);
 
   const std::string& path() const { return path_; }
   std::vector<std::string> applications() const;  // names, sorted
   bool contains(const std::string& name) const;
-  std::unique_ptr<Application> application(const std::string& name) const;  // throws if unknown
+  std::unique_ptr<Application> application(const std::string& name) const;   // throws if unknown
   std::unique_ptr<Application> create_application(const std::string& name);  // opens it if it exists
   void remove_application(const std::string& name);                          // with everything in it
   // Names are 1 to 200 characters of [A-Za-z0-9._+-], not starting with '.' or '-'. Throws Error otherwise.

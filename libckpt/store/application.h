@@ -1,0 +1,41 @@
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "store/application_files.h"
+#include "store/checkpoint_store.h"
+#include "store/segment_output.h"
+
+namespace ckpt::store {
+
+class ApplicationDirectory final : public Application {
+ public:
+  explicit ApplicationDirectory(std::shared_ptr<const ApplicationFiles> files) : files_(std::move(files)) {}
+
+  const std::string& name() const override { return files_->name(); }
+  std::string path() const override { return files_->path(); }
+  int directory() const override { return files_->directory(); }
+  std::vector<VersionEntry> versions() const override;
+  std::vector<std::string> damaged() const override;
+  std::unique_ptr<CheckpointReader> open(Version version) const override;
+  std::unique_ptr<CheckpointWriter> begin(Version parent, Base base) override;
+  void remove(Version version) override;
+  std::vector<Version> retain(std::size_t keep, const std::string& current_run_id) override;
+
+ private:
+  struct Readable {
+    Manifest manifest;
+    std::uint64_t segment_bytes = 0;
+  };
+  std::vector<Readable> read_all(std::vector<std::string>* damaged) const;
+  void hide(Version version);
+  void remove_unreferenced();
+
+  std::shared_ptr<const ApplicationFiles> files_;
+  std::shared_ptr<OutputBuffer> buffer_;  // made by the first writer
+};
+
+}  // namespace ckpt::store

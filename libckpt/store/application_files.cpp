@@ -1,0 +1,135 @@
+#include "store/application_files.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string_view>
+
+#include "base/parse.h"
+#include "store/store_file.h"
+#include "store/system_calls.h"
+
+namespace ckpt::store {
+namespace {
+
+constexpr std::string_view kVisible = ".ckpt";
+constexpr std::string_view kDead = ".dead";
+constexpr std::string_view kUsed = ".used";
+constexpr std::string_view kTemporary = ".tmp-";
+constexpr const char* kLockFile = ".lock";
+
+std::string name_of(Version version, std::string_view suffix) {
+  return fmt::format("v{:010}{}", version, suffix);
+}
+
+// The version in a name like "v0000000007.ckpt"; only the one spelling that name_of writes is accepted.
+std::optional<Version> version_in(std::string_view name, std::string_view suffix) {
+  if (!name.starts_with('v') || !name.ends_with(suffix)) return std::nullopt;
+  auto version = parse_unsigned(name.substr(1, name.size() - 1 - suffix.size()));
+  if (!version || *version == 0 || name_of(*version, suffix) != name) return std::nullopt;
+  return version;
+}
+
+}  // namespace
+
+std::string visible_name(Version version) { return name_of(version, kVisible); }
+std::string dead_name(Version version) { return name_of(version, kDead); }
+std::string used_name(Version version) { return name_of(version, kUsed); }
+std::string temporary_name(Version version) { return std::string(kTemporary) + name_of(version, ""); }
+
+Version ApplicationListing::highest() const {
+  Version highest = 0;
+  for (const auto* versions : {&visible, &dead, &used}) {
+    if (!versions->empty()) highest = std::max(highest, versions->back());
+  }
+  return highest;
+}
+
+ApplicationFiles::ApplicationFiles(UniqueFd directory, std::string path, std::string name)
+    : directory_(std::move(directory)), path_(std::move(path)), name_(std::move(name)) {}
+
+ApplicationListing ApplicationFiles::list() const {
+  ApplicationListing listing;
+  for (std::string& name : directory_entries(directory(), path_)) {
+    if (name.starts_with(kTemporary)) {
+      listing.temporary.push_back(std::move(name));
+    } else if (auto visible = version_in(name, kVisible)) {
+      listing.visible.push_back(*visible);
+    } else if (auto dead = version_in(name, kDead)) {
+      listing.dead.push_back(*dead);
+    } else if (auto used = version_in(name, kUsed)) {
+      listing.used.push_back(*used);
+    }
+  }
+  for (auto* versions : {&listing.visible, &listing.dead, &listing.used}) std::ranges::sort(*versions);
+  return listing;
+}
+
+std::shared_ptr<const Segment> ApplicationFiles::open_segment(const std::string& file,
+                                                              Version version) const {
+  // O_NONBLOCK: a FIFO under this name must not hold us up.
+  UniqueFd fd(open_in(directory(), file, O_RDONLY | O_NONBLOCK));
+  if (!fd && errno == ENOENT) return nullptr;
+  if (!fd && errno == ELOOP) throw damaged(path_of(file), "it is a symbolic link");
+  if (!fd) throw_errno(fmt::format("open {}", path_of(file)));
+  return std::make_shared<const Segment>(std::move(fd), path_of(file), version);
+}
+
+std::shared_ptr<const Segment> ApplicationFiles::open_visible(Version version) const {
+  return open_segment(visible_name(version), version);
+}
+
+OpenVersion ApplicationFiles::open_version(Version version) const {
+  OpenVersion open{.segment = open_visible(version), .manifest = {}, .segments = nullptr};
+  if (!open.segment) {
+    throw Error(fmt::format("application '{}' has no version {} in {}; ckpt list shows what there is", name_,
+                            version, path_),
+                ENOENT);
+  }
+  open.manifest = open.segment->read_manifest();
+  std::vector<std::shared_ptr<const Segment>> segments;
+  for (const SegmentUse& use : open.manifest.segments) {
+    if (use.segment == version) {
+      segments.push_back(open.segment);
+      continue;
+    }
+    // In this order: a removal that happens meanwhile renames from visible to dead, never back.
+    auto segment = open_segment(visible_name(use.segment), use.segment);
+    if (!segment) segment = open_segment(dead_name(use.segment), use.segment);
+    if (!segment) {
+      throw damaged(open.segment->path(),
+                    fmt::format("the segment of version {} that it needs is missing", use.segment));
+    }
+    segments.push_back(std::move(segment));
+  }
+  open.segments = std::make_shared<const SegmentSet>(std::move(segments));
+  return open;
+}
+
+std::optional<UniqueFd> ApplicationFiles::lock(Lock kind) const {
+  UniqueFd fd(open_in(directory(), kLockFile, O_RDWR | O_CREAT, 0600));
+  if (!fd) throw write_error(fmt::format("open {}", path_of(kLockFile)), errno);
+  struct flock range {};
+  range.l_type = kind == Lock::kKeepDead ? F_RDLCK : F_WRLCK;
+  range.l_whence = SEEK_SET;
+  range.l_start = kind == Lock::kWriter ? 0 : 1;
+  range.l_len = 1;
+  int command = kind == Lock::kKeepDead ? F_OFD_SETLKW : F_OFD_SETLK;
+  for (;;) {
+    if (system_calls().lock(fd.get(), command, &range) == 0) return fd;
+    if (errno == EAGAIN || errno == EACCES) return std::nullopt;
+    if (errno != EINTR) throw write_error(fmt::format("lock {}", path_of(kLockFile)), errno);
+  }
+}
+
+void ApplicationFiles::unlink(const std::string& file) const {
+  if (system_calls().unlinkat(directory(), file.c_str(), 0) != 0 && errno != ENOENT) {
+    throw write_error(fmt::format("remove {}", path_of(file)), errno);
+  }
+}
+
+void ApplicationFiles::sync() const { sync_directory(directory(), path_); }
+
+}  // namespace ckpt::store

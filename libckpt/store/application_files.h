@@ -1,0 +1,84 @@
+// The files of one application directory that belong to the store, and the names they have:
+//
+//   v0000000007.ckpt   visible version 7
+//   v0000000007.dead   version 7 was removed, but visible versions refer to pages or nodes in it
+//   v0000000007.used   empty: version numbers up to 7 were used; no version ever gets a number twice
+//   .tmp-v0000000008   being written; stale if no writer holds the lock
+//   .lock              empty; byte 0 is locked by the writer, byte 1 by whoever relies on dead segments to
+//   stay
+//                      (shared: a writer; exclusive: the removal of dead segments)
+//
+// Hard rules, which make every crash harmless:
+//   1. A file changes its name only in the direction tmp -> ckpt -> dead, and is then unlinked.
+//   2. A dead segment is unlinked only under the exclusive lock, and only if every visible version could be
+//   read and
+//      none lists it.
+//   3. Before the segment with the highest number is unlinked, a .used file with that number is durable.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "store/checkpoint_store.h"
+#include "store/segment.h"
+
+namespace ckpt::store {
+
+std::string visible_name(Version version);
+std::string dead_name(Version version);
+std::string used_name(Version version);
+std::string temporary_name(Version version);
+
+struct ApplicationListing {
+  std::vector<Version> visible;  // ascending
+  std::vector<Version> dead;     // ascending
+  std::vector<Version> used;     // ascending
+  std::vector<std::string> temporary;
+
+  Version highest() const;  // 0 if no number was ever used
+};
+
+// A version with everything that is needed to read its pages.
+struct OpenVersion {
+  std::shared_ptr<const Segment> segment;
+  Manifest manifest;
+  std::shared_ptr<const SegmentSet> segments;
+};
+
+// Shared by an application and its readers and writers.
+class ApplicationFiles {
+ public:
+  ApplicationFiles(UniqueFd directory, std::string path, std::string name);
+
+  int directory() const { return directory_.get(); }
+  const std::string& path() const { return path_; }
+  const std::string& name() const { return name_; }
+  std::string path_of(const std::string& file) const { return path_ + '/' + file; }
+
+  ApplicationListing list() const;
+  // The segment of a visible version; nullptr if there is none. Throws if it is damaged.
+  std::shared_ptr<const Segment> open_visible(Version version) const;
+  // Throws if the version is unknown or any segment that it refers to is missing or damaged.
+  OpenVersion open_version(Version version) const;
+
+  enum class Lock { kWriter, kKeepDead, kRemoveDead };
+  // The lock lasts as long as the descriptor. nullopt if it is taken; kKeepDead waits instead (removal is
+  // short).
+  std::optional<UniqueFd> lock(Lock kind) const;
+
+  void unlink(const std::string& file) const;
+  void sync() const;
+
+ private:
+  std::shared_ptr<const Segment> open_segment(const std::string& file, Version version) const;
+
+  UniqueFd directory_;
+  std::string path_;
+  std::string name_;
+};
+
+}  // namespace ckpt::store

@@ -1,0 +1,121 @@
+#include "store/checkpoint_reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "store/store_file.h"
+
+namespace ckpt::store {
+namespace {
+
+// Pages are stored once each, so a version cannot have more of them than its segments hold.
+void check_page_counts(const OpenVersion& open) {
+  std::uint64_t left = 0;
+  for (const auto& segment : open.segments->all()) left += segment->page_count();
+  for (const SpaceRoot& space : open.manifest.spaces) {
+    if (space.page_count > left)
+      throw damaged(open.segment->path(), "it claims more pages than its segments hold");
+    left -= space.page_count;
+  }
+}
+
+void append_page(std::vector<PageRun>& runs, std::uint64_t page) {
+  if (!runs.empty() && runs.back().first_page + runs.back().page_count == page) {
+    ++runs.back().page_count;
+  } else {
+    runs.push_back({.first_page = page, .page_count = 1});
+  }
+}
+
+// How many of `pages` lie one after the other in one segment, from the first on.
+std::size_t adjacent(std::span<const Reference> pages) {
+  std::size_t count = 1;
+  while (count < pages.size() && pages[count].segment == pages[0].segment &&
+         pages[count].unit == std::uint64_t{pages[0].unit} + count) {
+    ++count;
+  }
+  return count;
+}
+
+}  // namespace
+
+SegmentReader::SegmentReader(OpenVersion open)
+    : segment_(open.segment),
+      manifest_(open.manifest),
+      tree_(open.segments),
+      image_(open.segment->read_image()) {
+  check_page_counts(open);
+}
+
+std::vector<PageRun> SegmentReader::runs(SpaceId space) const {
+  std::vector<PageRun> result;
+  const SpaceRoot* root = manifest_.find_space(space);
+  if (root == nullptr) return result;
+  tree_.visit_leaves(*root, 0, kPageNumberLimit / kFanout - 1, [&](std::uint64_t leaf, const Table& table) {
+    for (std::size_t i = 0; i < kFanout; ++i) {
+      if (table[i].present()) append_page(result, leaf * kFanout + i);
+    }
+  });
+  return result;
+}
+
+std::vector<Reference> SegmentReader::find_pages(SpaceId space, PageRun run) const {
+  std::vector<Reference> pages(run.page_count);
+  const SpaceRoot* root = manifest_.find_space(space);
+  std::uint64_t last_page = run.first_page + run.page_count - 1;
+  if (root != nullptr) {
+    tree_.visit_leaves(*root, run.first_page / kFanout, last_page / kFanout,
+                       [&](std::uint64_t leaf, const Table& table) {
+                         std::uint64_t begin = std::max(leaf * kFanout, run.first_page);
+                         std::uint64_t end = std::min(leaf * kFanout + kFanout - 1, last_page) + 1;
+                         for (std::uint64_t page = begin; page < end; ++page) {
+                           pages[page - run.first_page] = table[page % kFanout];
+                         }
+                       });
+  }
+  auto missing = std::ranges::find_if_not(pages, &Reference::present);
+  if (missing != pages.end()) {
+    throw Error(fmt::format("{} has no page {:#x} in space {}; read only what runs() lists", segment_->path(),
+                            run.first_page + static_cast<std::uint64_t>(missing - pages.begin()), space));
+  }
+  return pages;
+}
+
+void SegmentReader::read(SpaceId space, PageRun run, std::span<std::byte> out) const {
+  if (run.page_count == 0) return;
+  if (run.first_page >= kPageNumberLimit || run.page_count > kPageNumberLimit - run.first_page ||
+      out.size() != run.page_count * kPageBytes) {
+    throw Error(fmt::format("{} pages from {:#x} do not fit a buffer of {} bytes; pass one of the same size",
+                            run.page_count, run.first_page, out.size()));
+  }
+  std::vector<Reference> pages = find_pages(space, run);
+  std::span<const Reference> left(pages);
+  std::uint64_t page = run.first_page;
+  while (!left.empty()) {
+    std::size_t count = adjacent(left);
+    read_located(space, page, left.first(count), out.first(count * kPageBytes));
+    left = left.subspan(count);
+    out = out.subspan(count * kPageBytes);
+    page += count;
+  }
+}
+
+void SegmentReader::read_located(SpaceId space, std::uint64_t first_page, std::span<const Reference> pages,
+                                 std::span<std::byte> out) const {
+  const Segment* segment = tree_.segments().find(pages[0].segment);
+  if (segment == nullptr || pages[0].unit + pages.size() > segment->page_count()) {
+    throw damaged(segment_->path(),
+                  fmt::format("page {:#x} of space {} lies outside the segment of version {}", first_page,
+                              space, pages[0].segment));
+  }
+  segment->read_pages(pages[0].unit, out);
+  for (std::size_t i = 0; i < pages.size(); ++i) {
+    if (digest_of(out.subspan(i * kPageBytes, kPageBytes)) == pages[i].digest) continue;
+    throw damaged(segment->path(),
+                  fmt::format("page {:#x} of space {} (version {}) does not match its digest", first_page + i,
+                              space, manifest_.description.version));
+  }
+}
+
+}  // namespace ckpt::store

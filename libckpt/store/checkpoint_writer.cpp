@@ -1,0 +1,251 @@
+#include "store/checkpoint_writer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <limits>
+
+#include "store/store_file.h"
+#include "store/tree_builder.h"
+
+namespace ckpt::store {
+namespace {
+
+constexpr std::uint64_t kUnitLimit = std::numeric_limits<std::uint32_t>::max();
+
+bool is_zero(std::span<const std::byte> page) {
+  // Most pages that are not zero show it in their first bytes; then memcmp against itself, shifted, runs at
+  // full speed.
+  constexpr std::size_t kProbe = 16;
+  static constexpr std::array<std::byte, kProbe> kZeroes{};
+  return std::memcmp(page.data(), kZeroes.data(), kProbe) == 0 &&
+         std::memcmp(page.data(), page.data() + kProbe, page.size() - kProbe) == 0;
+}
+
+void check_range(std::uint64_t first_page, std::uint64_t page_count) {
+  if (first_page >= kPageNumberLimit || page_count > kPageNumberLimit - first_page) {
+    throw Error(fmt::format("pages {:#x}+{:#x} are beyond 57 bits of address; this is a defect of the caller",
+                            first_page, page_count));
+  }
+}
+
+UniqueFd take_lock(const ApplicationFiles& files, ApplicationFiles::Lock kind) {
+  auto lock = files.lock(kind);
+  if (!lock) {
+    throw Error(fmt::format("another checkpoint of '{}' is being written; wait for it to end", files.name()),
+                EBUSY);
+  }
+  return std::move(*lock);
+}
+
+std::uint32_t checked_unit(std::uint64_t unit) {
+  if (unit > kUnitLimit)
+    throw Error("the checkpoint exceeds 16 TiB of new pages; checkpoint more often", EFBIG);
+  return static_cast<std::uint32_t>(unit);
+}
+
+}  // namespace
+
+SegmentWriter::SegmentWriter(std::shared_ptr<const ApplicationFiles> files,
+                             std::shared_ptr<OutputBuffer> buffer, Version parent, Base base)
+    : files_(std::move(files)),
+      writer_lock_(take_lock(*files_, ApplicationFiles::Lock::kWriter)),
+      dead_lock_(take_lock(*files_, ApplicationFiles::Lock::kKeepDead)),
+      base_(base) {
+  ApplicationListing listing = files_->list();
+  for (const std::string& stale : listing.temporary) files_->unlink(stale);
+  version_ = listing.highest() + 1;
+  if (version_ > std::numeric_limits<std::uint32_t>::max()) {
+    throw Error(fmt::format("'{}' has used all version numbers; start a new application", files_->name()));
+  }
+  if (parent != 0) {
+    parent_ = files_->open_version(parent);
+    parent_tree_ = std::make_unique<PageTreeReader>(parent_->segments);
+  }
+  output_.emplace(files_->directory(), files_->path(), temporary_name(version_), std::move(buffer));
+}
+
+void SegmentWriter::check_alive() const {
+  if (!output_) {
+    throw Error(fmt::format("version {} of '{}' was committed or has failed; begin a new one", version_,
+                            files_->name()));
+  }
+}
+
+SegmentWriter::Space& SegmentWriter::space(SpaceId id) {
+  auto [found, inserted] = spaces_.try_emplace(id);
+  if (inserted) {
+    const SpaceRoot* root = parent_ ? parent_->manifest.find_space(id) : nullptr;
+    found->second.parent = root != nullptr ? *root : SpaceRoot{.id = id, .page_count = 0, .root = {}};
+  }
+  return found->second;
+}
+
+const Table* SegmentWriter::parent_leaf(Space& space, std::uint64_t leaf) {
+  if (!space.parent.root.present()) return nullptr;
+  if (space.leaf_number != leaf) {
+    space.leaf = parent_tree_->find_leaf(space.parent, leaf);
+    space.leaf_number = leaf;
+  }
+  return space.leaf.get();
+}
+
+void SegmentWriter::put(SpaceId id, std::uint64_t first_page, std::span<const std::byte> bytes) {
+  check_alive();
+  if (bytes.size() % kPageBytes != 0) throw Error("put needs whole pages; this is a defect of the caller");
+  check_range(first_page, bytes.size() / kPageBytes);
+  Space& target = space(id);
+  try {
+    while (!bytes.empty()) {
+      std::size_t index = first_page % kFanout;
+      std::size_t count = std::min(bytes.size() / kPageBytes, kFanout - index);
+      put_in_leaf(target, first_page / kFanout, index, bytes.first(count * kPageBytes));
+      bytes = bytes.subspan(count * kPageBytes);
+      first_page += count;
+    }
+  } catch (...) {
+    output_.reset();
+    throw;
+  }
+}
+
+void SegmentWriter::put_in_leaf(Space& space, std::uint64_t leaf, std::size_t first_index,
+                                std::span<const std::byte> bytes) {
+  const Table* parent = parent_leaf(space, leaf);
+  LeafChanges& changes = space.changes[leaf];
+  if (changes.pages.empty()) changes.pages.reserve(bytes.size() / kPageBytes);
+  for (std::size_t i = 0; i * kPageBytes < bytes.size(); ++i) {
+    std::size_t index = first_index + i;
+    auto page = bytes.subspan(i * kPageBytes, kPageBytes);
+    if (is_zero(page)) {
+      changes.add(index, {});
+      continue;
+    }
+    Digest digest = digest_of(page);
+    if (parent != nullptr && (*parent)[index].present() && (*parent)[index].digest == digest) {
+      changes.add(index, (*parent)[index]);
+      ++pages_skipped_;
+    } else {
+      changes.add(index, append_page(page, digest));
+    }
+  }
+}
+
+Reference SegmentWriter::append_page(std::span<const std::byte> page, const Digest& digest) {
+  std::uint32_t unit = checked_unit(pages_written_);
+  output_->append(page);
+  ++pages_written_;
+  return {.segment = static_cast<std::uint32_t>(version_), .unit = unit, .digest = digest};
+}
+
+void SegmentWriter::drop(SpaceId id, PageRun run) {
+  check_alive();
+  check_range(run.first_page, run.page_count);
+  if (run.page_count == 0) return;
+  Space& target = space(id);
+  std::uint64_t first_leaf = run.first_page / kFanout;
+  std::uint64_t last_leaf = (run.first_page + run.page_count - 1) / kFanout;
+  // Only leaves that exist, in the parent or among the changes, so a huge run costs no more than what is in
+  // it.
+  std::vector<std::uint64_t> leaves;
+  for (auto it = target.changes.lower_bound(first_leaf); it != target.changes.end() && it->first <= last_leaf;
+       ++it) {
+    leaves.push_back(it->first);
+  }
+  if (base_ == Base::kParent && target.parent.root.present()) {
+    parent_tree_->visit_leaves(target.parent, first_leaf, last_leaf,
+                               [&](std::uint64_t leaf, const Table&) { leaves.push_back(leaf); });
+  }
+  for (std::uint64_t leaf : leaves) drop_from_leaf(target, leaf, run);
+}
+
+void SegmentWriter::drop_from_leaf(Space& space, std::uint64_t leaf, PageRun run) {
+  LeafChanges& changes = space.changes[leaf];
+  std::uint64_t begin = std::max(run.first_page, leaf * kFanout);
+  std::uint64_t end = std::min(run.first_page + run.page_count, leaf * kFanout + kFanout);
+  if (end - begin == kFanout) {
+    changes.cleared = true;
+    changes.pages.clear();
+    return;
+  }
+  for (std::uint64_t page = begin; page < end; ++page) changes.add(page % kFanout, {});
+}
+
+Manifest SegmentWriter::build_manifest(const VersionDescription& description) {
+  Manifest manifest{.description = description, .segments = {}, .spaces = {}};
+  UseCounts uses = parent_ ? UseCounts(parent_->manifest.segments) : UseCounts();
+  auto own = static_cast<std::uint32_t>(version_);
+  TreeBuilder builder(parent_tree_.get(), base_, own, uses, [this](std::span<const std::byte> node) {
+    std::uint64_t unit = (output_->position() - pages_written_ * kPageBytes) / kNodeUnit;
+    output_->append(node);
+    return checked_unit(unit);
+  });
+  // Every space of the parent takes part: kept as it is, or released.
+  for (std::size_t i = 0; parent_ && i < parent_->manifest.spaces.size(); ++i)
+    space(parent_->manifest.spaces[i].id);
+  for (auto& [id, changed] : spaces_) {
+    auto root = builder.build(changed.parent, changed.changes);
+    if (root) manifest.spaces.push_back(*root);
+  }
+  manifest.segments = uses.referenced();
+  if (manifest.segments.empty() || manifest.segments.back().segment != own)
+    manifest.segments.push_back({.segment = own});
+  return manifest;
+}
+
+void SegmentWriter::write_tail(const Manifest& manifest, std::span<const std::byte> image,
+                               std::uint64_t node_bytes) {
+  std::vector<std::byte> encoded = encode_manifest(manifest);
+  if (encoded.size() > kMaxManifestBytes || image.size() > kMaxImageBytes) {
+    throw Error("the process image is too large for a checkpoint; report this as a defect", EFBIG);
+  }
+  output_->append(encoded);
+  output_->pad_to(kNodeUnit);
+  output_->append(image);
+  Footer footer{.version = version_,
+                .page_bytes = pages_written_ * kPageBytes,
+                .node_bytes = node_bytes,
+                .manifest_bytes = encoded.size(),
+                .image_bytes = image.size(),
+                .manifest_digest = digest_of(encoded),
+                .image_digest = digest_of(image),
+                .footer_digest = {}};
+  footer.file_bytes = align_up(output_->position() + sizeof footer, kPageBytes);
+  auto bytes = std::as_bytes(std::span(&footer, 1));
+  footer.footer_digest = digest_of(bytes.first(offsetof(Footer, footer_digest)));
+  // The footer ends with the file: zeroes up to it.
+  static constexpr std::array<std::byte, kPageBytes> kZeroes{};
+  output_->append(std::span(kZeroes).first(footer.file_bytes - sizeof footer - output_->position()));
+  output_->append(bytes);
+}
+
+void SegmentWriter::fill(VersionDescription& description) const {
+  description.version = version_;
+  description.parent = parent_ ? parent_->manifest.description.version : 0;
+  description.stats.pages_skipped_parent = pages_skipped_;
+  description.stats.pages_written = pages_written_;
+}
+
+Version SegmentWriter::commit(VersionDescription& description, std::span<const std::byte> image) {
+  check_alive();
+  try {
+    fill(description);
+    Manifest manifest = build_manifest(description);
+    std::uint64_t node_bytes = output_->position() - pages_written_ * kPageBytes;
+    write_tail(manifest, image, node_bytes);
+    description.stats.bytes_written = output_->position();
+    output_->publish(visible_name(version_));
+  } catch (...) {
+    output_.reset();
+    throw;
+  }
+  output_.reset();
+  writer_lock_.reset();
+  dead_lock_.reset();
+  return version_;
+}
+
+}  // namespace ckpt::store

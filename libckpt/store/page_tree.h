@@ -1,0 +1,57 @@
+// Reads page trees: loads nodes through their delta chains, verifies them, walks ranges of leaves.
+// Thread-safe. Memory is bounded: inner nodes are cached up to a fixed number, leaves are not.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "store/manifest.h"
+#include "store/node_codec.h"
+#include "store/segment.h"
+
+namespace ckpt::store {
+
+struct LoadedNode {
+  Reference self;
+  std::vector<std::byte> bytes;
+  NodeView view;  // into bytes
+};
+
+// Newest first; the last one is whole.
+using NodeChain = std::vector<LoadedNode>;
+
+Table table_of(const NodeChain& chain);
+
+class PageTreeReader {
+ public:
+  explicit PageTreeReader(std::shared_ptr<const SegmentSet> segments) : segments_(std::move(segments)) {}
+
+  const SegmentSet& segments() const { return *segments_; }
+  NodeChain load_chain(const Reference& newest, unsigned level) const;
+  std::shared_ptr<const Table> load(const Reference& node, unsigned level) const;
+
+  // The leaf that holds pages leaf * 512 … + 511; nullptr if the space has none of them.
+  std::shared_ptr<const Table> find_leaf(const SpaceRoot& space, std::uint64_t leaf) const;
+
+  // Calls `visit` for each leaf in [first_leaf, last_leaf], ascending. Throws if there are more pages than
+  // the space claims to have, so that a forged tree cannot keep it busy.
+  using LeafVisitor = std::function<void(std::uint64_t leaf, const Table& table)>;
+  void visit_leaves(const SpaceRoot& space, std::uint64_t first_leaf, std::uint64_t last_leaf,
+                    const LeafVisitor& visit) const;
+
+ private:
+  struct Walk;
+  LoadedNode load_node(const Reference& node, unsigned level) const;
+  void walk(Walk& state, const Reference& node, unsigned level, std::uint64_t prefix) const;
+
+  std::shared_ptr<const SegmentSet> segments_;
+  mutable std::mutex mutex_;
+  mutable std::unordered_map<std::uint64_t, std::shared_ptr<const Table>> inner_;  // key: segment and unit
+};
+
+}  // namespace ckpt::store

@@ -1,0 +1,83 @@
+#include "store/segment.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "store/checkpoint_store.h"
+#include "store/store_file.h"
+#include "store/system_calls.h"
+
+namespace ckpt::store {
+
+Segment::Segment(UniqueFd fd, std::string path, Version version)
+    : fd_(std::move(fd)), path_(std::move(path)) {
+  struct stat status {};
+  if (system_calls().fstat(fd_.get(), &status) != 0) throw_errno(fmt::format("fstat {}", path_));
+  if (!S_ISREG(status.st_mode)) throw damaged(path_, "it is not a regular file");
+  check_private(status, path_);
+  auto file_bytes = static_cast<std::uint64_t>(status.st_size);
+  if (file_bytes < sizeof(Footer)) throw damaged(path_, fmt::format("it has only {} bytes", file_bytes));
+  read_exactly(fd_.get(), std::as_writable_bytes(std::span(&footer_, 1)), file_bytes - sizeof(Footer), path_);
+  check_footer(version, file_bytes);
+}
+
+void Segment::check_footer(Version version, std::uint64_t file_bytes) const {
+  auto bytes = std::as_bytes(std::span(&footer_, 1));
+  if (footer_.magic != kSegmentMagic)
+    throw damaged(path_, "it does not end with a segment footer (cut short?)");
+  if (footer_.format_version != kFormatVersion) {
+    throw Error(fmt::format("{} has format version {}, this program reads {}; use the program that wrote it",
+                            path_, footer_.format_version, kFormatVersion));
+  }
+  if (digest_of(bytes.first(offsetof(Footer, footer_digest))) != footer_.footer_digest) {
+    throw damaged(path_, "its footer does not match its digest");
+  }
+  if (footer_.version != version)
+    throw damaged(path_, fmt::format("it is the segment of version {}", footer_.version));
+  // Each length is bounded by the file's before they are added, so the sum cannot wrap around.
+  bool bounded = footer_.file_bytes == file_bytes && footer_.footer_bytes == sizeof(Footer) &&
+                 footer_.page_bytes <= file_bytes && footer_.node_bytes <= file_bytes &&
+                 footer_.manifest_bytes <= std::min(file_bytes, kMaxManifestBytes) &&
+                 footer_.image_bytes <= std::min(file_bytes, kMaxImageBytes);
+  if (!bounded || footer_.page_bytes % kPageBytes != 0 || footer_.node_bytes % kNodeUnit != 0 ||
+      image_offset() + footer_.image_bytes > file_bytes - sizeof(Footer)) {
+    throw damaged(path_, "the lengths in its footer do not fit the file");
+  }
+}
+
+std::uint64_t Segment::page_count() const { return footer_.page_bytes / kPageBytes; }
+
+std::vector<std::byte> Segment::read_checked(std::uint64_t offset, std::uint64_t size, const Digest& digest,
+                                             const char* what) const {
+  std::vector<std::byte> bytes(size);
+  read_exactly(fd_.get(), bytes, offset, path_);
+  if (digest_of(bytes) != digest) throw damaged(path_, fmt::format("its {} does not match its digest", what));
+  return bytes;
+}
+
+Manifest Segment::read_manifest() const {
+  auto bytes = read_checked(manifest_offset(), footer_.manifest_bytes, footer_.manifest_digest, "manifest");
+  Manifest manifest = decode_manifest(bytes, footer_.version, path_);
+  manifest.description.stats.bytes_written = footer_.file_bytes;  // known only after the manifest was written
+  return manifest;
+}
+
+std::vector<std::byte> Segment::read_image() const {
+  return read_checked(image_offset(), footer_.image_bytes, footer_.image_digest, "process image");
+}
+
+void Segment::read_pages(std::uint64_t first_unit, std::span<std::byte> out) const {
+  read_exactly(fd_.get(), out, first_unit * kPageBytes, path_);
+}
+
+void Segment::read_nodes(std::uint64_t offset, std::span<std::byte> out) const {
+  read_exactly(fd_.get(), out, footer_.page_bytes + offset, path_);
+}
+
+const Segment* SegmentSet::find(std::uint32_t version) const {
+  auto found = std::ranges::lower_bound(segments_, version, {}, &Segment::version);
+  return found != segments_.end() && (*found)->version() == version ? found->get() : nullptr;
+}
+
+}  // namespace ckpt::store

@@ -1,0 +1,62 @@
+// A segment file opened for reading, its footer checked. Immutable, so it may be shared between threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "store/manifest.h"
+#include "store/segment_format.h"
+
+namespace ckpt::store {
+
+class Segment {
+ public:
+  // `fd` is the open file at `path`, which should be the segment of `version`. Checks type, owner,
+  // permissions, framing and footer; throws Error.
+  Segment(UniqueFd fd, std::string path, Version version);
+
+  const std::string& path() const { return path_; }
+  Version version() const { return footer_.version; }
+  std::uint64_t file_bytes() const { return footer_.file_bytes; }
+  std::uint64_t page_count() const;
+  std::uint64_t node_bytes() const { return footer_.node_bytes; }
+
+  Manifest read_manifest() const;
+  std::vector<std::byte> read_image() const;
+  // `out` is filled from the page or node area; the range must lie within it (callers check it).
+  void read_pages(std::uint64_t first_unit, std::span<std::byte> out) const;
+  void read_nodes(std::uint64_t offset, std::span<std::byte> out) const;
+
+ private:
+  std::uint64_t manifest_offset() const { return footer_.page_bytes + footer_.node_bytes; }
+  std::uint64_t image_offset() const {
+    return manifest_offset() + align_up(footer_.manifest_bytes, kNodeUnit);
+  }
+  void check_footer(Version version, std::uint64_t file_bytes) const;
+  std::vector<std::byte> read_checked(std::uint64_t offset, std::uint64_t size, const Digest& digest,
+                                      const char* what) const;
+
+  UniqueFd fd_;
+  std::string path_;
+  Footer footer_;
+};
+
+// All segments that one version refers to.
+class SegmentSet {
+ public:
+  // Ascending by version.
+  explicit SegmentSet(std::vector<std::shared_ptr<const Segment>> segments)
+      : segments_(std::move(segments)) {}
+
+  const Segment* find(std::uint32_t version) const;
+  const std::vector<std::shared_ptr<const Segment>>& all() const { return segments_; }
+
+ private:
+  std::vector<std::shared_ptr<const Segment>> segments_;
+};
+
+}  // namespace ckpt::store

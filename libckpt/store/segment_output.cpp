@@ -1,0 +1,107 @@
+#include "store/segment_output.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+#include "store/checkpoint_store.h"
+#include "store/segment_format.h"
+#include "store/store_file.h"
+#include "store/system_calls.h"
+
+namespace ckpt::store {
+namespace {
+
+int create_exclusive(int directory, const std::string& name) {
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL;
+  int fd = open_in(directory, name, kFlags | O_DIRECT, 0600);
+  if (fd >= 0 || errno != EINVAL) return fd;
+  // open(2): file systems without direct I/O answer EINVAL, some of them after having created the file.
+  system_calls().unlinkat(directory, name.c_str(), 0);
+  return open_in(directory, name, kFlags, 0600);
+}
+
+}  // namespace
+
+OutputBuffer::OutputBuffer() : bytes_(static_cast<std::byte*>(std::aligned_alloc(kPageBytes, kBytes))) {
+  if (!bytes_) throw std::bad_alloc();
+}
+
+SegmentOutput::SegmentOutput(int directory, const std::string& directory_path, std::string temporary,
+                             std::shared_ptr<OutputBuffer> buffer)
+    : directory_(directory),
+      directory_path_(directory_path),
+      temporary_(std::move(temporary)),
+      path_(fmt::format("{}/{}", directory_path, temporary_)),
+      buffer_(std::move(buffer)),
+      fd_(create_exclusive(directory, temporary_)) {
+  if (!fd_) throw write_error(fmt::format("create {}", path_), errno);
+}
+
+SegmentOutput::~SegmentOutput() { remove_temporary(); }
+
+void SegmentOutput::append(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    std::size_t part = std::min(bytes.size(), OutputBuffer::kBytes - buffered_);
+    std::memcpy(buffer_->data() + buffered_, bytes.data(), part);
+    buffered_ += part;
+    bytes = bytes.subspan(part);
+    if (buffered_ == OutputBuffer::kBytes) flush();
+  }
+}
+
+void SegmentOutput::pad_to(std::uint64_t alignment) {
+  static constexpr std::array<std::byte, kPageBytes> kZeroes{};
+  append(std::span(kZeroes).first(align_up(position(), alignment) - position()));
+}
+
+void SegmentOutput::flush() {
+  if (!fd_) throw Error(fmt::format("{} could not be written before; start a new version", path_));
+  std::size_t done = 0;
+  while (done < buffered_) {
+    ssize_t put = system_calls().pwrite(fd_.get(), buffer_->data() + done, buffered_ - done,
+                                        static_cast<off_t>(written_ + done));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) fail(fmt::format("write {}", path_), errno);
+    if (put == 0) fail(fmt::format("write {}", path_), ENOSPC);
+    done += static_cast<std::size_t>(put);
+  }
+  written_ += buffered_;
+  buffered_ = 0;
+}
+
+void SegmentOutput::sync_and_close() {
+  if (system_calls().fdatasync(fd_.get()) != 0) fail(fmt::format("fdatasync {}", path_), errno);
+  // Some file systems report a failed write only here (close(2)); the descriptor is gone either way.
+  if (system_calls().close(fd_.release()) != 0) fail(fmt::format("close {}", path_), errno);
+}
+
+void SegmentOutput::publish(const std::string& name) {
+  flush();
+  sync_and_close();
+  if (system_calls().renameat(directory_, temporary_.c_str(), directory_, name.c_str()) != 0) {
+    fail(fmt::format("rename {} to {}", path_, name), errno);
+  }
+  temporary_ = name;  // until the directory is durable, failure removes it under this name
+  if (system_calls().fsync(directory_) != 0) fail(fmt::format("fsync directory {}", directory_path_), errno);
+  temporary_.clear();
+}
+
+void SegmentOutput::fail(const std::string& attempt, int code) {
+  fd_.reset();
+  remove_temporary();
+  throw write_error(attempt, code);
+}
+
+void SegmentOutput::remove_temporary() noexcept {
+  // Nothing can be done about a failure: the next writer removes stale files.
+  if (!temporary_.empty()) system_calls().unlinkat(directory_, temporary_.c_str(), 0);
+  temporary_.clear();
+}
+
+}  // namespace ckpt::store
