@@ -2,17 +2,20 @@
 // credentials, working directory and so on. Saving and restoring side by side.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "engine/process/id_map.h"
 #include "engine/restore/plan_builder.h"
 #include "engine/tracee/tracee.h"
 #include "image_generated.h"
 
 namespace ckpt::engine {
 
-// Fills everything of `process` except memory (mappings, mapped_files, layout, space, executable_file), threads and
-// descriptors. Throws Error for what cannot be carried over (children, seccomp filters, ...), naming it.
+// Fills everything of `process` except memory (mappings, mapped_files, layout, space, executable_file),
+// threads and descriptors. Throws Error for what cannot be carried over (children, seccomp filters, ...),
+// naming it.
 void save_process_state(Tracee& tracee, image::ProcessT& process, std::vector<std::string>& notes);
 
 // Fills everything of `state` except registers, xsave and timed_call.
@@ -21,16 +24,24 @@ void save_thread_state(Tracee& tracee, StoppedThread& thread, image::ThreadT& st
 // Refusals that can be known before anything is built (missing working directory, other user, limits, ...).
 void check_process_state(const image::ProcessT& process, std::vector<std::string>& notes);
 
-// In the process that becomes the program, before it executes the program file: session, group, working directory,
-// umask, personality, nice, credentials, ... whatever survives execve.
+// In the process that becomes the program, before it executes the program file: session, group, working
+// directory, umask, personality, nice, credentials, ... whatever survives execve.
 void apply_before_exec(const image::ProcessT& process);
 
-// Operations for the main thread once memory is in place, all signals blocked: handlers (SIGTRAP's excepted), timers,
-// process-wide pending signals, dumpable, no_new_privs, subreaper, ...
-void plan_process_state(const image::ProcessT& process, PlanBuilder& plan, std::vector<std::string>& notes);
+// Operations for the main thread once memory is in place and all threads exist, all signals blocked: handlers
+// (SIGTRAP's excepted), timers, process-wide pending signals, dumpable, subreaper, ... Timers start to run
+// here, so this comes last. `ids`: from the thread ids in the image to those that the threads have now, if
+// they differ.
+void plan_process_state(const image::ProcessT& process, PlanBuilder& plan, std::vector<std::string>& notes,
+                        const IdMap& ids = {});
 
-// Operations that each thread runs for itself: name, alternate stack, robust list, rseq, clear-child-tid, scheduling,
-// parent-death signal, thread-directed pending signals. `tid` is the thread's id as it sees it now.
+// The action of SIGTRAP, for a remote call once the restorer is done with that signal; none if it is the
+// default.
+std::optional<image::SignalActionT> trap_action(const image::ProcessT& process);
+
+// Operations that each thread runs for itself: name, alternate stack, robust list, rseq, clear-child-tid,
+// scheduling, parent-death signal, thread-directed pending signals. `tid` is the thread's id as it sees it
+// now.
 void plan_thread_state(const image::ThreadT& thread, std::int32_t pid, std::int32_t tid, PlanBuilder& plan,
                        std::vector<std::string>& notes);
 

@@ -1,0 +1,41 @@
+// Signal handlers, pending signals and alternate stacks.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/process/id_map.h"
+#include "engine/process/proc_status.h"
+#include "engine/restore/plan_builder.h"
+#include "engine/tracee/tracee.h"
+#include "image_generated.h"
+
+namespace ckpt::engine {
+
+// The kernel's struct sigaction.
+struct KernelSigaction {
+  std::uint64_t handler;
+  std::uint64_t flags;
+  std::uint64_t restorer;
+  std::uint64_t mask;
+};
+static_assert(sizeof(KernelSigaction) == 32);
+
+KernelSigaction kernel_sigaction(const image::SignalActionT& action);
+
+// Actions that differ from the default.
+void save_signal_actions(Tracee& tracee, const ProcStatus& status, image::ProcessT& process);
+void save_process_pending(Tracee& tracee, const ProcStatus& status, image::ProcessT& process);
+void save_thread_pending(const ProcStatus& status, pid_t tid, image::ThreadT& state);
+void save_alt_stack(Tracee& tracee, StoppedThread& thread, image::ThreadT& state);
+
+// In the process that becomes the program: what execve would pass on from us.
+void reset_ignored_signals();
+
+// All but that of SIGTRAP, which the restorer itself needs until its last instruction.
+void plan_signal_actions(const image::ProcessT& process, PlanBuilder& plan);
+void plan_process_pending(const image::ProcessT& process, const IdMap& ids, PlanBuilder& plan);
+void plan_thread_pending(const image::ThreadT& thread, std::int32_t pid, std::int32_t tid, PlanBuilder& plan);
+void plan_alt_stack(const image::ThreadT& thread, PlanBuilder& plan);
+
+}  // namespace ckpt::engine

@@ -1,0 +1,83 @@
+#include "engine/process/thread_links.h"
+
+#include <fmt/format.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/error.h"
+#include "engine/process/remote_value.h"
+
+namespace ckpt::engine {
+namespace {
+
+std::unique_ptr<image::RobustListT> robust_list_of(pid_t tid) {
+  void* head = nullptr;
+  std::size_t size = 0;
+  if (::syscall(SYS_get_robust_list, tid, &head, &size) != 0) {
+    throw_errno(fmt::format("read robust list of thread {}", tid));
+  }
+  if (head == nullptr) return nullptr;
+  auto list = std::make_unique<image::RobustListT>();
+  list->head = reinterpret_cast<std::uint64_t>(head);
+  list->size = size;
+  return list;
+}
+
+std::unique_ptr<image::RseqT> rseq_of(pid_t tid) {
+  __ptrace_rseq_configuration registered{};
+  long got = ::ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, sizeof(registered), &registered);
+  if (got < 0) throw_errno(fmt::format("read rseq registration of thread {}", tid));
+  if (registered.rseq_abi_pointer == 0) return nullptr;
+  auto rseq = std::make_unique<image::RseqT>();
+  rseq->address = registered.rseq_abi_pointer;
+  rseq->size = registered.rseq_abi_size;
+  rseq->signature = registered.signature;
+  rseq->flags = registered.flags;
+  return rseq;
+}
+
+std::uint64_t clear_child_tid_of(Tracee& tracee, StoppedThread& thread) {
+  remote_call_or_throw(tracee, thread, "read clear_child_tid (needs a kernel with CONFIG_CHECKPOINT_RESTORE)",
+                       SYS_prctl, {PR_GET_TID_ADDRESS, tracee.scratch().value, 0, 0, 0});
+  return scratch_value<std::uint64_t>(tracee);
+}
+
+std::int32_t parent_death_signal_of(Tracee& tracee, StoppedThread& thread) {
+  remote_call_or_throw(tracee, thread, "read parent-death signal", SYS_prctl,
+                       {PR_GET_PDEATHSIG, tracee.scratch().value, 0, 0, 0});
+  return scratch_value<std::int32_t>(tracee);
+}
+
+}  // namespace
+
+void save_thread_links(Tracee& tracee, StoppedThread& thread, image::ThreadT& state) {
+  state.robust_list = robust_list_of(thread.tid);
+  state.rseq = rseq_of(thread.tid);
+  state.clear_child_tid = clear_child_tid_of(tracee, thread);
+  state.parent_death_signal = parent_death_signal_of(tracee, thread);
+}
+
+void plan_thread_links(const image::ThreadT& thread, PlanBuilder& plan) {
+  plan.expect(fmt::format("name of thread {}", thread.tid), SYS_prctl,
+              {PR_SET_NAME, plan.string(thread.name).value, 0, 0, 0}, 0);
+  plan.expect_success(fmt::format("clear_child_tid of thread {}", thread.tid), SYS_set_tid_address,
+                      {thread.clear_child_tid});
+  if (thread.robust_list) {
+    plan.expect(fmt::format("robust list of thread {}", thread.tid), SYS_set_robust_list,
+                {thread.robust_list->head, thread.robust_list->size}, 0);
+  }
+  if (thread.rseq) {
+    plan.expect(fmt::format("rseq of thread {}", thread.tid), SYS_rseq,
+                {thread.rseq->address, thread.rseq->size, thread.rseq->flags, thread.rseq->signature}, 0);
+  }
+  if (thread.parent_death_signal != 0) {
+    plan.expect(fmt::format("parent-death signal of thread {}", thread.tid), SYS_prctl,
+                {PR_SET_PDEATHSIG, static_cast<std::uint64_t>(thread.parent_death_signal), 0, 0, 0}, 0);
+  }
+}
+
+}  // namespace ckpt::engine

@@ -1,0 +1,13 @@
+// What the kernel keeps for a thread on behalf of its C library, its name, and its parent-death signal.
+#pragma once
+
+#include "engine/restore/plan_builder.h"
+#include "engine/tracee/tracee.h"
+#include "image_generated.h"
+
+namespace ckpt::engine {
+
+void save_thread_links(Tracee& tracee, StoppedThread& thread, image::ThreadT& state);
+void plan_thread_links(const image::ThreadT& thread, PlanBuilder& plan);
+
+}  // namespace ckpt::engine
