@@ -26,6 +26,7 @@ class ObjectTable {
   std::int32_t find(std::uint64_t device, std::uint64_t inode) const;
   std::int32_t add(
       std::unique_ptr<image::SharedObjectT> object);  // gives it a fresh space id (in object->space)
+  image::SharedObjectT& at(std::int32_t index) { return *objects_.at(static_cast<std::size_t>(index)); }
   const image::SharedObjectT& at(std::int32_t index) const {
     return *objects_.at(static_cast<std::size_t>(index));
   }

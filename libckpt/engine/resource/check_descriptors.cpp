@@ -1,0 +1,51 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/resource.h>
+
+#include "base/error.h"
+#include "engine/resource/descriptors.h"
+#include "engine/resource/resource_kinds.h"
+
+namespace ckpt::engine {
+namespace {
+
+const image::DescriptionT& description_of(const image::ProcessT& process,
+                                          const image::DescriptorT& descriptor) {
+  auto index = static_cast<std::size_t>(descriptor.description);
+  if (descriptor.number < 0 || descriptor.description < 0 || index >= process.descriptions.size()) {
+    throw Error(fmt::format("descriptor {} of the checkpoint has no description; the checkpoint is damaged",
+                            descriptor.number));
+  }
+  return *process.descriptions[index];
+}
+
+std::string limit_problem(int number) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) throw_errno("read the limit on open files");
+  if (static_cast<rlim_t>(number) < limit.rlim_max) return {};
+  return fmt::format("its number is not below the hard limit on open files, {}", limit.rlim_max);
+}
+
+}  // namespace
+
+void check_descriptors(const image::CheckpointT& checkpoint, std::vector<std::string>* notes) {
+  resource::CheckState state{checkpoint, notes};
+  std::vector<std::string> problems;
+  std::vector<bool> checked(checkpoint.process->descriptions.size());
+  for (const auto& descriptor : checkpoint.process->descriptors) {
+    const image::DescriptionT& description = description_of(*checkpoint.process, *descriptor);
+    std::string problem = limit_problem(descriptor->number);
+    auto index = static_cast<std::size_t>(descriptor->description);
+    if (problem.empty() && !checked[index])
+      problem = resource::kind_of(description).check(state, description);
+    checked[index] = true;
+    if (!problem.empty()) problems.push_back(fmt::format("descriptor {}: {}", descriptor->number, problem));
+  }
+  if (problems.empty()) return;
+  throw Error(
+      fmt::format("what the program had open cannot be opened again: {}; put it back as it was, or recover "
+                  "another version",
+                  fmt::join(problems, ", ")));
+}
+
+}  // namespace ckpt::engine

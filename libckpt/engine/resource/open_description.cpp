@@ -1,0 +1,110 @@
+#include "engine/resource/open_description.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/kcmp.h>
+#include <sys/pidfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <tuple>
+
+#include "base/error.h"
+#include "base/file_io.h"
+#include "base/parse.h"
+
+namespace ckpt::engine::resource {
+namespace {
+
+int compare_descriptions(pid_t left_pid, int left, pid_t right_pid, int right) {
+  long result = ::syscall(SYS_kcmp, left_pid, right_pid, KCMP_FILE, static_cast<unsigned long>(left),
+                          static_cast<unsigned long>(right));
+  if (result < 0) throw_errno(fmt::format("kcmp descriptor {} of process {} with {}", left, left_pid, right));
+  return static_cast<int>(result);  // 0: same, 1: less, 2: greater, in the kernel's (shuffled) order
+}
+
+std::vector<int> list_numbers(pid_t pid) {
+  std::string path = fmt::format("/proc/{}/fd", pid);
+  struct Close {
+    void operator()(DIR* directory) const { ::closedir(directory); }
+  };
+  std::unique_ptr<DIR, Close> directory(::opendir(path.c_str()));
+  if (!directory) throw_errno(fmt::format("open {}", path));
+  std::vector<int> numbers;
+  for (;;) {
+    errno = 0;
+    dirent* entry = ::readdir(directory.get());
+    if (entry == nullptr && errno != 0) throw_errno(fmt::format("read {}", path));
+    if (entry == nullptr) break;
+    if (auto number = parse_unsigned(entry->d_name)) numbers.push_back(static_cast<int>(*number));
+  }
+  std::ranges::sort(numbers);
+  return numbers;
+}
+
+OpenDescription inspect(pid_t pid, int number) {
+  OpenDescription description;
+  std::string path = fmt::format("/proc/{}/fd/{}", pid, number);
+  description.link = read_link(path);
+  description.info = read_file(fmt::format("/proc/{}/fdinfo/{}", pid, number));
+  if (::stat(path.c_str(), &description.status) != 0) throw_errno(fmt::format("stat {}", path));
+  auto flags = parse_unsigned(description.info_field("flags"), 8);
+  auto offset = parse_unsigned(description.info_field("pos"));
+  if (!flags) throw Error(fmt::format("/proc/{}/fdinfo/{} has no flags", pid, number));
+  description.flags = static_cast<int>(*flags & ~static_cast<std::uint64_t>(O_CLOEXEC));
+  description.offset = static_cast<std::int64_t>(offset.value_or(0));
+  description.numbers.push_back({number, (*flags & O_CLOEXEC) != 0});
+  return description;
+}
+
+auto inode_key(const OpenDescription& description) {
+  return std::tuple(description.status.st_dev, description.status.st_ino, description.status.st_mode,
+                    description.link);
+}
+
+}  // namespace
+
+int OpenDescription::access_mode() const { return (flags & O_PATH) != 0 ? -1 : flags & O_ACCMODE; }
+
+std::string OpenDescription::what() const { return fmt::format("descriptor {} ({})", number(), link); }
+
+std::string_view OpenDescription::info_field(std::string_view key) const { return status_field(info, key); }
+
+// Only descriptors of the same inode can share a description, so that kcmp (two system calls' worth each) is
+// needed within those groups only; its order makes that n log n for the many that share the anonymous inode.
+std::vector<OpenDescription> list_descriptions(pid_t pid) {
+  std::vector<OpenDescription> found;
+  for (int number : list_numbers(pid)) found.push_back(inspect(pid, number));
+  std::ranges::stable_sort(found, [&](const OpenDescription& left, const OpenDescription& right) {
+    if (inode_key(left) != inode_key(right)) return inode_key(left) < inode_key(right);
+    return compare_descriptions(pid, left.number(), pid, right.number()) == 1;
+  });
+  std::vector<OpenDescription> merged;
+  for (OpenDescription& next : found) {
+    if (!merged.empty() && inode_key(merged.back()) == inode_key(next) &&
+        compare_descriptions(pid, merged.back().number(), pid, next.number()) == 0) {
+      merged.back().numbers.push_back(next.numbers.front());
+    } else {
+      merged.push_back(std::move(next));
+    }
+  }
+  std::ranges::sort(merged, {}, &OpenDescription::number);
+  return merged;
+}
+
+bool same_description(pid_t pid, int number, int own) {
+  if (::fcntl(own, F_GETFD) < 0) return false;
+  return compare_descriptions(pid, number, ::getpid(), own) == 0;
+}
+
+UniqueFd copy_descriptor(int pidfd, int number) {
+  UniqueFd copy(::pidfd_getfd(pidfd, number, 0));
+  if (!copy) throw_errno(fmt::format("copy descriptor {} of the program", number));
+  return copy;
+}
+
+}  // namespace ckpt::engine::resource

@@ -1,0 +1,56 @@
+#include "engine/resource/resource_kinds.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <array>
+
+#include "base/error.h"
+#include "engine/resource/device.h"
+#include "engine/resource/directory.h"
+#include "engine/resource/epoll.h"
+#include "engine/resource/event_fd.h"
+#include "engine/resource/fifo.h"
+#include "engine/resource/inherited.h"
+#include "engine/resource/kernel_file.h"
+#include "engine/resource/memfd.h"
+#include "engine/resource/pipe.h"
+#include "engine/resource/regular_file.h"
+#include "engine/resource/signal_fd.h"
+#include "engine/resource/terminal.h"
+#include "engine/resource/timer_fd.h"
+
+namespace ckpt::engine::resource {
+namespace {
+
+// Inherited comes first, whatever it is; kernel files before the regular files and directories they look
+// like; FIFOs (with a name that leads to them) before pipes.
+constexpr std::array kKinds{
+    &kInherited, &kKernelFile, &kMemfd,   &kRegularFile, &kDirectory, &kTerminal, &kDevice,
+    &kFifo,      &kPipe,       &kEventFd, &kTimerFd,     &kSignalFd,  &kEpoll,
+};
+
+}  // namespace
+
+std::span<const ResourceKind* const> resource_kinds() { return kKinds; }
+
+const ResourceKind& kind_of(const image::DescriptionT& description) {
+  for (const ResourceKind* kind : kKinds) {
+    if (kind->detail == description.detail.type) return *kind;
+  }
+  throw Error(
+      fmt::format("the checkpoint holds a descriptor of unknown kind {}; recover it with the ckptrun that "
+                  "wrote it or a newer one",
+                  static_cast<int>(description.detail.type)));
+}
+
+UniqueFd RestoreState::lift(UniqueFd fd) const {
+  if (fd.get() >= scratch_base) return fd;
+  UniqueFd lifted(::fcntl(fd.get(), F_DUPFD_CLOEXEC, scratch_base));
+  if (!lifted) {
+    throw_errno(fmt::format("no descriptor is free from {} on; raise the limit on open files", scratch_base));
+  }
+  return lifted;
+}
+
+}  // namespace ckpt::engine::resource

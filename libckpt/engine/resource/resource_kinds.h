@@ -1,0 +1,90 @@
+// The table of kinds of kernel objects that descriptors may refer to. A further kind is one more file pair
+// with a ResourceKind, its detail table in image.fbs, and one line in resource_kinds.cpp.
+//
+// Hard rules for `save` (the program is only stopped, and will run on):
+//  1. Nothing is consumed and no offset moves: pread, tee, fdinfo; never read or lseek on the description
+//  itself.
+//  2. Content is read through a description of our own where one can be opened.
+//  3. What cannot be restored is an Error now, not at restore.
+// `restore` runs between fork and exec in a single-threaded process: plain C++, but nothing may be left open
+// below the scratch base other than the descriptor that it returns.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "engine/resource/descriptors.h"
+#include "engine/resource/open_description.h"
+
+namespace ckpt::engine::resource {
+
+// Everything that `save` may look at.
+struct SaveState {
+  SaveContext& context;
+  int pidfd;
+  pid_t program_pid;  // as the program sees it
+  const std::vector<OpenDescription>& all;
+  std::set<std::pair<dev_t, ino_t>> pipes_saved = {};
+  std::set<std::pair<dev_t, ino_t>> files_synced = {};
+};
+
+// A pipe being restored; `taken` ends already are descriptions of the program.
+struct OwnPipe {
+  UniqueFd read_end;
+  UniqueFd write_end;
+  bool read_taken = false;
+  bool write_taken = false;
+};
+
+// Everything that `restore` may use.
+struct RestoreState {
+  const image::CheckpointT& checkpoint;
+  const RestoreObjects& objects;
+  int scratch_base;
+  std::array<UniqueFd, 3> inherited = {};        // ckptrun's 0, 1, 2, or none where it is closed
+  std::map<std::uint64_t, OwnPipe> pipes = {};   // by the inode they had
+  std::map<std::uint64_t, UniqueFd> fifos = {};  // by the inode they had
+
+  // Moves a descriptor that stays open for longer than one restore out of the way.
+  UniqueFd lift(UniqueFd fd) const;
+};
+
+struct CheckState {
+  const image::CheckpointT& checkpoint;
+  std::vector<std::string>* notes;
+};
+
+struct ResourceKind {
+  std::string_view name;
+  image::DescriptionDetail detail;
+  // Status flags that are set again after restore, where they differ.
+  int settable_flags;
+  bool (*matches)(const SaveState&, const OpenDescription&);
+  image::DescriptionDetailUnion (*save)(SaveState&, const OpenDescription&);
+  // What makes restoring impossible, without the descriptor's number; empty if nothing.
+  std::string (*check)(CheckState&, const image::DescriptionT&);
+  UniqueFd (*restore)(RestoreState&, const image::DescriptionT&);
+  // What needs all other descriptors at their numbers; may be null.
+  void (*connect)(RestoreState&, const image::DescriptionT&, int number) = nullptr;
+};
+
+// In the order of matching.
+std::span<const ResourceKind* const> resource_kinds();
+const ResourceKind& kind_of(const image::DescriptionT& description);
+
+template <typename Detail>
+image::DescriptionDetailUnion as_detail(Detail detail) {
+  image::DescriptionDetailUnion united;
+  united.Set(std::move(detail));
+  return united;
+}
+
+}  // namespace ckpt::engine::resource

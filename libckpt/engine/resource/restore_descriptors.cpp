@@ -1,0 +1,154 @@
+// Order, and why: ckptrun's 0, 1, 2 are duplicated above the scratch base; then every number below it is
+// closed, so that each description can be made at any free number and put to its own numbers at once without
+// meeting anything. Only what is needed again (ends of pipes and FIFOs) is lifted above the scratch base.
+// Registrations that refer to other descriptors come when all are in place. Last, everything above the
+// scratch base goes, except `keep`.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+
+#include "base/error.h"
+#include "engine/resource/descriptors.h"
+#include "engine/resource/resource_kinds.h"
+
+namespace ckpt::engine {
+namespace resource {
+namespace {
+
+void check_scratch_base(const image::ProcessT& process, int scratch_base, std::span<const int> keep) {
+  bool below = std::ranges::any_of(keep, [&](int fd) { return fd < scratch_base; });
+  if (below || scratch_base < first_free_descriptor(process)) {
+    throw Error(fmt::format("descriptors to keep are in the way below {}; this is an error in ckptrun",
+                            scratch_base));
+  }
+}
+
+void raise_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) throw_errno("read the limit on open files");
+  if (limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) throw_errno("raise the limit on open files");
+}
+
+void close_numbers(unsigned first, unsigned last) {
+  if (first <= last && ::close_range(first, last, 0) != 0) {
+    throw_errno(fmt::format("close descriptors {} to {}", first, last));
+  }
+}
+
+void take_inherited(RestoreState& state) {
+  for (int own = 0; own <= 2; ++own) {
+    if (::fcntl(own, F_GETFD) < 0) continue;
+    UniqueFd copy(::fcntl(own, F_DUPFD_CLOEXEC, state.scratch_base));
+    if (!copy)
+      throw_errno(fmt::format("move descriptor {} of ckptrun to {} or above", own, state.scratch_base));
+    state.inherited.at(static_cast<std::size_t>(own)) = std::move(copy);
+  }
+}
+
+std::vector<int> numbers_of(const image::ProcessT& process, std::size_t description) {
+  std::vector<int> numbers;
+  for (const auto& descriptor : process.descriptors) {
+    if (static_cast<std::size_t>(descriptor->description) == description)
+      numbers.push_back(descriptor->number);
+  }
+  return numbers;
+}
+
+// The program's id is already the final one; ids of its other threads do not exist yet, the process stands in
+// for them.
+void restore_owner(int fd, const image::CheckpointT& checkpoint, const image::DescriptionT& description) {
+  if (description.owner_signal != 0 && ::fcntl(fd, F_SETSIG, description.owner_signal) != 0) {
+    throw_errno(fmt::format("set the signal of a descriptor to {}", description.owner_signal));
+  }
+  if (description.owner == 0) return;
+  f_owner_ex owner{};
+  owner.type = static_cast<decltype(owner.type)>(description.owner_type);
+  owner.pid = ::getpid();
+  if (owner.type == F_OWNER_TID && description.owner != checkpoint.process->pid) owner.type = F_OWNER_PID;
+  if (owner.type == F_OWNER_PGRP) owner.pid = ::getpgrp();
+  if (::fcntl(fd, F_SETOWN_EX, &owner) != 0) throw_errno("set the owner of a descriptor");
+}
+
+void restore_flags(int fd, const ResourceKind& kind, const image::DescriptionT& description) {
+  int current = ::fcntl(fd, F_GETFL);
+  if (current < 0) throw_errno("read the status flags of a descriptor");
+  int saved = static_cast<int>(description.status_flags);
+  int wanted = (current & ~kind.settable_flags) | (saved & kind.settable_flags);
+  if (wanted != current && ::fcntl(fd, F_SETFL, wanted) != 0) {
+    throw_errno(fmt::format("set the status flags of a {} to {:o}", kind.name, wanted));
+  }
+}
+
+void place(UniqueFd fd, const std::vector<int>& numbers) {
+  for (int number : numbers) {
+    if (number == fd.get()) {
+      if (::fcntl(number, F_SETFD, 0) != 0) throw_errno(fmt::format("keep descriptor {} open", number));
+    } else if (::dup2(fd.get(), number) < 0) {
+      throw_errno(fmt::format("make descriptor {}", number));
+    }
+  }
+  if (std::ranges::find(numbers, fd.get()) != numbers.end()) static_cast<void>(fd.release());
+}
+
+void restore_one(RestoreState& state, const image::DescriptionT& description,
+                 const std::vector<int>& numbers) try {
+  const ResourceKind& kind = kind_of(description);
+  UniqueFd fd = kind.restore(state, description);
+  if ((description.status_flags & O_PATH) == 0) {
+    restore_owner(fd.get(), state.checkpoint, description);
+    restore_flags(fd.get(), kind, description);
+  }
+  place(std::move(fd), numbers);
+} catch (const Error& error) {
+  throw Error(fmt::format("descriptor {}: {}", numbers.front(), error.what()), error.code());
+}
+
+void restore_all(RestoreState& state) {
+  const image::ProcessT& process = *state.checkpoint.process;
+  std::vector<std::vector<int>> numbers;
+  for (std::size_t i = 0; i < process.descriptions.size(); ++i) numbers.push_back(numbers_of(process, i));
+  for (std::size_t i = 0; i < process.descriptions.size(); ++i) {
+    if (!numbers[i].empty()) restore_one(state, *process.descriptions[i], numbers[i]);
+  }
+  for (std::size_t i = 0; i < process.descriptions.size(); ++i) {
+    auto connect = kind_of(*process.descriptions[i]).connect;
+    if (connect != nullptr && !numbers[i].empty())
+      connect(state, *process.descriptions[i], numbers[i].front());
+  }
+}
+
+void close_from(int first, std::span<const int> keep) {
+  std::vector<int> kept(keep.begin(), keep.end());
+  std::ranges::sort(kept);
+  auto next = static_cast<unsigned>(first);
+  for (int fd : kept) {
+    auto number = static_cast<unsigned>(fd);
+    if (number > next) close_numbers(next, number - 1);
+    next = std::max(next, number + 1);
+  }
+  close_numbers(next, UINT_MAX);
+}
+
+}  // namespace
+}  // namespace resource
+
+void restore_descriptors(const image::CheckpointT& checkpoint, const RestoreObjects& objects,
+                         int scratch_base, std::span<const int> keep) {
+  resource::check_scratch_base(*checkpoint.process, scratch_base, keep);
+  resource::raise_limit();
+  {
+    resource::RestoreState state{checkpoint, objects, scratch_base};
+    resource::take_inherited(state);
+    resource::close_numbers(0, static_cast<unsigned>(scratch_base) - 1);
+    resource::restore_all(state);
+  }
+  resource::close_from(scratch_base, keep);
+}
+
+}  // namespace ckpt::engine
