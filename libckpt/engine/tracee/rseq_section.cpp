@@ -1,6 +1,5 @@
 #include "engine/tracee/rseq_section.h"
 
-#include <linux/ptrace.h>
 #include <linux/rseq.h>
 #include <sys/ptrace.h>
 
@@ -13,9 +12,8 @@
 namespace ckpt::engine {
 
 std::optional<RseqSection> rseq_section_of(pid_t pid, pid_t tid, std::uint64_t instruction) {
-  ptrace_rseq_configuration configuration{};
-  auto request = static_cast<__ptrace_request>(PTRACE_GET_RSEQ_CONFIGURATION);
-  if (::ptrace(request, tid, sizeof(configuration), &configuration) < 0) return std::nullopt;
+  __ptrace_rseq_configuration configuration{};
+  if (::ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, sizeof(configuration), &configuration) < 0) return std::nullopt;
   if (configuration.rseq_abi_pointer == 0) return std::nullopt;
   RemoteAddr pointer = RemoteAddr{configuration.rseq_abi_pointer} + offsetof(rseq, rseq_cs);
   try {

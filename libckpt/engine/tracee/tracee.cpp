@@ -153,11 +153,9 @@ bool Tracee::stop_all(Clock::time_point deadline) {
   std::erase_if(threads_, [](const StoppedThread& thread) { return thread.tid == 0; });
   auto leader = std::ranges::find(threads_, pid_, &StoppedThread::tid);
   if (leader == threads_.end()) {
-    bool alone = threads_.empty();
-    throw Error(fmt::format(alone ? "process {} has ended; nothing to checkpoint"
-                                  : "the main thread of process {} has ended while others run; this is not supported",
-                            pid_),
-                ESRCH);
+    const char* cause = threads_.empty() ? "has ended; nothing to checkpoint"
+                                         : "has lost its main thread while others run; such a process is not supported";
+    throw Error(fmt::format("process {} {}", pid_, cause), ESRCH);
   }
   std::iter_swap(threads_.begin(), leader);
   return true;
@@ -198,7 +196,8 @@ std::int64_t Tracee::remote_syscall(long number, std::initializer_list<std::uint
 RemoteAddr Tracee::scratch() {
   if (scratch_.value == 0) {
     std::int64_t address =
-        remote_syscall(SYS_mmap, {0, kScratchBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, ~0ULL, 0});
+        // Shared, so that it never merges with a neighbour of the program's.
+        remote_syscall(SYS_mmap, {0, kScratchBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
     if (address < 0 && address > -4096) {
       throw_errno(fmt::format("map scratch memory in process {}", pid_), static_cast<int>(-address));
     }

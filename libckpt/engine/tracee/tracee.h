@@ -62,7 +62,9 @@ class Tracee {
   std::int64_t remote_syscall(long number, std::initializer_list<std::uint64_t> arguments);
 
   // Memory inside the process for the arguments of remote calls: mapped at first use, gone at release.
+  // scratch_address() is where it is, 0 if it is not mapped.
   RemoteAddr scratch();
+  RemoteAddr scratch_address() const { return scratch_; }
 
   void read(RemoteAddr from, std::span<std::byte> out) const;
   void write(RemoteAddr to, std::span<const std::byte> bytes) const;

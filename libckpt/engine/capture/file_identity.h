@@ -1,0 +1,30 @@
+// How a mapped file is recognised again: by build-id where it is an ELF file that has one, else by size and time of
+// last modification.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+
+#include "image_generated.h"
+
+namespace ckpt::engine {
+
+// Remembers build-ids by device, inode, size and time, because reading one costs more than everything else about a
+// mapped file. Keep one per program.
+class FileIdentities {
+ public:
+  // Describes the file that `path` names now. Throws Error if it cannot be examined.
+  std::unique_ptr<image::MappedFileT> describe(const std::string& path);
+
+ private:
+  using Key = std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::int64_t>;
+  std::map<Key, std::vector<std::uint8_t>> build_ids_;
+};
+
+// Throws Error naming the file and what changed if `path` is no longer the file described.
+void check_identity(const image::MappedFileT& file);
+
+}  // namespace ckpt::engine

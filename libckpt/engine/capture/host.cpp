@@ -1,0 +1,82 @@
+#include "engine/capture/host.h"
+
+#include <fmt/format.h>
+#include <sys/auxv.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <sstream>
+#include <string>
+
+#include "base/error.h"
+#include "base/file_io.h"
+#include "engine/capture/memory_map.h"
+
+namespace ckpt::engine {
+namespace {
+
+std::int64_t clock_ns(clockid_t clock) {
+  timespec time{};
+  if (::clock_gettime(clock, &time) != 0) throw_errno("read clock");
+  return time.tv_sec * 1'000'000'000LL + time.tv_nsec;
+}
+
+// Lines "monotonic <seconds> <nanoseconds>" of /proc/PID/timens_offsets; zero where there is no time namespace.
+std::int64_t namespace_offset_ns(const std::string& offsets, const std::string& clock) {
+  std::istringstream lines(offsets);
+  std::string name;
+  std::int64_t seconds = 0;
+  std::int64_t nanoseconds = 0;
+  while (lines >> name >> seconds >> nanoseconds) {
+    if (name == clock) return seconds * 1'000'000'000LL + nanoseconds;
+  }
+  return 0;
+}
+
+std::string offsets_of(const std::string& process) {
+  std::string path = fmt::format("/proc/{}/timens_offsets", process);
+  return ::access(path.c_str(), R_OK) == 0 ? read_file(path) : "";
+}
+
+}  // namespace
+
+std::unique_ptr<image::HostT> describe_host() {
+  auto host = std::make_unique<image::HostT>();
+  utsname names{};
+  if (::uname(&names) != 0) throw_errno("uname");
+  host->name = names.nodename;
+  host->kernel = fmt::format("{} {}", names.release, names.version);
+  host->boot_id = read_file("/proc/sys/kernel/random/boot_id");
+  std::erase(host->boot_id, '\n');
+  VdsoDigest digest = vdso_digest();
+  host->vdso_digest_low = digest.low;
+  host->vdso_digest_high = digest.high;
+  return host;
+}
+
+std::unique_ptr<image::ClocksT> read_clocks(pid_t pid) {
+  auto clocks = std::make_unique<image::ClocksT>();
+  std::string theirs = offsets_of(std::to_string(pid));
+  std::string ours = offsets_of("self");
+  auto shift = [&](const std::string& clock) {
+    return namespace_offset_ns(theirs, clock) - namespace_offset_ns(ours, clock);
+  };
+  clocks->realtime_ns = clock_ns(CLOCK_REALTIME);
+  clocks->monotonic_ns = clock_ns(CLOCK_MONOTONIC) + shift("monotonic");
+  clocks->boottime_ns = clock_ns(CLOCK_BOOTTIME) + shift("boottime");
+  return clocks;
+}
+
+VdsoDigest vdso_digest() {
+  for (const MapEntry& entry : read_memory_map(::getpid())) {
+    if (entry.path != "[vdso]") continue;
+    const void* vdso = reinterpret_cast<const void*>(entry.start);  // NOLINT(performance-no-int-to-ptr): from maps
+    XXH128_hash_t hash = XXH3_128bits(vdso, entry.size_bytes());
+    return {hash.low64, hash.high64};
+  }
+  return {};
+}
+
+}  // namespace ckpt::engine

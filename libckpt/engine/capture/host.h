@@ -1,0 +1,26 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "image_generated.h"
+
+namespace ckpt::engine {
+
+// This machine, as far as a checkpoint depends on it.
+std::unique_ptr<image::HostT> describe_host();
+
+// The clocks as process `pid` sees them: its time namespace may shift monotonic and boot time.
+std::unique_ptr<image::ClocksT> read_clocks(pid_t pid);
+
+// XXH3-128 digest of the vDSO that processes of this kernel get.
+struct VdsoDigest {
+  std::uint64_t low = 0;
+  std::uint64_t high = 0;
+  bool operator==(const VdsoDigest&) const = default;
+};
+VdsoDigest vdso_digest();
+
+}  // namespace ckpt::engine

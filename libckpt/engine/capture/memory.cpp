@@ -1,0 +1,269 @@
+#include "engine/capture/memory.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "base/error.h"
+#include "base/file_io.h"
+#include "engine/capture/memory_layout.h"
+#include "engine/capture/resident_pages.h"
+
+namespace ckpt::engine {
+namespace {
+
+constexpr std::size_t kCopyBytes = 4 << 20;
+constexpr std::uint64_t kStoredFileLimit = 64 << 20;
+constexpr std::string_view kDeleted = " (deleted)";
+
+struct Advice {
+  const char* code;  // in VmFlags
+  std::uint32_t advice;
+};
+
+constexpr std::array<Advice, 8> kAdvices{{{"sr", MADV_SEQUENTIAL},
+                                          {"rr", MADV_RANDOM},
+                                          {"dc", MADV_DONTFORK},
+                                          {"dd", MADV_DONTDUMP},
+                                          {"hg", MADV_HUGEPAGE},
+                                          {"nh", MADV_NOHUGEPAGE},
+                                          {"mg", MADV_MERGEABLE},
+                                          {"wf", MADV_WIPEONFORK}}};
+
+// True if `path` still names the mapped file. The device in maps is the filesystem's own number, which stat() does not
+// always report (btrfs, overlayfs), so the inode decides.
+bool names_mapped_file(const MapEntry& entry) {
+  struct stat status {};
+  return ::stat(entry.path.c_str(), &status) == 0 && status.st_ino == entry.inode && S_ISREG(status.st_mode);
+}
+
+std::string without_deleted(const std::string& path) {
+  return path.ends_with(kDeleted) ? path.substr(0, path.size() - kDeleted.size()) : path;
+}
+
+[[noreturn]] void refuse(const MapEntry& entry, std::string_view what, std::string_view advice) {
+  throw Error(fmt::format("mapping at {:#x}-{:#x} ({}) is {}; {}", entry.start, entry.end, entry.path, what, advice));
+}
+
+}  // namespace
+
+MemoryCapture::MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIdentities& identities,
+                             ObjectTable& objects, store::CheckpointWriter& writer)
+    : tracee_(tracee),
+      flags_(flags),
+      identities_(identities),
+      objects_(objects),
+      writer_(writer),
+      scanner_(tracee.pid()),
+      mem_(open_or_throw(fmt::format("/proc/{}/mem", tracee.pid()), O_RDONLY)),
+      buffer_(kCopyBytes) {}
+
+MemoryTotals MemoryCapture::run(image::ProcessT& process) {
+  process.space = kProcessSpace;
+  process.layout = save_memory_layout(tracee_);
+  process.executable_file = identities_.describe(process.executable);
+  for (const MapEntry& entry : read_memory_map(tracee_.pid())) {
+    std::unique_ptr<image::MappingT> mapping = describe(entry, process);
+    if (mapping == nullptr) continue;
+    write_content(entry, *mapping);
+    process.mappings.push_back(std::move(mapping));
+  }
+  for (auto& file : process.mapped_files) {
+    if (file->written) store_written_file(*file);
+  }
+  return totals_;
+}
+
+std::unique_ptr<image::MappingT> MemoryCapture::describe(const MapEntry& entry, image::ProcessT& process) {
+  if (entry.path == "[vsyscall]" || entry.start == tracee_.scratch_address().value) return nullptr;
+  auto mapping = std::make_unique<image::MappingT>();
+  mapping->start = entry.start;
+  mapping->end = entry.end;
+  mapping->protection = entry.protection;
+  mapping->offset = entry.offset;
+  mapping->name = entry.path;
+  if (entry.path.starts_with("[vvar")) {
+    mapping->kind = image::MappingKind::Vvar;
+    return mapping;
+  }
+  if (entry.path == "[vdso]") {
+    mapping->kind = image::MappingKind::Vdso;
+    return mapping;
+  }
+  const MapFlags& flags = flags_.of(entry);
+  if (flags.has("ht")) refuse(entry, "huge-page (hugetlb) memory", "run the program without it");
+  if (flags.has("pf") || flags.has("io")) refuse(entry, "device memory", "close the device before the checkpoint");
+  mapping->grows_down = flags.has("gd");
+  mapping->no_reserve = flags.has("nr");
+  mapping->locked = flags.has("lo");
+  for (const Advice& advice : kAdvices) {
+    if (flags.has(advice.code)) mapping->advice.push_back(advice.advice);
+  }
+  if (entry.shared) {
+    mapping->may_write = flags.has("mw");
+    describe_shared(entry, process, *mapping);
+  } else if (entry.inode != 0) {
+    describe_private_file(entry, process, *mapping);
+  } else {
+    mapping->kind = image::MappingKind::Anonymous;
+  }
+  return mapping;
+}
+
+void MemoryCapture::describe_private_file(const MapEntry& entry, image::ProcessT& process, image::MappingT& mapping) {
+  if (names_mapped_file(entry)) {
+    mapping.kind = image::MappingKind::PrivateFile;
+    mapping.file = mapped_file(entry, process, false);
+    return;
+  }
+  mapping.object = objects_.find(entry.device, entry.inode);
+  // Without an object that keeps the file's content, the mapping is written whole and comes back as plain memory.
+  mapping.kind = mapping.object >= 0 ? image::MappingKind::PrivateFile : image::MappingKind::Anonymous;
+  if (mapping.object < 0) mapping.offset = 0;
+}
+
+void MemoryCapture::describe_shared(const MapEntry& entry, image::ProcessT& process, image::MappingT& mapping) {
+  if (entry.path.starts_with("/SYSV")) {
+    refuse(entry, "System V shared memory", "detach it (shmdt) before the checkpoint");
+  }
+  if (entry.path.starts_with("anon_inode:") || entry.path.starts_with("/[")) {
+    refuse(entry, "kernel memory of a special descriptor", "close it before the checkpoint");
+  }
+  if (entry.path.starts_with("/dev/") && !entry.path.starts_with("/dev/shm/") && !entry.path.ends_with(kDeleted)) {
+    refuse(entry, "a mapped device", "close the device before the checkpoint");
+  }
+  if (names_mapped_file(entry)) {
+    mapping.kind = image::MappingKind::SharedFile;
+    mapping.file = mapped_file(entry, process, mapping.may_write);
+    return;
+  }
+  mapping.kind = image::MappingKind::SharedObject;
+  mapping.object = shared_object(entry);
+}
+
+std::int32_t MemoryCapture::mapped_file(const MapEntry& entry, image::ProcessT& process, bool written) {
+  auto& files = process.mapped_files;
+  auto found = std::ranges::find_if(files, [&entry](const auto& file) {
+    return file->inode == entry.inode && file->path == entry.path;
+  });
+  if (found == files.end()) {
+    files.push_back(identities_.describe(entry.path));
+    found = files.end() - 1;
+  }
+  (*found)->written |= written;
+  return static_cast<std::int32_t>(found - files.begin());
+}
+
+// Content of a writable shared file, so that it can be made again if it is gone when the program comes back.
+void MemoryCapture::store_written_file(image::MappedFileT& file) {
+  if (file.size > kStoredFileLimit) return;
+  UniqueFd fd = open_or_throw(file.path, O_RDONLY);
+  file.content_space = objects_.fresh_space();
+  std::uint64_t at = 0;
+  for (;;) {
+    ssize_t got = ::pread(fd.get(), buffer_.data(), buffer_.size(), static_cast<off_t>(at));
+    if (got < 0) throw_errno(fmt::format("read mapped file {}", file.path));
+    if (got == 0) break;
+    std::size_t padded = page_ceil(static_cast<std::uint64_t>(got));
+    std::fill(buffer_.begin() + got, buffer_.begin() + static_cast<std::ptrdiff_t>(padded), std::byte{0});
+    writer_.put(file.content_space, at / kPageSize, std::span(buffer_).first(padded));
+    at += static_cast<std::uint64_t>(got);
+    if (static_cast<std::size_t>(got) < buffer_.size()) break;
+  }
+  file.size = at;
+}
+
+std::int32_t MemoryCapture::shared_object(const MapEntry& entry) {
+  std::int32_t index = objects_.find(entry.device, entry.inode);
+  if (index >= 0) {
+    image::SharedObjectT& known = objects_.at(index);
+    if (std::ranges::count(objects_made_here_, index) != 0) {
+      known.size = std::max(known.size, entry.offset + entry.size_bytes());
+    }
+    return index;
+  }
+  auto object = std::make_unique<image::SharedObjectT>();
+  object->device = entry.device;
+  object->inode = entry.inode;
+  object->size = entry.offset + entry.size_bytes();
+  object->mode = 0600;
+  constexpr std::string_view kMemfdPrefix = "/memfd:";
+  if (entry.path == "/dev/zero (deleted)") {
+    object->kind = image::ObjectKind::SharedAnonymous;
+  } else if (entry.path.starts_with(kMemfdPrefix)) {
+    object->kind = image::ObjectKind::Memfd;
+    object->name = without_deleted(entry.path.substr(kMemfdPrefix.size()));
+  } else {
+    object->kind = image::ObjectKind::DeletedFile;
+    object->name = without_deleted(entry.path);
+  }
+  index = objects_.add(std::move(object));
+  objects_made_here_.push_back(index);
+  return index;
+}
+
+void MemoryCapture::write_content(const MapEntry& entry, const image::MappingT& mapping) {
+  if (mapping.kind == image::MappingKind::SharedObject) {
+    if (std::ranges::count(objects_made_here_, mapping.object) != 0) {
+      write_object_content(entry, objects_.at(mapping.object));
+    }
+    return;
+  }
+  PageFilter filter =
+      mapping.kind == image::MappingKind::PrivateFile ? PageFilter::kPrivateCopy : PageFilter::kAnyContent;
+  AddressRange all{entry.start, entry.end};
+  std::vector<AddressRange> ranges;
+  switch (mapping.kind) {
+    case image::MappingKind::Anonymous:
+      // What a replaced or deleted file holds is not in the page table until it is touched: take all of it.
+      ranges = entry.inode != 0 ? std::vector{all} : scanner_.scan(all, filter);
+      break;
+    case image::MappingKind::PrivateFile:
+      ranges = scanner_.scan(all, filter);
+      break;
+    case image::MappingKind::Vdso:
+      ranges = {all};
+      break;
+    default:
+      return;
+  }
+  for (const AddressRange& range : ranges) write_range(kProcessSpace, range, range.start / kPageSize);
+}
+
+void MemoryCapture::write_object_content(const MapEntry& entry, const image::SharedObjectT& object) {
+  for (const AddressRange& range : resident_object_pages(tracee_, entry, flags_.of(entry))) {
+    write_range(object.space, range, (entry.offset + (range.start - entry.start)) / kPageSize);
+  }
+}
+
+// Copies pages that may be forbidden to read (PROT_NONE) or lie behind the end of a mapped file (skipped).
+void MemoryCapture::write_range(store::SpaceId space, AddressRange range, std::uint64_t first_page) {
+  totals_.pages_scanned += (range.end - range.start) / kPageSize;
+  totals_.resident_bytes += range.end - range.start;
+  for (std::uint64_t at = range.start; at < range.end;) {
+    std::size_t wanted = std::min<std::size_t>(buffer_.size(), range.end - at);
+    iovec local{buffer_.data(), wanted};
+    iovec remote{reinterpret_cast<void*>(at), wanted};  // NOLINT(performance-no-int-to-ptr): process_vm_readv's ABI
+    ssize_t got = ::process_vm_readv(tracee_.pid(), &local, 1, &remote, 1, 0);
+    if (got <= 0) got = ::pread(mem_.get(), buffer_.data(), wanted, static_cast<off_t>(at));
+    auto usable = static_cast<std::size_t>(got > 0 ? got : 0) / kPageSize * kPageSize;
+    if (usable == 0) {
+      if (errno == ESRCH) throw Error(fmt::format("process {} ended during the checkpoint", tracee_.pid()), ESRCH);
+      at += kPageSize;  // behind the end of the file: the program would get SIGBUS here, before and after
+      ++first_page;
+      continue;
+    }
+    writer_.put(space, first_page, std::span(buffer_).first(usable));
+    at += usable;
+    first_page += usable / kPageSize;
+  }
+}
+
+}  // namespace ckpt::engine

@@ -1,0 +1,47 @@
+#include "engine/image/image_file.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+
+namespace ckpt::engine {
+namespace {
+
+constexpr flatbuffers::uoffset_t kMaxDepth = 64;
+constexpr flatbuffers::uoffset_t kMaxTables = 16 << 20;
+
+// Tables that every reader relies on.
+bool complete(const image::CheckpointT& checkpoint) {
+  const image::ProcessT* process = checkpoint.process.get();
+  if (checkpoint.host == nullptr || checkpoint.clocks == nullptr || process == nullptr) return false;
+  return process->layout != nullptr && process->credentials != nullptr && process->executable_file != nullptr &&
+         !process->threads.empty();
+}
+
+}  // namespace
+
+std::vector<std::byte> pack_image(const image::CheckpointT& checkpoint) {
+  flatbuffers::FlatBufferBuilder builder(1 << 16);
+  image::FinishCheckpointBuffer(builder, image::Checkpoint::Pack(builder, &checkpoint));
+  auto bytes = std::as_bytes(std::span(builder.GetBufferPointer(), builder.GetSize()));
+  return {bytes.begin(), bytes.end()};
+}
+
+std::unique_ptr<image::CheckpointT> unpack_image(std::span<const std::byte> bytes) {
+  const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
+  flatbuffers::Verifier verifier(data, bytes.size(), kMaxDepth, kMaxTables);
+  if (!image::VerifyCheckpointBuffer(verifier)) {
+    throw Error("the process image in the checkpoint is damaged; recover another version");
+  }
+  std::unique_ptr<image::CheckpointT> checkpoint = image::UnPackCheckpoint(data);
+  if (checkpoint->format != kImageFormat) {
+    throw Error(fmt::format("the checkpoint has image format {}, this program reads format {}; use a newer ckptrun",
+                            checkpoint->format, kImageFormat));
+  }
+  if (!complete(*checkpoint)) {
+    throw Error("the process image in the checkpoint is incomplete; recover another version");
+  }
+  return checkpoint;
+}
+
+}  // namespace ckpt::engine

@@ -1,0 +1,25 @@
+// What a Session remembers about its program between checkpoints; shared by session.cpp and restore.cpp.
+#pragma once
+
+#include <memory>
+
+#include "engine/capture/file_identity.h"
+#include "engine/session.h"
+#include "engine/tracee/interrupted_calls.h"
+#include "engine/tracee/tracee.h"
+
+namespace ckpt::engine {
+
+struct Session::State {
+  pid_t pid;
+  InterruptedCalls calls;
+  FileIdentities identities;
+  std::unique_ptr<Tracee> held;  // the program after capture(kHold)
+};
+
+// The way for restore() to hand over what it knows.
+struct RestoreAccess {
+  static Session::State& state(Session& session) { return *session.state_; }
+};
+
+}  // namespace ckpt::engine
