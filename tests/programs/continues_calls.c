@@ -1,7 +1,7 @@
 // Blocking calls of one family, under way when the program is checkpointed, end as if nothing had happened:
 // with the right result, not early, and not later than their own time plus the time that the program was
 // away. Takes the family (or "all") and the seconds each call takes before the go file.
-#include "blocking_calls.h"
+#include "blocking_call_run.h"
 
 enum { kLateMs = 1000 };
 

@@ -3,7 +3,7 @@
 //
 //   walks_blocking_calls [--families FAMILY,...] [--rounds N]   default: all but those that need a child
 //   process
-#include "blocking_calls.h"
+#include "blocking_call_run.h"
 
 enum { kLateMs = 250 };
 
