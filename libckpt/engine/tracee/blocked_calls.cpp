@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <string_view>
@@ -115,7 +116,8 @@ void BlockedCalls::read_history(std::vector<BlockedCall>& calls) {
     calls[i].since = steady_clock::now();
     if (!threads[i].record) continue;
     calls[i].voluntary_switches = threads[i].record->voluntary_switches;
-    if (auto since = clocks.to_steady(threads[i].processor, threads[i].record->last_ran)) calls[i].since = *since;
+    if (auto since = clocks.to_steady(threads[i].processor, threads[i].record->last_ran))
+      calls[i].since = *since;
   }
 }
 

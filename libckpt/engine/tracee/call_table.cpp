@@ -24,7 +24,8 @@ bool futex_wait_is_relative(const CallArguments& arguments) {
 
 using enum TimeoutPlace;
 
-// man 7 signal, "Interruption of system calls and library functions by stop signals", and the kernel's sources.
+// man 7 signal, "Interruption of system calls and library functions by stop signals", and the kernel's
+// sources.
 constexpr CallKind kKinds[] = {
     {.number = SYS_nanosleep, .place = kTimespec, .argument = 0, .timed_out = 0},
     {.number = SYS_clock_nanosleep,

@@ -54,7 +54,8 @@ std::optional<nanoseconds> timespec_at(pid_t pid, std::uint64_t address) {
 std::optional<nanoseconds> socket_timeout(pid_t pid, std::uint64_t descriptor, int option) {
   UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!process) return std::nullopt;
-  UniqueFd socket(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), static_cast<int>(descriptor), 0)));
+  UniqueFd socket(
+      static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), static_cast<int>(descriptor), 0)));
   timeval time{};
   socklen_t size = sizeof(time);
   if (!socket || ::getsockopt(socket.get(), SOL_SOCKET, option, &time, &size) != 0) return std::nullopt;
@@ -81,12 +82,17 @@ bool may_time_out(const CallKind& kind, const CallArguments& arguments) {
   if (kind.is_relative != nullptr && !kind.is_relative(arguments)) return false;
   std::uint64_t argument = arguments[kind.argument];
   switch (kind.place) {
-    case TimeoutPlace::kNone: return false;
-    case TimeoutPlace::kMilliseconds: return static_cast<std::int32_t>(argument) >= 0;
-    case TimeoutPlace::kTimespec: return argument != 0;
+    case TimeoutPlace::kNone:
+      return false;
+    case TimeoutPlace::kMilliseconds:
+      return static_cast<std::int32_t>(argument) >= 0;
+    case TimeoutPlace::kTimespec:
+      return argument != 0;
     case TimeoutPlace::kSocketReceive:
-    case TimeoutPlace::kSocketSend: return true;
-    case TimeoutPlace::kIoUring: return io_uring_times_out(arguments);
+    case TimeoutPlace::kSocketSend:
+      return true;
+    case TimeoutPlace::kIoUring:
+      return io_uring_times_out(arguments);
   }
   return false;
 }
@@ -95,12 +101,18 @@ std::optional<nanoseconds> timeout_of_call(pid_t pid, const CallKind& kind, cons
   if (!may_time_out(kind, arguments)) return std::nullopt;
   std::uint64_t argument = arguments[kind.argument];
   switch (kind.place) {
-    case TimeoutPlace::kNone: return std::nullopt;
-    case TimeoutPlace::kMilliseconds: return std::chrono::milliseconds(static_cast<std::int32_t>(argument));
-    case TimeoutPlace::kTimespec: return timespec_at(pid, argument);
-    case TimeoutPlace::kSocketReceive: return socket_timeout(pid, argument, SO_RCVTIMEO);
-    case TimeoutPlace::kSocketSend: return socket_timeout(pid, argument, SO_SNDTIMEO);
-    case TimeoutPlace::kIoUring: return io_uring_timeout(pid, arguments);
+    case TimeoutPlace::kNone:
+      return std::nullopt;
+    case TimeoutPlace::kMilliseconds:
+      return std::chrono::milliseconds(static_cast<std::int32_t>(argument));
+    case TimeoutPlace::kTimespec:
+      return timespec_at(pid, argument);
+    case TimeoutPlace::kSocketReceive:
+      return socket_timeout(pid, argument, SO_RCVTIMEO);
+    case TimeoutPlace::kSocketSend:
+      return socket_timeout(pid, argument, SO_SNDTIMEO);
+    case TimeoutPlace::kIoUring:
+      return io_uring_timeout(pid, arguments);
   }
   return std::nullopt;
 }

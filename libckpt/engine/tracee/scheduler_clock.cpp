@@ -2,7 +2,7 @@
 
 #include <unistd.h>
 
-#include <charconv>
+#include <algorithm>
 #include <string>
 
 #include "base/error.h"
@@ -55,8 +55,8 @@ ProcessorClocks::~ProcessorClocks() {
   if (moved_) ::sched_setaffinity(0, sizeof(affinity_), &affinity_);
 }
 
-// Our own last_ran, renewed by yielding and compared with the time right after: the lag comes out too large rather
-// than too small.
+// Our own last_ran, renewed by yielding and compared with the time right after: the lag comes out too large
+// rather than too small.
 std::optional<nanoseconds> ProcessorClocks::measure(int processor) {
   if (processor < 0 || processor >= CPU_SETSIZE) return std::nullopt;
   cpu_set_t only;

@@ -25,9 +25,10 @@ constexpr unsigned kMarkShift = 32;
 constexpr unsigned long long kNoCall = ~0ULL;
 
 CallSite site_in(const user_regs_struct& registers, std::uint64_t ip) {
-  return {.arguments = {registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9},
-          .sp = registers.rsp,
-          .ip = ip};
+  return {
+      .arguments = {registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9},
+      .sp = registers.rsp,
+      .ip = ip};
 }
 
 long number_in(std::uint64_t marked) { return static_cast<std::int32_t>(marked); }
@@ -39,12 +40,16 @@ std::uint64_t marked(long number, std::uint32_t mark) {
 
 std::optional<Interruption> interruption(std::int64_t result) {
   switch (-result) {
-    case EINTR: return Interruption::kError;
+    case EINTR:
+      return Interruption::kError;
     case kRestartSys:
     case kRestartNoIntr:
-    case kRestartNoHand: return Interruption::kRepeats;
-    case kRestartBlock: return Interruption::kRestartBlock;
-    default: return std::nullopt;
+    case kRestartNoHand:
+      return Interruption::kRepeats;
+    case kRestartBlock:
+      return Interruption::kRestartBlock;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -63,8 +68,9 @@ std::optional<InterruptedCall> interrupted_call(const user_regs_struct& register
 std::optional<InterruptedCall> marked_call_ahead(const user_regs_struct& registers) {
   bool plain_value = static_cast<std::int64_t>(registers.rax) < 0 || mark_in(registers.rax) == 0;
   if (registers.orig_rax != kNoCall || plain_value) return std::nullopt;
-  return InterruptedCall{
-      .number = number_in(registers.rax), .mark = mark_in(registers.rax), .site = site_of_call_ahead(registers)};
+  return InterruptedCall{.number = number_in(registers.rax),
+                         .mark = mark_in(registers.rax),
+                         .site = site_of_call_ahead(registers)};
 }
 
 void repeat_call(user_regs_struct& registers, std::uint32_t mark) {

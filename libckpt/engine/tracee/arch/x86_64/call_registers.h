@@ -1,12 +1,13 @@
 // How a blocking system call stands in the registers of a stopped x86-64 thread, and how it is moved on.
 //
-// A call that a stop interrupted leaves orig_rax = number and rax = -EINTR or one of the kernel's restart codes; when
-// the thread is let go from its ptrace stop, the kernel looks at them: a signal with a handler makes the call return
-// EINTR, otherwise a restart code makes the thread repeat the call.
+// A call that a stop interrupted leaves orig_rax = number and rax = -EINTR or one of the kernel's restart
+// codes; when the thread is let go from its ptrace stop, the kernel looks at them: a signal with a handler
+// makes the call return EINTR, otherwise a restart code makes the thread repeat the call.
 //
-// A *mark* in the upper half of the number names one call: the kernel looks at the lower 32 bits only (since 5.14), keeps
-// the whole register in orig_rax when it repeats the call, and the call's result overwrites it before the program can
-// look. So a later stop knows this very call from another one with equal arguments.
+// A *mark* in the upper half of the number names one call: the kernel looks at the lower 32 bits only
+// (since 5.14), keeps the whole register in orig_rax when it repeats the call, and the call's result
+// overwrites it before the program can look. So a later stop knows this very call from another one with equal
+// arguments.
 #pragma once
 
 #include <sys/types.h>
@@ -48,7 +49,8 @@ std::optional<InterruptedCall> interrupted_call(const user_regs_struct& register
 // The call that `registers` stand in front of with a mark, if any; `how` says nothing then.
 std::optional<InterruptedCall> marked_call_ahead(const user_regs_struct& registers);
 
-// Has the kernel repeat an interrupted call under `mark`, or return EINTR from it if a handler is to run first.
+// Has the kernel repeat an interrupted call under `mark`, or return EINTR from it if a handler is to run
+// first.
 void repeat_call(user_regs_struct& registers, std::uint32_t mark);
 
 // Makes an interrupted call, or one that is still ahead, return `result`.
