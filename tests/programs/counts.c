@@ -1,4 +1,5 @@
-// The simplest program: counts on the heap, the stack and in static memory, and notices when they part.
+// The simplest program: counts on the heap, the stack and in static memory, aloud, and notices when they
+// part.
 #include "target.h"
 
 static uint64_t static_count;
@@ -22,6 +23,8 @@ int main(int argc, char** argv) {
                      (unsigned long long)*heap_count);
       break;
     }
+    printf("count %llu\n", (unsigned long long)stack_count);
+    fflush(stdout);
   }
   int64_t after_ns = target_now_ns(CLOCK_MONOTONIC);
   if (after_ns - before_ns < (int64_t)stack_count * 10000000) {

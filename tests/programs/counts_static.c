@@ -30,6 +30,11 @@ int main(int argc, char** argv) {
     target_require(pthread_create(&threads[i], NULL, count, &counts[i]) == 0, "pthread_create");
   }
   target_ready();
+  for (uint64_t round = 0; !target_told_to_go(go_file); round++) {
+    printf("count %llu\n", (unsigned long long)round);
+    fflush(stdout);
+    target_sleep_ms(10);
+  }
   for (int i = 0; i < kThreads; i++) {
     void* result = NULL;
     pthread_join(threads[i], &result);

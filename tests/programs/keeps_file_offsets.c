@@ -50,9 +50,9 @@ int main(int argc, char** argv) {
   int high = fcntl(reader, F_DUPFD_CLOEXEC, kHighNumber);
   int other_reader = open(argv[1], O_RDWR | O_NONBLOCK);
   int appender = open(argv[1], O_WRONLY | O_APPEND | O_CLOEXEC);
-  int path_only = open(argv[1], O_RDONLY | O_NOATIME);
-  target_require(reader >= 0 && high == kHighNumber && other_reader >= 0 && appender >= 0 && path_only >= 0,
-                 "open");
+  int quiet_reader = open(argv[1], O_RDONLY | O_NOATIME);
+  target_require(
+      reader >= 0 && high == kHighNumber && other_reader >= 0 && appender >= 0 && quiet_reader >= 0, "open");
   lseek(reader, 5000, SEEK_SET);
   lseek(other_reader, 70000, SEEK_SET);
   lseek(writer, 20, SEEK_SET);
@@ -64,7 +64,7 @@ int main(int argc, char** argv) {
       {"duplicate with a high number", high, fcntl(reader, F_GETFL), FD_CLOEXEC, 5000},
       {"second opening", other_reader, fcntl(other_reader, F_GETFL), 0, 70000},
       {"appender", appender, fcntl(appender, F_GETFL), FD_CLOEXEC, 0},
-      {"reader that leaves no access time", path_only, fcntl(path_only, F_GETFL), 0, 0},
+      {"reader that leaves no access time", quiet_reader, fcntl(quiet_reader, F_GETFL), 0, 0},
   };
   int count = count_descriptors();
 
