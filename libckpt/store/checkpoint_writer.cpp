@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <cerrno>
 #include <cstring>
 #include <limits>
@@ -64,6 +65,7 @@ SegmentWriter::SegmentWriter(std::shared_ptr<const ApplicationFiles> files,
   if (parent != 0) {
     parent_ = files_->open_version(parent);
     parent_tree_ = std::make_unique<PageTreeReader>(parent_->segments);
+    evacuation_ = Evacuation(parent_->manifest.segments, *parent_->segments, listing.dead);
   }
   output_.emplace(files_->directory(), files_->path(), temporary_name(version_), std::move(buffer));
 }
@@ -174,18 +176,69 @@ void SegmentWriter::drop_from_leaf(Space& space, std::uint64_t leaf, PageRun run
   for (std::uint64_t page = begin; page < end; ++page) changes.add(page % kFanout, {});
 }
 
+void SegmentWriter::evacuate_pages(Space& space) {
+  if (base_ == Base::kParent && space.parent.root.present()) {
+    parent_tree_->visit_leaves(
+        space.parent, 0, kPageNumberLimit / kFanout - 1,
+        [&](std::uint64_t leaf, const Table& table) { evacuate_leaf(space, leaf, table); });
+  }
+  // Pages that were put and found equal to the parent's.
+  for (auto& [leaf, changes] : space.changes) {
+    changes.normalize();
+    for (PageChange& page : changes.pages) {
+      if (evacuation_.take_page(page.reference.segment)) page.reference = move_page(page.reference);
+    }
+  }
+}
+
+void SegmentWriter::evacuate_leaf(Space& space, std::uint64_t leaf, const Table& parent) {
+  auto changes = space.changes.find(leaf);
+  if (changes != space.changes.end() && changes->second.cleared) return;
+  std::bitset<kFanout> changed;
+  for (std::size_t i = 0; changes != space.changes.end() && i < changes->second.pages.size(); ++i) {
+    changed.set(changes->second.pages[i].index);
+  }
+  for (std::size_t i = 0; i < kFanout; ++i) {
+    if (!changed[i] && evacuation_.take_page(parent[i].segment))
+      space.changes[leaf].add(i, move_page(parent[i]));
+  }
+}
+
+Reference SegmentWriter::move_page(const Reference& page) {
+  const Segment* segment = parent_->segments->find(page.segment);
+  std::vector<std::byte> bytes(kPageBytes);
+  if (segment == nullptr || page.unit >= segment->page_count()) {
+    throw damaged(parent_->segment->path(),
+                  fmt::format("a page lies outside the segment of version {}", page.segment));
+  }
+  segment->read_pages(page.unit, bytes);
+  if (digest_of(bytes) != page.digest) {
+    throw damaged(segment->path(), fmt::format("its page {} does not match its digest", page.unit));
+  }
+  ++pages_moved_;
+  return append_page(bytes, page.digest);
+}
+
+void SegmentWriter::complete_spaces() {
+  // Every space of the parent takes part: kept as it is, or released.
+  if (parent_) {
+    for (const SpaceRoot& root : parent_->manifest.spaces) space(root.id);
+  }
+  for (auto& [id, changed] : spaces_) {
+    if (evacuation_.moves_pages()) evacuate_pages(changed);
+  }
+}
+
 Manifest SegmentWriter::build_manifest(const VersionDescription& description) {
   Manifest manifest{.description = description, .segments = {}, .spaces = {}};
   UseCounts uses = parent_ ? UseCounts(parent_->manifest.segments) : UseCounts();
   auto own = static_cast<std::uint32_t>(version_);
-  TreeBuilder builder(parent_tree_.get(), base_, own, uses, [this](std::span<const std::byte> node) {
-    std::uint64_t unit = (output_->position() - pages_written_ * kPageBytes) / kNodeUnit;
-    output_->append(node);
-    return checked_unit(unit);
-  });
-  // Every space of the parent takes part: kept as it is, or released.
-  for (std::size_t i = 0; parent_ && i < parent_->manifest.spaces.size(); ++i)
-    space(parent_->manifest.spaces[i].id);
+  TreeBuilder builder(parent_tree_.get(), base_, own, evacuation_, uses,
+                      [this](std::span<const std::byte> node) {
+                        std::uint64_t unit = (output_->position() - pages_written_ * kPageBytes) / kNodeUnit;
+                        output_->append(node);
+                        return checked_unit(unit);
+                      });
   for (auto& [id, changed] : spaces_) {
     auto root = builder.build(changed.parent, changed.changes);
     if (root) manifest.spaces.push_back(*root);
@@ -226,12 +279,13 @@ void SegmentWriter::fill(VersionDescription& description) const {
   description.version = version_;
   description.parent = parent_ ? parent_->manifest.description.version : 0;
   description.stats.pages_skipped_parent = pages_skipped_;
-  description.stats.pages_written = pages_written_;
+  description.stats.pages_written = pages_written_ - pages_moved_;
 }
 
 Version SegmentWriter::commit(VersionDescription& description, std::span<const std::byte> image) {
   check_alive();
   try {
+    complete_spaces();
     fill(description);
     Manifest manifest = build_manifest(description);
     std::uint64_t node_bytes = output_->position() - pages_written_ * kPageBytes;

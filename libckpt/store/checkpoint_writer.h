@@ -10,6 +10,7 @@
 
 #include "store/application_files.h"
 #include "store/checkpoint_store.h"
+#include "store/evacuation.h"
 #include "store/page_changes.h"
 #include "store/page_tree.h"
 #include "store/segment_output.h"
@@ -44,6 +45,10 @@ class SegmentWriter final : public CheckpointWriter {
   Reference append_page(std::span<const std::byte> page, const Digest& digest);
   void drop_from_leaf(Space& space, std::uint64_t leaf, PageRun run);
   void clear_leaf(Space& space, std::uint64_t leaf);
+  void evacuate_pages(Space& space);
+  void evacuate_leaf(Space& space, std::uint64_t leaf, const Table& parent);
+  Reference move_page(const Reference& page);
+  void complete_spaces();
   Manifest build_manifest(const VersionDescription& description);
   void write_tail(const Manifest& manifest, std::span<const std::byte> image, std::uint64_t node_bytes);
   void fill(VersionDescription& description) const;
@@ -57,7 +62,9 @@ class SegmentWriter final : public CheckpointWriter {
   std::unique_ptr<PageTreeReader> parent_tree_;
   std::map<SpaceId, Space> spaces_;
   std::optional<SegmentOutput> output_;  // none: dead or committed
+  Evacuation evacuation_;
   std::uint64_t pages_written_ = 0;
+  std::uint64_t pages_moved_ = 0;  // of those written: taken over from older segments
   std::uint64_t pages_skipped_ = 0;
 };
 

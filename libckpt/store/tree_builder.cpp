@@ -76,7 +76,7 @@ std::optional<SpaceRoot> TreeBuilder::build(const SpaceRoot& old, PageChanges& c
 }
 
 Reference TreeBuilder::build_node(const Reference& old, unsigned level, Range changes) {
-  if (level == 0) return build_leaf(old, changes.begin->second);
+  if (level == 0) return build_leaf(old, changes);
   NodeChain old_chain = load_chain(old, level);
   Table old_table = table_of(old_chain);
   Table next = old_table;
@@ -91,26 +91,34 @@ Reference TreeBuilder::build_node(const Reference& old, unsigned level, Range ch
     touched.set(index);
     group = group_end;
   }
-  for (std::size_t i = 0; base_ == Base::kEmpty && i < kFanout; ++i) {
+  for (std::size_t i = 0; i < kFanout; ++i) {
     if (touched[i] || !old_table[i].present()) continue;
-    release_tree(old_table[i], level - 1);
-    next[i] = Reference{};
+    if (base_ == Base::kEmpty) {
+      release_tree(old_table[i], level - 1);
+      next[i] = Reference{};
+    } else if (evacuation_.moves_nodes()) {
+      next[i] = build_node(old_table[i], level - 1, {.begin = changes.end, .end = changes.end});
+    }
   }
   return finish_node(old_chain, old_table, next, level);
 }
 
-Reference TreeBuilder::build_leaf(const Reference& old, LeafChanges& changes) {
+Reference TreeBuilder::build_leaf(const Reference& old, Range changes) {
   NodeChain old_chain = load_chain(old, 0);
   Table old_table = table_of(old_chain);
-  Table next = base_ == Base::kEmpty || changes.cleared ? Table{} : old_table;
-  for (const PageChange& page : changes.pages) next[page.index] = page.reference;
+  Table next = base_ == Base::kEmpty ? Table{} : old_table;
+  if (changes.begin != changes.end) {
+    const LeafChanges& leaf = changes.begin->second;
+    if (leaf.cleared) next = Table{};
+    for (const PageChange& page : leaf.pages) next[page.index] = page.reference;
+  }
   count_pages(old_table, next);
   return finish_node(old_chain, old_table, next, 0);
 }
 
 Reference TreeBuilder::finish_node(const NodeChain& old_chain, const Table& old, const Table& next,
                                    unsigned level) {
-  if (next == old) return old_chain.empty() ? Reference{} : old_chain.front().self;
+  if (next == old && !must_leave(old_chain)) return old_chain.empty() ? Reference{} : old_chain.front().self;
   if (std::ranges::none_of(next, &Reference::present)) {
     release_nodes(old_chain);
     return {};
@@ -132,7 +140,7 @@ Reference TreeBuilder::write_node(const NodeChain& old_chain, const Table& old, 
     }
     auto delta = encode_delta(level, static_cast<unsigned>(deltas - absorbed + 1), old_chain[absorbed].self,
                               to_list(changed), next);
-    if (delta.size() * 2 <= whole.size()) {
+    if (delta.size() * 2 <= whole.size() && !must_leave(std::span(old_chain).subspan(absorbed))) {
       release_nodes(std::span(old_chain).first(absorbed));
       return append(delta);
     }
@@ -148,6 +156,11 @@ Reference TreeBuilder::append(std::span<const std::byte> node) {
 
 NodeChain TreeBuilder::load_chain(const Reference& node, unsigned level) const {
   return node.present() ? parent_->load_chain(node, level) : NodeChain{};
+}
+
+bool TreeBuilder::must_leave(std::span<const LoadedNode> nodes) const {
+  return std::ranges::any_of(
+      nodes, [&](const LoadedNode& node) { return evacuation_.takes_nodes(node.self.segment); });
 }
 
 void TreeBuilder::count_pages(const Table& old, const Table& next) {

@@ -14,6 +14,7 @@
 #include <span>
 
 #include "store/checkpoint_store.h"
+#include "store/evacuation.h"
 #include "store/manifest.h"
 #include "store/page_changes.h"
 #include "store/page_tree.h"
@@ -40,9 +41,16 @@ class TreeBuilder {
   // Appends a node to the segment being written and returns its unit.
   using NodeSink = std::function<std::uint32_t(std::span<const std::byte> node)>;
 
-  // `parent` may be nullptr if there is none; `own` is the version being written.
-  TreeBuilder(const PageTreeReader* parent, Base base, std::uint32_t own, UseCounts& uses, NodeSink sink)
-      : parent_(parent), base_(base), own_(own), uses_(uses), sink_(std::move(sink)) {}
+  // `parent` may be nullptr if there is none; `own` is the version being written. Nodes in segments that
+  // `evacuation` takes are written again.
+  TreeBuilder(const PageTreeReader* parent, Base base, std::uint32_t own, const Evacuation& evacuation,
+              UseCounts& uses, NodeSink sink)
+      : parent_(parent),
+        base_(base),
+        own_(own),
+        evacuation_(evacuation),
+        uses_(uses),
+        sink_(std::move(sink)) {}
 
   // `old` is the parent's root of this space, with page_count 0 and no root if it has none.
   // Returns nullopt if no page is left.
@@ -54,11 +62,12 @@ class TreeBuilder {
     PageChanges::iterator end;
   };
   Reference build_node(const Reference& old, unsigned level, Range changes);
-  Reference build_leaf(const Reference& old, LeafChanges& changes);
+  Reference build_leaf(const Reference& old, Range changes);
   Reference finish_node(const NodeChain& old_chain, const Table& old, const Table& next, unsigned level);
   Reference write_node(const NodeChain& old_chain, const Table& old, const Table& next, unsigned level);
   Reference append(std::span<const std::byte> node);
   NodeChain load_chain(const Reference& node, unsigned level) const;
+  bool must_leave(std::span<const LoadedNode> nodes) const;
   void count_pages(const Table& old, const Table& next);
   void release_nodes(std::span<const LoadedNode> nodes);
   void release_tree(const Reference& node, unsigned level);
@@ -66,6 +75,7 @@ class TreeBuilder {
   const PageTreeReader* parent_;
   Base base_;
   std::uint32_t own_;
+  const Evacuation& evacuation_;
   UseCounts& uses_;
   NodeSink sink_;
   std::int64_t page_count_ = 0;

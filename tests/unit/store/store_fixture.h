@@ -3,11 +3,12 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <random>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,9 +24,9 @@ using Model = std::map<SpaceId, std::map<std::uint64_t, Page>>;
 // Content that differs for each seed and is never zero.
 inline Page page_of(std::uint64_t seed) {
   Page page(kPageBytes);
-  std::mt19937_64 random(seed);
+  std::uint64_t word = seed * 2 + 1;
   for (std::size_t i = 0; i < kPageBytes; i += sizeof(std::uint64_t)) {
-    std::uint64_t word = random() | 1U;
+    word = word * 6364136223846793005ULL + 2;  // stays odd
     std::memcpy(page.data() + i, &word, sizeof word);
   }
   return page;
@@ -58,7 +59,8 @@ class StoreTest : public testing::Test {
   StoreTest(const StoreTest&) = delete;
   StoreTest& operator=(const StoreTest&) = delete;
 
-  Version commit(CheckpointWriter& writer, const std::string& run = "run", const std::string& image = "image") {
+  Version commit(CheckpointWriter& writer, const std::string& run = "run",
+                 const std::string& image = "image") {
     VersionDescription description;
     description.run_id = run;
     return writer.commit(description, std::as_bytes(std::span(image)));

@@ -1,5 +1,7 @@
 // What is put into a version is what is read from it, whatever its parents are.
 #include <algorithm>
+#include <iterator>
+#include <random>
 
 #include "unit/store/store_fixture.h"
 
@@ -148,8 +150,8 @@ void change_at_random(std::mt19937_64& random, CheckpointWriter& writer, Model& 
   std::uint64_t steps = draw(40);
   for (std::uint64_t step = 0; step < steps; ++step) {
     auto space = static_cast<SpaceId>(draw(3));
-    std::uint64_t first = kBases[draw(5)] + draw(2000);
-    std::uint64_t count = draw(4) == 0 ? 1 + draw(900) : 1;
+    std::uint64_t first = kBases[draw(5)] + draw(1200);
+    std::uint64_t count = draw(4) == 0 ? 1 + draw(150) : 1;
     if (draw(6) == 0) {
       writer.drop(space, {.first_page = first, .page_count = count});
       for (std::uint64_t i = 0; i < count; ++i) model[space].erase(first + i);
@@ -185,7 +187,8 @@ TEST_F(VersionContent, long_chains_of_random_changes_match_a_model) {
   for (int i = 0; i < 60; ++i) {
     // Mostly the newest, sometimes any older one: chains branch.
     auto parent = std::prev(models.end());
-    if (random() % 8 == 0) parent = std::next(models.begin(), static_cast<std::ptrdiff_t>(random() % models.size()));
+    if (random() % 8 == 0)
+      parent = std::next(models.begin(), static_cast<std::ptrdiff_t>(random() % models.size()));
     Base base = random() % 5 == 0 ? Base::kEmpty : Base::kParent;
     auto writer = application_->begin(parent->first, base);
     Model model = parent->second;
@@ -201,7 +204,7 @@ TEST_F(VersionContent, long_chains_of_random_changes_match_a_model) {
     auto gone = std::next(models.begin(), static_cast<std::ptrdiff_t>(random() % models.size()));
     application_->remove(gone->first);
     models.erase(gone);
-    if (models.size() % 10 != 0) continue;
+    if (models.size() % 15 != 0) continue;
     for (const auto& [version, model] : models) ASSERT_EQ(content(version), model) << "version " << version;
   }
   EXPECT_EQ(files(), (std::vector<std::string>{"v0000000060.used"}));
