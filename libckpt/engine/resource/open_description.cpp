@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/kcmp.h>
-#include <sys/pidfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -101,8 +100,15 @@ bool same_description(pid_t pid, int number, int own) {
   return compare_descriptions(pid, number, ::getpid(), own) == 0;
 }
 
+// The raw calls: glibc 2.36 declares its own without C linkage.
+UniqueFd open_process(pid_t pid) {
+  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd) throw_errno(fmt::format("pidfd_open {}", pid));
+  return pidfd;
+}
+
 UniqueFd copy_descriptor(int pidfd, int number) {
-  UniqueFd copy(::pidfd_getfd(pidfd, number, 0));
+  UniqueFd copy(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd, number, 0)));
   if (!copy) throw_errno(fmt::format("copy descriptor {} of the program", number));
   return copy;
 }

@@ -38,6 +38,8 @@ std::vector<OpenDescription> list_descriptions(pid_t pid);
 // Whether descriptor `number` of `pid` and `own` of ours are the same description.
 bool same_description(pid_t pid, int number, int own);
 
+UniqueFd open_process(pid_t pid);  // a pidfd
+
 // A descriptor of ours for the very description behind `number` of the process `pidfd`.
 UniqueFd copy_descriptor(int pidfd, int number);
 

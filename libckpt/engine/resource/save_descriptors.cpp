@@ -1,6 +1,5 @@
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -99,8 +98,7 @@ std::unique_ptr<image::DescriptorT> save_number(const OpenDescription::Number& n
 }  // namespace resource
 
 void save_descriptors(SaveContext& context, image::ProcessT& process) {
-  UniqueFd pidfd(::pidfd_open(context.pid, 0));
-  if (!pidfd) throw_errno(fmt::format("pidfd_open {}", context.pid));
+  UniqueFd pidfd = resource::open_process(context.pid);
   std::vector<resource::OpenDescription> all = resource::list_descriptions(context.pid);
   resource::SaveState state{context, pidfd.get(), resource::innermost_id(context.pid), all};
   process.descriptions.clear();
