@@ -1,0 +1,176 @@
+#include "launcher/image_summary.h"
+
+#include <flatbuffers/flatbuffers.h>
+#include <fmt/format.h>
+
+#include <array>
+
+#include "base/error.h"
+#include "image_generated.h"
+#include "launcher/human_units.h"
+
+namespace ckpt::launcher {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr std::uint32_t kNewestFormat = 1;
+
+const image::Checkpoint& verified(std::span<const std::byte> bytes) {
+  flatbuffers::Verifier verifier(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  if (!image::VerifyCheckpointBuffer(verifier)) {
+    throw Error("the process image is damaged; recover an older version");
+  }
+  const image::Checkpoint* checkpoint = image::GetCheckpoint(bytes.data());
+  if (checkpoint->format() > kNewestFormat) {
+    throw Error(fmt::format("the process image has format {}, newer than {}; use a newer ckpt",
+                            checkpoint->format(), kNewestFormat));
+  }
+  if (checkpoint->process() == nullptr)
+    throw Error("the process image has no process; recover an older version");
+  return *checkpoint;
+}
+
+std::string text(const flatbuffers::String* string) {
+  return string != nullptr ? string->str() : std::string();
+}
+
+// An absent vector reads as an empty one.
+template <typename Vector, typename Visit>
+void each(const Vector* vector, Visit visit) {
+  if (vector == nullptr) return;
+  for (flatbuffers::uoffset_t i = 0; i < vector->size(); ++i) visit(vector->Get(i));
+}
+
+ordered_json process_json(const image::Checkpoint& checkpoint) {
+  const image::Process& process = *checkpoint.process();
+  ordered_json out{{"pid", process.pid()},
+                   {"process_group", process.process_group()},
+                   {"session", process.session()},
+                   {"executable", text(process.executable())},
+                   {"working_directory", text(process.working_directory())},
+                   {"umask", process.umask()},
+                   {"host", nullptr},
+                   {"kernel", nullptr}};
+  if (checkpoint.host() != nullptr) {
+    out["host"] = text(checkpoint.host()->name());
+    out["kernel"] = text(checkpoint.host()->kernel());
+  }
+  return out;
+}
+
+ordered_json threads_json(const image::Process& process) {
+  ordered_json threads = ordered_json::array();
+  each(process.threads(), [&](const image::Thread* thread) {
+    threads.push_back({{"tid", thread->tid()}, {"name", text(thread->name())}});
+  });
+  return threads;
+}
+
+ordered_json memory_json(const image::Process& process) {
+  struct Sum {
+    std::uint64_t mappings = 0;
+    std::uint64_t bytes = 0;
+  };
+  std::array<Sum, static_cast<std::size_t>(image::MappingKind::MAX) + 1> sums{};
+  each(process.mappings(), [&](const image::Mapping* mapping) {
+    auto kind = static_cast<std::size_t>(mapping->kind());
+    if (kind >= sums.size()) return;
+    ++sums[kind].mappings;
+    sums[kind].bytes += mapping->end() - mapping->start();
+  });
+  ordered_json kinds = ordered_json::array();
+  std::uint64_t count = 0;
+  for (std::size_t kind = 0; kind < sums.size(); ++kind) {
+    count += sums[kind].mappings;
+    if (sums[kind].mappings == 0) continue;
+    kinds.push_back({{"kind", image::EnumNameMappingKind(static_cast<image::MappingKind>(kind))},
+                     {"mapping_count", sums[kind].mappings},
+                     {"bytes", sums[kind].bytes}});
+  }
+  ordered_json files = ordered_json::array();
+  each(process.mapped_files(), [&](const image::MappedFile* file) { files.push_back(text(file->path())); });
+  return {{"mapping_count", count}, {"kinds", kinds}, {"files", files}};
+}
+
+std::string detail_text(const image::Description& description) {
+  if (const auto* inherited = description.detail_as_InheritedDetail()) {
+    return fmt::format("as descriptor {} of ckptrun", inherited->number());
+  }
+  if (const auto* file = description.detail_as_RegularFileDetail()) return text(file->path());
+  if (const auto* directory = description.detail_as_DirectoryDetail()) return text(directory->path());
+  if (const auto* device = description.detail_as_DeviceDetail()) return text(device->path());
+  if (const auto* terminal = description.detail_as_TerminalDetail()) return text(terminal->path());
+  if (const auto* fifo = description.detail_as_FifoDetail()) return text(fifo->path());
+  if (const auto* pipe = description.detail_as_PipeDetail()) {
+    return fmt::format("pipe:[{}], {} bytes inside", pipe->inode(),
+                       pipe->content() != nullptr ? pipe->content()->size() : 0);
+  }
+  return {};
+}
+
+// "RegularFileDetail" -> "RegularFile"
+std::string kind_name(image::DescriptionDetail type) {
+  std::string name = image::EnumNameDescriptionDetail(type);
+  constexpr std::string_view kSuffix = "Detail";
+  if (name.ends_with(kSuffix)) name.resize(name.size() - kSuffix.size());
+  return name;
+}
+
+ordered_json descriptors_json(const image::Process& process) {
+  ordered_json descriptors = ordered_json::array();
+  each(process.descriptors(), [&](const image::Descriptor* descriptor) {
+    ordered_json out{{"number", descriptor->number()}, {"close_on_exec", descriptor->close_on_exec()}};
+    const auto* all = process.descriptions();
+    auto index = static_cast<flatbuffers::uoffset_t>(descriptor->description());
+    if (all != nullptr && descriptor->description() >= 0 && index < all->size()) {
+      const image::Description* description = all->Get(index);
+      out["description"] = index;
+      out["kind"] = kind_name(description->detail_type());
+      out["detail"] = detail_text(*description);
+      out["offset"] = description->offset();
+    }
+    descriptors.push_back(out);
+  });
+  return descriptors;
+}
+
+std::string word(const ordered_json& value) {
+  return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+}  // namespace
+
+ordered_json image_json(std::span<const std::byte> bytes) {
+  const image::Checkpoint& checkpoint = verified(bytes);
+  return {{"process", process_json(checkpoint)},
+          {"threads", threads_json(*checkpoint.process())},
+          {"memory", memory_json(*checkpoint.process())},
+          {"descriptors", descriptors_json(*checkpoint.process())}};
+}
+
+std::string image_text(const ordered_json& image) {
+  const ordered_json& process = image["process"];
+  std::string out = fmt::format("process      pid {}, {}, in {}\n", word(process["pid"]),
+                                word(process["executable"]), word(process["working_directory"]));
+  if (!process["host"].is_null()) {
+    out += fmt::format("taken on     {}, Linux {}\n", word(process["host"]), word(process["kernel"]));
+  }
+  out += fmt::format("threads      {}:", image["threads"].size());
+  for (const ordered_json& thread : image["threads"]) {
+    out += fmt::format(" {} ({})", word(thread["tid"]), word(thread["name"]));
+  }
+  out += fmt::format("\nmemory       {} mappings\n", word(image["memory"]["mapping_count"]));
+  for (const ordered_json& kind : image["memory"]["kinds"]) {
+    out += fmt::format("  {:<14} {:>6} mappings  {:>12}\n", word(kind["kind"]), word(kind["mapping_count"]),
+                       human_bytes(kind["bytes"].get<std::uint64_t>()));
+  }
+  out += fmt::format("descriptors  {}\n", image["descriptors"].size());
+  for (const ordered_json& descriptor : image["descriptors"]) {
+    out += fmt::format("  {:>5} {:<12} {}\n", word(descriptor["number"]), word(descriptor.value("kind", "?")),
+                       word(descriptor.value("detail", "")));
+  }
+  return out;
+}
+
+}  // namespace ckpt::launcher

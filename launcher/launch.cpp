@@ -1,0 +1,205 @@
+#include "launcher/launch.h"
+
+#include <fmt/format.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/error.h"
+#include "launcher/claimed_application.h"
+#include "launcher/control_server.h"
+#include "launcher/human_units.h"
+#include "launcher/messages.h"
+#include "launcher/options.h"
+#include "launcher/program_file.h"
+#include "launcher/program_start.h"
+#include "launcher/recover_selection.h"
+#include "launcher/run_state.h"
+#include "launcher/signal_gate.h"
+#include "launcher/store_location.h"
+#include "launcher/supervisor.h"
+
+namespace ckpt::launcher {
+namespace {
+
+std::string new_run_id() {
+  std::uint64_t random = 0;
+  if (::getrandom(&random, sizeof random, 0) != static_cast<ssize_t>(sizeof random))
+    throw_errno("get random bytes");
+  return fmt::format("{:016x}", random);
+}
+
+std::string working_directory() {
+  std::error_code error;
+  std::filesystem::path path = std::filesystem::current_path(error);
+  return error ? std::string() : path.string();
+}
+
+// Orphans of the program come to us instead of to init, so that they stay within reach of a checkpoint.
+void adopt_orphans() {
+  if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) throw_errno("become a child sub-reaper");
+}
+
+RunningRecord running_record(pid_t program, const SupervisorConfig& config) {
+  std::optional<ProcessIdentity> identity = identify_process(program);
+  RunningRecord record;
+  record.program = identity.value_or(ProcessIdentity{.pid = program, .start_time = 0, .boot_id = {}});
+  record.supervisor = ::getpid();
+  record.run_id = config.run_id;
+  record.command = config.command;
+  record.working_directory = config.working_directory;
+  return record;
+}
+
+int supervise(ClaimedApplication claimed, ControlServer& control, engine::Session& session,
+              SignalGate& signals, Messages& messages, const SupervisorConfig& config) {
+  Supervisor supervisor({*claimed.application, session, signals, control, messages}, config);
+  EndRecord end = supervisor.run();
+  control.withdraw();
+  return end.suspended ? kExitSuspended : exit_code(end.end);
+}
+
+int run_fresh(const RunOptions& options, Messages& messages) {
+  refuse_privileged(find_program(options.command.at(0)));
+  store::Store store = open_store_for_run(options.store);
+  ClaimedApplication claimed = claim_for_fresh_run(store, options.name, options.command);
+  RunState state(claimed.application->directory());
+  SupervisorConfig config{.settings = merge_settings(options, std::nullopt),
+                          .verbose = options.verbose,
+                          .run_id = new_run_id(),
+                          .command = options.command,
+                          .working_directory = working_directory(),
+                          .parent = 0};
+  state.write_settings(config.settings);
+  ControlServer control(claimed.application->directory());
+  adopt_orphans();
+  SignalGate signals;
+  PendingProgram program(options.command, signals);
+  state.write_running(running_record(program.pid(), config));
+  try {
+    program.release();
+  } catch (const Error&) {
+    state.clear_running();
+    control.withdraw();
+    throw;
+  }
+  close_inherited_descriptors();
+  state.clear_ended();
+  engine::Session session(program.pid());
+  return supervise(std::move(claimed), control, session, signals, messages, config);
+}
+
+std::string name_to_recover(const store::Store& store, const RunOptions& options) {
+  if (options.target) return options.target->name;
+  if (options.name) return *options.name;
+  std::vector<Candidate> candidates;
+  for (const std::string& name : store.applications())
+    candidates.push_back(load_candidate(*store.application(name)));
+  return checkpointed_last(candidates);
+}
+
+std::unique_ptr<store::CheckpointReader> open_version(const store::Application& application,
+                                                      const Candidate& candidate,
+                                                      std::optional<store::Version> wanted) {
+  store::Version version = select_version(candidate, wanted);
+  try {
+    return application.open(version);
+  } catch (const Error& error) {
+    if (wanted || candidate.versions.empty()) throw;
+    throw Error(fmt::format("{}; an older complete version is {}@{}", error.what(), candidate.name,
+                            candidate.versions.back().description.version),
+                error.code());
+  }
+}
+
+// A full disk must not keep a program from being resumed: it may be what makes room again.
+template <typename Write>
+void record_if_possible(Messages& messages, Write write) {
+  try {
+    write();
+  } catch (const Error& error) {
+    if (error.code() != ENOSPC && error.code() != EDQUOT) throw;
+    messages.line(fmt::format("{}; going on without it", error.what()));
+  }
+}
+
+void report_restore(Messages& messages, const std::string& name, store::Version version,
+                    const engine::RestoreTimes& times) {
+  messages.line(
+      fmt::format("resumed {}@{} in {} (prepare {}, descriptors {}, mappings {}, fill {}, threads {})", name,
+                  version, human_microseconds(times.total_us), human_microseconds(times.prepare_us),
+                  human_microseconds(times.descriptors_us), human_microseconds(times.mappings_us),
+                  human_microseconds(times.fill_us), human_microseconds(times.threads_us)));
+}
+
+int recover(const RunOptions& options, const std::string& name, const store::Store& store,
+            Messages& messages) {
+  ClaimedApplication claimed = claim(store.application(name));
+  const store::Application& application = *claimed.application;
+  std::optional<store::Version> wanted = options.target ? options.target->version : std::nullopt;
+  std::unique_ptr<store::CheckpointReader> reader =
+      open_version(application, load_candidate(application), wanted);
+  const store::VersionDescription& description = reader->description();
+  RunState state(application.directory());
+  SupervisorConfig config{.settings = merge_settings(options, state.settings()),
+                          .verbose = options.verbose,
+                          .run_id = new_run_id(),
+                          .command = description.command,
+                          .working_directory = description.working_directory,
+                          .parent = description.version};
+  record_if_possible(messages, [&] { state.write_settings(config.settings); });
+  ControlServer control(application.directory());
+  adopt_orphans();
+  SignalGate signals;
+  std::vector<std::string> notes;
+  engine::Restored restored = engine::restore(*reader, {.pids = options.pids, .notes = &notes});
+  record_if_possible(messages, [&] { state.write_running(running_record(restored.session.pid(), config)); });
+  state.clear_ended();
+  for (const std::string& note : notes) messages.line_once(note);
+  if (options.verbose) report_restore(messages, name, description.version, restored.times);
+  reader.reset();
+  return supervise(std::move(claimed), control, restored.session, signals, messages, config);
+}
+
+int recover(const RunOptions& options, Messages& messages) {
+  store::Store store = open_existing_store(options.store);
+  return recover(options, name_to_recover(store, options), store, messages);
+}
+
+int recover_or_run(const RunOptions& options, Messages& messages) {
+  {
+    store::Store store = open_store_for_run(options.store);
+    if (auto name = find_resumable(store, options.name, options.command)) {
+      return recover(options, *name, store, messages);
+    }
+  }
+  return run_fresh(options, messages);
+}
+
+}  // namespace
+
+int launch(const std::vector<std::string>& arguments) {
+  ParsedOptions parsed = parse_run_options(arguments);
+  if (parsed.information) {
+    std::fputs(parsed.information->text.c_str(), stdout);
+    return std::fflush(stdout) == 0 ? 0 : kExitOwnFailure;
+  }
+  occupy_standard_descriptors();
+  Messages messages("ckptrun", STDERR_FILENO);
+  switch (parsed.options.mode) {
+    case RunMode::kRun:
+      return run_fresh(parsed.options, messages);
+    case RunMode::kRecover:
+      return recover(parsed.options, messages);
+    case RunMode::kRecoverOrRun:
+      return recover_or_run(parsed.options, messages);
+  }
+  return kExitOwnFailure;
+}
+
+}  // namespace ckpt::launcher

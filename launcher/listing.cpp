@@ -1,0 +1,146 @@
+#include "launcher/listing.h"
+
+#include <fmt/format.h>
+
+#include "launcher/human_units.h"
+#include "launcher/naming.h"
+#include "launcher/text_table.h"
+
+namespace ckpt::launcher {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::vector<std::string> list_row(const ApplicationSummary& application, std::int64_t now_ns) {
+  const store::VersionDescription* latest =
+      application.versions.empty() ? nullptr : &application.versions.back().description;
+  std::string damaged =
+      application.damaged.empty() ? "" : fmt::format(", {} damaged", application.damaged.size());
+  return {application.name,
+          latest ? fmt::format("{} (of {}{})", latest->version, application.versions.size(), damaged)
+                 : fmt::format("-{}", damaged),
+          latest ? human_age(now_ns - latest->created_realtime_ns) : "-",
+          human_bytes(application.size_bytes()),
+          describe(application.status),
+          application.status.program != 0 ? std::to_string(application.status.program) : "-",
+          latest ? std::to_string(latest->thread_count) : "-",
+          quoted_command(application.command)};
+}
+
+ordered_json stats_fields(const store::CheckpointStats& stats) {
+  return {{"mode", stats.mode},
+          {"freezing_time_us", stats.freezing_time_us},
+          {"frozen_time_us", stats.frozen_time_us},
+          {"memdump_time_us", stats.memdump_time_us},
+          {"memwrite_time_us", stats.memwrite_time_us},
+          {"pages_scanned", stats.pages_scanned},
+          {"pages_skipped_parent", stats.pages_skipped_parent},
+          {"pages_written", stats.pages_written},
+          {"bytes_written", stats.bytes_written},
+          {"resident_bytes", stats.resident_bytes}};
+}
+
+ordered_json end_json(const std::optional<EndRecord>& ended) {
+  if (!ended || ended->suspended) return nullptr;
+  return {{ended->end.signalled ? "signal" : "exit_status", ended->end.code},
+          {"realtime_ns", ended->realtime_ns}};
+}
+
+ordered_json pid_json(pid_t pid) { return pid != 0 ? ordered_json(pid) : ordered_json(nullptr); }
+
+}  // namespace
+
+std::uint64_t ApplicationSummary::size_bytes() const {
+  std::uint64_t sum = 0;
+  for (const store::VersionEntry& entry : versions) sum += entry.segment_bytes;
+  return sum;
+}
+
+ApplicationSummary summarize(const store::Application& application) {
+  ApplicationSummary summary;
+  summary.name = application.name();
+  summary.versions = application.versions();
+  summary.damaged = application.damaged();
+  summary.status = application_status(application.directory());
+  if (!summary.versions.empty()) {
+    summary.command = summary.versions.back().description.command;
+    summary.working_directory = summary.versions.back().description.working_directory;
+  }
+  std::optional<RunningRecord> running = RunState(application.directory()).running();
+  if (running && (summary.versions.empty() || summary.status.alive())) {
+    summary.command = running->command;
+    summary.working_directory = running->working_directory;
+  }
+  return summary;
+}
+
+std::string list_table(const std::vector<ApplicationSummary>& applications, std::int64_t now_ns) {
+  std::vector<std::vector<std::string>> rows{
+      {"NAME", "VERSION", "AGE", "SIZE", "STATE", "PID", "THREADS", "COMMAND"}};
+  for (const ApplicationSummary& application : applications) rows.push_back(list_row(application, now_ns));
+  return text_table(rows);
+}
+
+ordered_json version_json(const store::VersionEntry& entry) {
+  const store::VersionDescription& description = entry.description;
+  ordered_json out{
+      {"version", description.version},
+      {"parent", description.parent != 0 ? ordered_json(description.parent) : ordered_json(nullptr)},
+      {"created_realtime_ns", description.created_realtime_ns},
+      {"segment_bytes", entry.segment_bytes},
+      {"run_id", description.run_id},
+      {"pid", description.pid},
+      {"process_count", description.process_count},
+      {"thread_count", description.thread_count},
+      {"notes", description.notes}};
+  out.update(stats_fields(description.stats));
+  return out;
+}
+
+ordered_json application_json(const ApplicationSummary& application) {
+  ordered_json latest = nullptr;
+  if (!application.versions.empty()) latest = version_json(application.versions.back());
+  return {{"name", application.name},
+          {"state", name(application.status.activity)},
+          {"pid", pid_json(application.status.program)},
+          {"supervisor_pid", pid_json(application.status.supervisor)},
+          {"ended", end_json(application.status.ended)},
+          {"command", application.command},
+          {"working_directory", application.working_directory},
+          {"version_count", application.versions.size()},
+          {"size_bytes", application.size_bytes()},
+          {"latest", latest},
+          {"damaged", application.damaged}};
+}
+
+ordered_json list_json(const std::vector<ApplicationSummary>& applications) {
+  ordered_json array = ordered_json::array();
+  for (const ApplicationSummary& application : applications) array.push_back(application_json(application));
+  return {{"applications", array}};
+}
+
+ordered_json stats_json(const ApplicationSummary& application) {
+  ordered_json array = ordered_json::array();
+  for (const store::VersionEntry& entry : application.versions) {
+    ordered_json fields{{"version", entry.description.version}};
+    fields.update(stats_fields(entry.description.stats));
+    array.push_back(fields);
+  }
+  return {{"name", application.name}, {"versions", array}};
+}
+
+// Field names as headings, the versions as columns: they stay readable in a narrow terminal.
+std::string stats_table(const ApplicationSummary& application) {
+  ordered_json json = stats_json(application);
+  std::vector<std::vector<std::string>> rows;
+  for (const ordered_json& version : json["versions"]) {
+    std::size_t row = 0;
+    for (const auto& [key, value] : version.items()) {
+      if (rows.size() <= row) rows.push_back({key});
+      rows[row++].push_back(value.is_string() ? value.get<std::string>() : value.dump());
+    }
+  }
+  return text_table(rows);
+}
+
+}  // namespace ckpt::launcher

@@ -1,0 +1,204 @@
+#include "launcher/options.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <memory>
+
+#include "base/duration.h"
+#include "base/error.h"
+#include "launcher/signal_names.h"
+
+namespace ckpt::launcher {
+namespace {
+
+constexpr const char* kUsage =
+    "Usage: ckptrun [OPTIONS] [--] PROGRAM [ARG...]\n"
+    "       ckptrun [OPTIONS] --recover [NAME[@VERSION]]\n"
+    "       ckptrun [OPTIONS] --recover-or-run [--] PROGRAM [ARG...]\n";
+
+constexpr const char* kFooter =
+    "Options end at PROGRAM or --. DURATION is a number with a unit: 250ms, 60s, 10m, 1h.\n"
+    "A recover uses --every, --keep, --on-term and --on-signal of the run before where they are not given "
+    "again.\n"
+    "\n"
+    "Exit status: the program's (128+N if signal N killed it); 75 checkpointed and ended on request;\n"
+    "125 ckptrun itself failed; 126 PROGRAM cannot be executed; 127 PROGRAM not found.\n"
+    "\n"
+    "Signals sent to ckptrun are passed on to the program. 'ckpt' lists, shows, checkpoints, suspends and "
+    "removes.";
+
+// Options as typed; turned into RunOptions afterwards, so that every message about a value is ours.
+struct RawOptions {
+  std::string store, name, every, on_signal, on_term, pids, recover;
+  std::uint64_t keep = 0;
+  bool recover_or_run = false;
+  bool verbose = false;
+};
+
+// CLI11 knows nothing of a command line that follows the options.
+class UsageFormatter : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App* /*app*/, std::string /*name*/) const override { return kUsage; }
+};
+
+void declare(CLI::App& app, RawOptions& raw) {
+  app.formatter(std::make_shared<UsageFormatter>());
+  app.footer(kFooter);
+  app.prefix_command();
+  app.set_help_flag("-h,--help", "Print this help and exit");
+  app.set_version_flag("--version", fmt::format("ckptrun {}", CKPT_VERSION));
+  app.add_option(
+         "--store", raw.store,
+         "Directory of the checkpoints (default: $CKPT_STORE, else ${XDG_STATE_HOME:-~/.local/state}/ckpt)")
+      ->type_name("DIR");
+  app.add_option("--name", raw.name,
+                 "Name of the application (default: base name of PROGRAM, numbered if that is taken)")
+      ->type_name("NAME");
+  app.add_option("--every", raw.every, "Checkpoint periodically")->type_name("DURATION");
+  app.add_option("--keep", raw.keep,
+                 "Versions to keep (default: 3); the last one of every earlier run is kept too")
+      ->type_name("N");
+  app.add_option(
+         "--on-term", raw.on_term,
+         "What SIGTERM and SIGHUP to ckptrun do: checkpoint, end the program and exit 75, or reach the "
+         "program (default: pass)")
+      ->type_name("save|pass");
+  app.add_option("--on-signal", raw.on_signal, "Signal to ckptrun that makes a checkpoint")->type_name("SIG");
+  app.add_option("--pids", raw.pids, "Process ids of a recovered program (default: auto)")
+      ->type_name("auto|keep|namespace|new");
+  app.add_flag("-v,--verbose", raw.verbose, "Report every checkpoint and the stages of a recover");
+  app.add_option("--recover", raw.recover, "Resume (default: the application checkpointed last)")
+      ->type_name("[NAME[@VERSION]]")
+      ->expected(0, 1);
+  app.add_flag("--recover-or-run", raw.recover_or_run,
+               "Resume if there is something to resume, else start PROGRAM");
+}
+
+template <typename Value>
+Value choose(const std::string& option, const std::string& text,
+             const std::map<std::string, Value>& choices) {
+  if (auto found = choices.find(text); found != choices.end()) return found->second;
+  std::string names;
+  for (const auto& [name, value] : choices) names += fmt::format("{}{}", names.empty() ? "" : ", ", name);
+  throw Error(fmt::format("{} does not know '{}'; write one of {}", option, text, names));
+}
+
+int parse_checkpoint_signal(const std::string& text) {
+  int signal = parse_signal(text);
+  for (int reserved : {SIGKILL, SIGSTOP, SIGCHLD, SIGCONT}) {
+    if (signal == reserved) {
+      throw Error(
+          fmt::format("--on-signal cannot use {}; choose another, such as USR1", signal_name(signal)));
+    }
+  }
+  return signal;
+}
+
+// What CLI11 left over: PROGRAM and all that follows it, or an option that it does not know.
+std::vector<std::string> take_command(std::vector<std::string> rest) {
+  if (rest.empty()) return rest;
+  if (rest.front() == "--") {
+    rest.erase(rest.begin());
+  } else if (rest.front().starts_with('-')) {
+    throw Error(fmt::format("unknown option {}; see ckptrun --help", rest.front()));
+  }
+  return rest;
+}
+
+RunMode mode_of(const CLI::App& app, const RawOptions& raw) {
+  bool recover = app.count("--recover") > 0;
+  if (recover && raw.recover_or_run)
+    throw Error("--recover and --recover-or-run exclude each other; give one");
+  if (recover) return RunMode::kRecover;
+  return raw.recover_or_run ? RunMode::kRecoverOrRun : RunMode::kRun;
+}
+
+void check_combination(const RunOptions& options) {
+  if (options.mode == RunMode::kRecover) {
+    if (!options.command.empty()) {
+      throw Error(
+          fmt::format("--recover resumes a program with its own command line, but '{}' was given; leave it "
+                      "out, or use --recover-or-run",
+                      options.command.front()));
+    }
+    if (options.name && options.target) throw Error("--name and --recover NAME name it twice; give one");
+  } else if (options.command.empty()) {
+    throw Error("no PROGRAM given; see ckptrun --help");
+  }
+  bool saves = options.on_term == OnTerm::kSave;
+  if (saves && options.on_signal && (*options.on_signal == SIGTERM || *options.on_signal == SIGHUP)) {
+    throw Error("--on-signal names a signal that --on-term save uses already; choose another, such as USR1");
+  }
+}
+
+RunOptions interpret(const CLI::App& app, const RawOptions& raw) {
+  RunOptions options;
+  options.mode = mode_of(app, raw);
+  std::vector<std::string> rest = app.remaining();
+  if (options.mode == RunMode::kRecover && raw.recover.empty() && rest.size() == 1 &&
+      !rest[0].starts_with('-')) {
+    options.target = parse_target(rest[0]);  // "--recover --every 1s NAME"
+    rest.clear();
+  }
+  options.command = take_command(std::move(rest));
+  options.verbose = raw.verbose;
+  if (app.count("--store") > 0) options.store = raw.store;
+  if (app.count("--name") > 0) {
+    store::Store::check_name(raw.name);
+    options.name = raw.name;
+  }
+  if (!raw.recover.empty()) options.target = parse_target(raw.recover);
+  if (app.count("--every") > 0) options.every = parse_duration(raw.every);
+  if (app.count("--keep") > 0) {
+    if (raw.keep == 0) throw Error("--keep 0 would keep nothing to resume; give 1 or more");
+    options.keep = raw.keep;
+  }
+  if (app.count("--on-term") > 0) {
+    options.on_term =
+        choose<OnTerm>("--on-term", raw.on_term, {{"pass", OnTerm::kPass}, {"save", OnTerm::kSave}});
+  }
+  if (app.count("--on-signal") > 0) options.on_signal = parse_checkpoint_signal(raw.on_signal);
+  if (app.count("--pids") > 0) {
+    using engine::PidPolicy;
+    options.pids = choose<PidPolicy>("--pids", raw.pids,
+                                     {{"auto", PidPolicy::kAuto},
+                                      {"keep", PidPolicy::kKeep},
+                                      {"namespace", PidPolicy::kNamespace},
+                                      {"new", PidPolicy::kNew}});
+  }
+  check_combination(options);
+  return options;
+}
+
+}  // namespace
+
+ParsedOptions parse_run_options(const std::vector<std::string>& arguments) {
+  CLI::App app("Runs an unmodified program so that it can be checkpointed, killed and resumed.", "ckptrun");
+  RawOptions raw;
+  declare(app, raw);
+  try {
+    // CLI11 takes the arguments from the back.
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::CallForHelp&) {
+    return {.options = {}, .information = Information{app.help()}};
+  } catch (const CLI::CallForVersion&) {
+    return {.options = {}, .information = Information{app.version() + "\n"}};
+  } catch (const CLI::ParseError& error) {
+    throw Error(fmt::format("{}; see ckptrun --help", error.what()));
+  }
+  return {.options = interpret(app, raw), .information = std::nullopt};
+}
+
+Settings merge_settings(const RunOptions& given, const std::optional<Settings>& earlier) {
+  Settings settings = earlier.value_or(Settings{});
+  if (given.every) settings.every = given.every;
+  if (given.keep) settings.keep = *given.keep;
+  if (given.on_term) settings.on_term = *given.on_term;
+  if (given.on_signal) settings.on_signal = *given.on_signal;
+  return settings;
+}
+
+}  // namespace ckpt::launcher

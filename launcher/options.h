@@ -1,0 +1,50 @@
+// Command line of ckptrun.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/session.h"
+#include "launcher/naming.h"
+#include "launcher/run_state.h"
+
+namespace ckpt::launcher {
+
+enum class RunMode { kRun, kRecover, kRecoverOrRun };
+
+struct RunOptions {
+  RunMode mode = RunMode::kRun;
+  std::optional<std::string> store;
+  std::optional<std::string> name;
+  std::optional<Target> target;      // kRecover: what to resume; empty: the application checkpointed last
+  std::vector<std::string> command;  // PROGRAM ARG...
+  bool verbose = false;
+  engine::PidPolicy pids = engine::PidPolicy::kAuto;
+
+  // Empty where not given: a recover then uses those of the run before.
+  std::optional<std::chrono::nanoseconds> every;
+  std::optional<std::size_t> keep;
+  std::optional<OnTerm> on_term;
+  std::optional<int> on_signal;
+};
+
+// A text to print on standard output and end with success: --help, --version.
+struct Information {
+  std::string text;
+};
+
+struct ParsedOptions {
+  RunOptions options;
+  std::optional<Information> information;
+};
+
+// `arguments` without the program's own name. Throws Error.
+ParsedOptions parse_run_options(const std::vector<std::string>& arguments);
+
+// The settings of a run: those given, else `earlier`, else the defaults.
+Settings merge_settings(const RunOptions& given, const std::optional<Settings>& earlier);
+
+}  // namespace ckpt::launcher

@@ -1,0 +1,107 @@
+#include "launcher/process_identity.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <vector>
+
+#include "base/error.h"
+#include "base/file_io.h"
+#include "base/parse.h"
+#include "base/unique_fd.h"
+
+namespace ckpt::launcher {
+namespace {
+
+constexpr std::uint64_t kFlagExiting = 0x4;  // PF_EXITING, include/linux/sched.h
+constexpr std::chrono::seconds kLongestEnding{30};
+
+std::optional<std::string> read_proc(pid_t pid, const char* file) {
+  try {
+    return read_file(fmt::format("/proc/{}/{}", pid, file));
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+bool kill_pending(pid_t pid) {
+  std::optional<std::string> status = read_proc(pid, "status");
+  if (!status) return true;
+  for (const char* key : {"SigPnd", "ShdPnd"}) {
+    std::uint64_t set = parse_unsigned(status_field(*status, key), 16).value_or(0);
+    if ((set & (1ULL << (SIGKILL - 1))) != 0) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+// The name, in parentheses, may itself contain blanks and parentheses: fields count from the last ')'.
+std::optional<ProcessStat> parse_process_stat(std::string_view text) {
+  std::size_t close = text.rfind(')');
+  if (close == std::string_view::npos) return std::nullopt;
+  std::vector<std::string_view> fields;  // fields[0] is field 3, the state
+  std::string_view rest = text.substr(close + 1);
+  while (!rest.empty()) {
+    std::size_t begin = rest.find_first_not_of(" \n");
+    if (begin == std::string_view::npos) break;
+    std::size_t end = std::min(rest.find_first_of(" \n", begin), rest.size());
+    fields.push_back(rest.substr(begin, end - begin));
+    rest.remove_prefix(end);
+  }
+  if (fields.size() < 20) return std::nullopt;
+  ProcessStat stat;
+  stat.state = fields[0][0];
+  stat.flags = parse_unsigned(fields[9 - 3]).value_or(0);
+  stat.thread_count = parse_unsigned(fields[20 - 3]).value_or(0);
+  stat.start_time = parse_unsigned(fields[22 - 3]).value_or(0);
+  return stat;
+}
+
+std::string current_boot_id() {
+  std::string id = read_file("/proc/sys/kernel/random/boot_id");
+  while (!id.empty() && id.back() == '\n') id.pop_back();
+  return id;
+}
+
+std::optional<ProcessIdentity> identify_process(pid_t pid) {
+  std::optional<std::string> text = read_proc(pid, "stat");
+  if (!text) return std::nullopt;
+  std::optional<ProcessStat> stat = parse_process_stat(*text);
+  if (!stat) return std::nullopt;
+  return ProcessIdentity{.pid = pid, .start_time = stat->start_time, .boot_id = current_boot_id()};
+}
+
+Liveness liveness(const ProcessIdentity& identity) {
+  if (identity.pid <= 0 || identity.boot_id != current_boot_id()) return Liveness::kGone;
+  std::optional<std::string> text = read_proc(identity.pid, "stat");
+  std::optional<ProcessStat> stat = text ? parse_process_stat(*text) : std::nullopt;
+  if (!stat || stat->start_time != identity.start_time) return Liveness::kGone;
+  bool leader_ended = stat->state == 'Z' || stat->state == 'X';
+  if (leader_ended && stat->thread_count <= 1) return Liveness::kGone;
+  if ((stat->flags & kFlagExiting) != 0 && !leader_ended) return Liveness::kEnding;
+  if (kill_pending(identity.pid)) return Liveness::kEnding;
+  return stat->state == 'T' ? Liveness::kStopped : Liveness::kRunning;
+}
+
+bool wait_until_gone(const ProcessIdentity& identity, std::chrono::milliseconds grace) {
+  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, identity.pid, 0)));
+  auto begin = std::chrono::steady_clock::now();
+  for (;;) {
+    Liveness now = liveness(identity);
+    if (now == Liveness::kGone || !pidfd) return now == Liveness::kGone;
+    std::chrono::milliseconds limit = now == Liveness::kEnding ? kLongestEnding : grace;
+    auto waited =
+        std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
+    if (waited >= limit) return false;
+    pollfd ended{.fd = pidfd.get(), .events = POLLIN, .revents = 0};
+    // In steps of the grace: a process that began to end meanwhile gets the longer limit.
+    std::chrono::milliseconds step = std::min(limit - waited, std::max(grace, std::chrono::milliseconds(1)));
+    if (::poll(&ended, 1, static_cast<int>(step.count())) > 0) return true;
+  }
+}
+
+}  // namespace ckpt::launcher

@@ -1,0 +1,148 @@
+#include "launcher/store_command_line.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+
+#include "base/error.h"
+#include "base/file_io.h"
+#include "launcher/exit_codes.h"
+#include "launcher/store_commands.h"
+#include "launcher/store_location.h"
+
+namespace ckpt::launcher {
+namespace {
+
+struct Arguments {
+  std::string store;
+  std::string target;
+  bool json = false;
+};
+
+constexpr const char* kFooter =
+    "Exit status: 0, or 125 with one line on standard error. --json output is stable; docs/json.md describes "
+    "it.\n"
+    "'ckptrun' runs and resumes programs.";
+
+Target whole_application(const std::string& text) {
+  Target target = parse_target(text);
+  if (target.version)
+    throw Error(fmt::format("'{}' names one version; give the application: {}", text, target.name));
+  return target;
+}
+
+struct Command {
+  const char* name;
+  const char* help;
+  const char* target;  // nullptr: takes none
+  std::function<std::string(store::Store&, const Arguments&)> run;
+};
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> kCommands{
+      {"list", "List the applications of the store", nullptr,
+       [](store::Store& store, const Arguments& a) { return list_command(store, a.json); }},
+      {"show", "Show an application's versions, and what one of them (default: the latest) holds",
+       "NAME[@VERSION]",
+       [](store::Store& store, const Arguments& a) {
+         return show_command(store, parse_target(a.target), a.json);
+       }},
+      {"checkpoint", "Checkpoint a running application; returns when the version is durable", "NAME",
+       [](store::Store& store, const Arguments& a) {
+         return checkpoint_command(store, whole_application(a.target).name, a.json);
+       }},
+      {"suspend", "Checkpoint a running application and end it; its ckptrun exits 75", "NAME",
+       [](store::Store& store, const Arguments& a) {
+         return suspend_command(store, whole_application(a.target).name, a.json);
+       }},
+      {"rm", "Remove one version, or a whole application that is not running", "NAME[@VERSION]",
+       [](store::Store& store, const Arguments& a) {
+         return remove_command(store, parse_target(a.target), a.json);
+       }},
+      {"stats", "Show what each checkpoint of an application cost", "NAME",
+       [](store::Store& store, const Arguments& a) {
+         return stats_command(store, whole_application(a.target).name, a.json);
+       }},
+  };
+  return kCommands;
+}
+
+void declare(CLI::App& app, Arguments& arguments) {
+  app.footer(kFooter);
+  app.set_help_flag("-h,--help", "Print this help and exit");
+  app.set_version_flag("--version", fmt::format("ckpt {}", CKPT_VERSION));
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.add_option(
+         "--store", arguments.store,
+         "Directory of the checkpoints (default: $CKPT_STORE, else ${XDG_STATE_HOME:-~/.local/state}/ckpt)")
+      ->type_name("DIR");
+  for (const Command& command : commands()) {
+    CLI::App* sub = app.add_subcommand(command.name, command.help);
+    sub->fallthrough();
+    sub->add_flag("--json", arguments.json, "Print JSON");
+    if (command.target == nullptr) continue;
+    sub->add_option("target", arguments.target, "What to work on")->type_name(command.target)->required();
+  }
+  // Its options are those of ckptrun, which reads them itself.
+  CLI::App* recover = app.add_subcommand("recover", "Resume an application: the same as ckptrun --recover");
+  recover->prefix_command();
+  recover->set_help_flag("");
+}
+
+[[noreturn]] void become_ckptrun(const CLI::App& app, const Arguments& arguments) {
+  std::filesystem::path self = read_link("/proc/self/exe");
+  std::string ckptrun = (self.parent_path() / "ckptrun").string();
+  std::vector<std::string> words{ckptrun};
+  if (app.count("--store") > 0) words.insert(words.end(), {"--store", arguments.store});
+  words.emplace_back("--recover");
+  for (const std::string& word : app.get_subcommand("recover")->remaining()) words.push_back(word);
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  ::execv(ckptrun.c_str(), argv.data());
+  throw_errno(fmt::format("start {}; it must be installed beside ckpt", ckptrun));
+}
+
+void print(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    throw_errno("write to standard output");
+  }
+}
+
+void run(const CLI::App& app, const Arguments& arguments) {
+  if (app.got_subcommand("recover")) become_ckptrun(app, arguments);
+  for (const Command& command : commands()) {
+    if (!app.got_subcommand(command.name)) continue;
+    store::Store store =
+        open_existing_store(app.count("--store") > 0 ? std::optional(arguments.store) : std::nullopt);
+    print(command.run(store, arguments));
+  }
+}
+
+}  // namespace
+
+int run_store_command(const std::vector<std::string>& arguments) {
+  CLI::App app("Lists, shows, checkpoints, suspends, resumes and removes checkpointed applications.", "ckpt");
+  Arguments parsed;
+  declare(app, parsed);
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::CallForHelp&) {
+    print(app.help());
+    return 0;
+  } catch (const CLI::CallForVersion&) {
+    print(app.version() + "\n");
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    throw Error(fmt::format("{}; see ckpt --help", error.what()));
+  }
+  run(app, parsed);
+  return 0;
+}
+
+}  // namespace ckpt::launcher

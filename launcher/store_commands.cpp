@@ -1,0 +1,157 @@
+#include "launcher/store_commands.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "launcher/application_status.h"
+#include "launcher/claimed_application.h"
+#include "launcher/control_client.h"
+#include "launcher/human_units.h"
+#include "launcher/image_summary.h"
+#include "launcher/json_text.h"
+#include "launcher/listing.h"
+#include "launcher/recover_selection.h"
+#include "launcher/text_table.h"
+
+namespace ckpt::launcher {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string json_output(const ordered_json& value) { return json_pretty(value) + "\n"; }
+
+std::string versions_table(const ApplicationSummary& summary, std::int64_t now_ns) {
+  std::vector<std::vector<std::string>> rows{
+      {"VERSION", "PARENT", "TAKEN", "AGE", "SIZE", "PAUSE", "THREADS", "MODE", "RUN"}};
+  for (const store::VersionEntry& entry : summary.versions) {
+    const store::VersionDescription& description = entry.description;
+    rows.push_back({std::to_string(description.version),
+                    description.parent != 0 ? std::to_string(description.parent) : "-",
+                    human_time(description.created_realtime_ns),
+                    human_age(now_ns - description.created_realtime_ns), human_bytes(entry.segment_bytes),
+                    human_microseconds(description.stats.frozen_time_us),
+                    std::to_string(description.thread_count), description.stats.mode, description.run_id});
+  }
+  return text_table(rows);
+}
+
+std::string show_text(const ApplicationSummary& summary, const store::VersionDescription* shown,
+                      const ordered_json& image) {
+  std::string out =
+      fmt::format("application  {}, {}\ncommand      {}\ndirectory    {}\n\n", summary.name,
+                  describe(summary.status), quoted_command(summary.command), summary.working_directory);
+  out += versions_table(summary, realtime_now_ns());
+  for (const std::string& line : summary.damaged) out += fmt::format("damaged: {}\n", line);
+  if (shown == nullptr) return out;
+  out += fmt::format("\nversion      {}@{}\n{}", summary.name, shown->version, image_text(image));
+  for (const std::string& note : shown->notes) out += fmt::format("note         {}\n", note);
+  return out;
+}
+
+[[noreturn]] void refuse_unsupervised(const std::string& name, const ApplicationStatus& status) {
+  if (status.program == 0) {
+    throw Error(fmt::format("application {} is not running ({}); resume it first: ckptrun --recover {}", name,
+                            describe(status), name));
+  }
+  throw Error(
+      fmt::format("application {} runs as pid {} without its ckptrun, which was killed; end the program and "
+                  "resume it: kill {}; ckptrun --recover {}",
+                  name, status.program, status.program, name));
+}
+
+// A supervisor that is stopped by job control would answer only after it is continued.
+void refuse_stopped(const std::string& name, const ApplicationStatus& status) {
+  if (status.supervisor == 0) return;
+  std::optional<ProcessIdentity> supervisor = identify_process(status.supervisor);
+  if (!supervisor || liveness(*supervisor) != Liveness::kStopped) return;
+  throw Error(fmt::format("application {} is stopped by job control; continue it first: fg, or kill -CONT {}",
+                          name, status.supervisor));
+}
+
+nlohmann::json ask(const store::Application& application, const ControlRequest& request) {
+  ApplicationStatus status = application_status(application.directory());
+  refuse_stopped(application.name(), status);
+  std::optional<nlohmann::json> reply = ask_supervisor(application.directory(), request);
+  if (!reply) refuse_unsupervised(application.name(), status);
+  return *reply;
+}
+
+std::string checkpoint_and(ControlCommand command, const store::Store& store, const std::string& name,
+                           bool json) {
+  nlohmann::json reply = ask(*store.application(name), {.command = command, .version = 0});
+  if (!json) return fmt::format("{}@{}\n", name, reply.value("version", store::Version{0}));
+  return json_output({{"name", name},
+                      {"version", reply.value("version", store::Version{0})},
+                      {"frozen_time_us", reply.value("frozen_time_us", std::uint64_t{0})},
+                      {"bytes_written", reply.value("bytes_written", std::uint64_t{0})}});
+}
+
+// While a supervisor lives, it removes the version itself, between two checkpoints.
+void remove_version(std::unique_ptr<store::Application> application, store::Version version) {
+  select_version(load_candidate(*application), version);
+  std::optional<RunLock> lock = RunLock::try_acquire(application->directory());
+  if (lock) return application->remove(version);
+  ask(*application, {.command = ControlCommand::kRemove, .version = version});
+}
+
+}  // namespace
+
+std::string list_command(const store::Store& store, bool json) {
+  std::vector<ApplicationSummary> all;
+  for (const std::string& name : store.applications()) all.push_back(summarize(*store.application(name)));
+  return json ? json_output(list_json(all)) : list_table(all, realtime_now_ns());
+}
+
+std::string show_command(const store::Store& store, const Target& target, bool json) {
+  std::unique_ptr<store::Application> application = store.application(target.name);
+  ApplicationSummary summary = summarize(*application);
+  ordered_json image = nullptr;
+  std::unique_ptr<store::CheckpointReader> reader;
+  if (target.version || !summary.versions.empty()) {
+    store::Version version = target.version ? select_version(load_candidate(*application), target.version)
+                                            : summary.versions.back().description.version;
+    reader = application->open(version);
+    image = image_json(reader->image());
+  }
+  const store::VersionDescription* shown = reader ? &reader->description() : nullptr;
+  if (!json) return show_text(summary, shown, image);
+  ordered_json out = application_json(summary);
+  out.erase("latest");
+  out["versions"] = ordered_json::array();
+  for (const store::VersionEntry& entry : summary.versions) out["versions"].push_back(version_json(entry));
+  out["shown_version"] = shown != nullptr ? ordered_json(shown->version) : ordered_json(nullptr);
+  out["image"] = image;
+  return json_output(out);
+}
+
+std::string stats_command(const store::Store& store, const std::string& name, bool json) {
+  ApplicationSummary summary = summarize(*store.application(name));
+  if (json) return json_output(stats_json(summary));
+  if (summary.versions.empty())
+    throw Error(
+        fmt::format("application {} has no checkpoint to report on; take one with "
+                    "'ckpt checkpoint {}' or run it with --every",
+                    name, name));
+  return stats_table(summary);
+}
+
+std::string checkpoint_command(const store::Store& store, const std::string& name, bool json) {
+  return checkpoint_and(ControlCommand::kCheckpoint, store, name, json);
+}
+
+std::string suspend_command(const store::Store& store, const std::string& name, bool json) {
+  return checkpoint_and(ControlCommand::kSuspend, store, name, json);
+}
+
+std::string remove_command(store::Store& store, const Target& target, bool json) {
+  std::unique_ptr<store::Application> application = store.application(target.name);
+  if (target.version) {
+    remove_version(std::move(application), *target.version);
+  } else {
+    ClaimedApplication claimed = claim(std::move(application));
+    store.remove_application(target.name);
+  }
+  return json ? json_output({{"removed", to_string(target)}}) : "";
+}
+
+}  // namespace ckpt::launcher

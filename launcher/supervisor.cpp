@@ -1,0 +1,330 @@
+#include "launcher/supervisor.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/error.h"
+#include "launcher/human_units.h"
+#include "launcher/process_identity.h"
+
+namespace ckpt::launcher {
+namespace {
+
+bool stopped_now(pid_t pid) {
+  std::optional<ProcessIdentity> identity = identify_process(pid);
+  return identity && liveness(*identity) == Liveness::kStopped;
+}
+
+std::string reply_for(const std::string& name, const store::VersionDescription& description) {
+  return success_reply({{"name", name},
+                        {"version", description.version},
+                        {"frozen_time_us", description.stats.frozen_time_us},
+                        {"bytes_written", description.stats.bytes_written}});
+}
+
+}  // namespace
+
+Supervisor::Supervisor(SupervisorParts parts, SupervisorConfig config)
+    : parts_(parts),
+      config_(std::move(config)),
+      period_(config_.settings.every, Clock::now()),
+      last_version_(config_.parent) {}
+
+EndRecord Supervisor::run() {
+  while (!over()) {
+    wait_for_events();
+    handle_signals();
+    reap_children();
+    handle_requests();
+    if (job_.busy()) finish_commit();
+    if (!end_ && !held_) parts_.session.finish_due_calls();
+    if (!job_.busy()) do_removals();
+    if (!end_ && !job_.busy()) start_checkpoint();
+  }
+  wind_up();
+  return *end_;
+}
+
+timespec Supervisor::time_to_next_event() const {
+  std::optional<Clock::time_point> next;
+  auto consider = [&next](std::optional<Clock::time_point> when) {
+    if (when && (!next || *when < *next)) next = when;
+  };
+  if (!end_ && !job_.busy()) consider(period_.next_due());
+  if (!end_ && !held_) consider(parts_.session.next_deadline());
+  if (!end_ && !job_.busy() && wanted_) consider(Clock::now());
+  constexpr std::chrono::nanoseconds kLongest = std::chrono::hours(1);
+  std::chrono::nanoseconds left = next ? *next - Clock::now() : kLongest;
+  left = std::clamp(left, std::chrono::nanoseconds(0), kLongest);
+  return {.tv_sec = left.count() / 1'000'000'000, .tv_nsec = left.count() % 1'000'000'000};
+}
+
+void Supervisor::wait_for_events() {
+  std::vector<pollfd> polled{{.fd = parts_.signals.fd(), .events = POLLIN, .revents = 0},
+                             {.fd = job_.fd(), .events = POLLIN, .revents = 0}};
+  parts_.control.add_to(polled);
+  timespec timeout = time_to_next_event();
+  if (::ppoll(polled.data(), polled.size(), &timeout, nullptr) < 0 && errno != EINTR)
+    throw_errno("wait for events");
+}
+
+// ---- signals and children
+// ------------------------------------------------------------------------------------
+
+void Supervisor::handle_signals() {
+  while (std::optional<signalfd_siginfo> info = parts_.signals.next()) handle_signal(*info);
+}
+
+void Supervisor::handle_signal(const signalfd_siginfo& info) {
+  int signal = static_cast<int>(info.ssi_signo);
+  if (signal == SIGCHLD || end_) return;
+  // Not from outside: SIGPIPE for a message that nobody reads.
+  if (signal == SIGPIPE && info.ssi_pid == static_cast<std::uint32_t>(::getpid())) return;
+  if (config_.settings.on_signal == signal) return want(false, false, std::nullopt);
+  bool ends = signal == SIGTERM || signal == SIGHUP;
+  if (ends && config_.settings.on_term == OnTerm::kSave) return want(false, true, std::nullopt);
+  if (from_terminal(info)) return;
+  // The shell continues the whole process group, so the program has had this one.
+  if (signal == SIGCONT && std::exchange(ignore_next_continue_, false)) return;
+  forward_signal(parts_.session.pid(), info);
+}
+
+void Supervisor::reap_children() {
+  if (held_) return;
+  for (;;) {
+    int status = 0;
+    pid_t pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED | __WALL);
+    if (pid < 0 && errno == EINTR) continue;
+    if (pid <= 0) return;
+    if (pid != parts_.session.pid()) continue;  // an orphan of the program, or the init of its namespace
+    if (WIFEXITED(status) || WIFSIGNALED(status)) {
+      end_ = EndRecord{.suspended = suspended_, .end = program_end(status), .realtime_ns = realtime_now_ns()};
+    } else if (WIFSTOPPED(status) && (status >> 16) == 0) {
+      stop_with_program();
+    }
+  }
+}
+
+// The shell that started us waits for our stop, not for the program's. Stopping ourselves with SIGSTOP works
+// in every process group; the signal goes to this thread, so that nothing runs on before the stop.
+void Supervisor::stop_with_program() {
+  ::pthread_kill(::pthread_self(), SIGSTOP);
+  ignore_next_continue_ = true;
+  if (stopped_now(parts_.session.pid())) ::kill(parts_.session.pid(), SIGCONT);
+}
+
+// ---- requests
+// ------------------------------------------------------------------------------------------------
+
+void Supervisor::handle_requests() {
+  for (const ControlServer::Line& line : parts_.control.serve()) handle_request(line.client, line.text);
+}
+
+void Supervisor::handle_request(ClientId client, const std::string& line) {
+  try {
+    ControlRequest request = parse_request(line);
+    switch (request.command) {
+      case ControlCommand::kCheckpoint:
+        return want(false, false, client);
+      case ControlCommand::kSuspend:
+        return want(false, true, client);
+      case ControlCommand::kRemove:
+        return removals_.push_back({client, request.version});
+      case ControlCommand::kStatus:
+        return parts_.control.send(client, status_reply());
+    }
+  } catch (const Error& error) {
+    parts_.control.send(client, error_reply(error.what()));
+  }
+}
+
+std::string Supervisor::status_reply() const {
+  return success_reply({{"name", parts_.application.name()},
+                        {"pid", parts_.session.pid()},
+                        {"run_id", config_.run_id},
+                        {"last_version", last_version_},
+                        {"checkpoints", checkpoint_count_},
+                        {"checkpointing", job_.busy()}});
+}
+
+// Between checkpoints only: the version under way may refer to pages of the one that is removed.
+void Supervisor::do_removals() {
+  for (; !removals_.empty(); removals_.pop_front()) {
+    const Removal& removal = removals_.front();
+    try {
+      parts_.application.remove(removal.version);
+      parts_.control.send(removal.client, success_reply({{"version", removal.version}}));
+    } catch (const Error& error) {
+      parts_.control.send(removal.client, error_reply(error.what()));
+    }
+  }
+}
+
+// ---- checkpoints
+// ---------------------------------------------------------------------------------------------
+
+// Requests that come while a checkpoint is under way share the next one: theirs must not be older than the
+// request.
+void Supervisor::want(bool by_period, bool suspend, std::optional<ClientId> client) {
+  if (!wanted_) wanted_ = Wanted{.by_period = by_period, .suspend = false, .clients = {}};
+  wanted_->by_period = wanted_->by_period && by_period;
+  wanted_->suspend = wanted_->suspend || suspend;
+  if (client) wanted_->clients.push_back(*client);
+}
+
+void Supervisor::start_checkpoint() {
+  if (!wanted_ && period_.due(Clock::now())) want(true, false, std::nullopt);
+  if (!wanted_) return;
+  current_ = std::exchange(wanted_, std::nullopt);
+  current_began_ = Clock::now();
+  try {
+    capture_and_commit();
+  } catch (const std::exception& error) {
+    release_held();
+    checkpoint_failed(error.what());
+  }
+}
+
+void Supervisor::capture_and_commit() {
+  CommitWork work;
+  work.writer = begin_version();
+  engine::AfterCapture after =
+      current_->suspend ? engine::AfterCapture::kHold : engine::AfterCapture::kResume;
+  std::int64_t now_ns = realtime_now_ns();
+  engine::CaptureResult captured = parts_.session.capture(*work.writer, after);
+  held_ = current_->suspend;
+  work.image = std::move(captured.image);
+  work.files_to_sync = std::move(captured.files_to_sync);
+  work.keep = config_.settings.keep;
+  work.description.created_realtime_ns = now_ns;
+  work.description.run_id = config_.run_id;
+  work.description.command = config_.command;
+  work.description.working_directory = config_.working_directory;
+  work.description.pid = captured.program_pid;
+  work.description.process_count = captured.process_count;
+  work.description.thread_count = captured.thread_count;
+  work.description.notes = std::move(captured.notes);
+  work.description.stats = captured.stats;
+  job_.start(parts_.application, std::move(work));
+  // A stop by job control that met the capture may have been seen by the engine instead of us.
+  if (!held_ && stopped_now(parts_.session.pid())) stop_with_program();
+}
+
+std::unique_ptr<store::CheckpointWriter> Supervisor::begin_version() {
+  try {
+    return parts_.application.begin(last_version_, store::Base::kEmpty);
+  } catch (const Error&) {
+    // The parent may have been removed meanwhile; then the newest version there is takes its place.
+    std::vector<store::VersionEntry> versions = parts_.application.versions();
+    auto same = [this](const store::VersionEntry& entry) {
+      return entry.description.version == last_version_;
+    };
+    if (last_version_ == 0 || std::ranges::any_of(versions, same)) throw;
+    last_version_ = versions.empty() ? 0 : versions.back().description.version;
+    return parts_.application.begin(last_version_, store::Base::kEmpty);
+  }
+}
+
+void Supervisor::finish_commit() {
+  pollfd done{.fd = job_.fd(), .events = POLLIN, .revents = 0};
+  if (::poll(&done, 1, 0) <= 0) return;
+  CommitResult result = job_.finish();
+  if (!result.error.empty()) {
+    release_held();
+    return checkpoint_failed(result.error);
+  }
+  if (!result.retention_error.empty()) {
+    parts_.messages.line_once(fmt::format("old versions were not removed: {}", result.retention_error));
+  }
+  checkpoint_done(result.description);
+}
+
+void Supervisor::release_held() {
+  if (!std::exchange(held_, false)) return;
+  parts_.session.release_held();
+}
+
+bool Supervisor::program_is_ending() const {
+  std::optional<ProcessIdentity> program = identify_process(parts_.session.pid());
+  Liveness now = program ? liveness(*program) : Liveness::kGone;
+  return now == Liveness::kGone || now == Liveness::kEnding;
+}
+
+void Supervisor::checkpoint_failed(const std::string& error) {
+  Wanted failed = *std::exchange(current_, std::nullopt);
+  period_.checkpoint_over(current_began_, Clock::now());
+  reap_children();
+  if (end_ || program_is_ending()) {
+    tell_clients(failed.clients, error_reply("the program ended before the checkpoint was complete"));
+    return;
+  }
+  tell_clients(failed.clients, error_reply(error));
+  std::string message = fmt::format("checkpoint failed: {}", error);
+  if (failed.by_period && std::exchange(last_period_failure_, message) == message) return;
+  parts_.messages.line(message);
+}
+
+void Supervisor::checkpoint_done(const store::VersionDescription& description) {
+  Wanted done = *std::exchange(current_, std::nullopt);
+  period_.checkpoint_over(current_began_, Clock::now());
+  last_version_ = description.version;
+  last_period_failure_.clear();
+  ++checkpoint_count_;
+  longest_pause_us_ = std::max(longest_pause_us_, description.stats.frozen_time_us);
+  bytes_written_ += description.stats.bytes_written;
+  print_notes(description.notes);
+  if (config_.verbose) {
+    parts_.messages.line(fmt::format(
+        "checkpoint {}@{}: paused {}, wrote {}", parts_.application.name(), description.version,
+        human_microseconds(description.stats.frozen_time_us), human_bytes(description.stats.bytes_written)));
+  }
+  std::string reply = reply_for(parts_.application.name(), description);
+  if (!held_) return tell_clients(done.clients, reply);
+  // Those who asked for a suspend are answered when the program is gone, by wind_up().
+  current_ = std::move(done);
+  suspend_reply_ = reply;
+  suspended_ = true;
+  held_ = false;
+  parts_.session.end_held();
+}
+
+void Supervisor::print_notes(const std::vector<std::string>& notes) {
+  for (const std::string& note : notes) parts_.messages.line_once(note);
+}
+
+void Supervisor::tell_clients(std::vector<ClientId>& clients, const std::string& reply) {
+  for (ClientId client : clients) parts_.control.send(client, reply);
+  clients.clear();
+}
+
+// ---- the end
+// -------------------------------------------------------------------------------------------------
+
+void Supervisor::wind_up() {
+  if (config_.verbose) {
+    parts_.messages.line(fmt::format("{} checkpoints, longest pause {}, {} written; the program ended: {}",
+                                     checkpoint_count_, human_microseconds(longest_pause_us_),
+                                     human_bytes(bytes_written_),
+                                     end_->suspended ? "suspended" : describe(end_->end)));
+  }
+  try {
+    RunState state(parts_.application.directory());
+    state.write_ended(*end_);
+    state.clear_running();
+  } catch (const Error& error) {
+    parts_.messages.line(fmt::format("the end of the program was not recorded: {}", error.what()));
+  }
+  if (current_) tell_clients(current_->clients, suspend_reply_);
+  if (wanted_)
+    tell_clients(wanted_->clients, error_reply("the program ended before the checkpoint was taken"));
+  do_removals();
+}
+
+}  // namespace ckpt::launcher

@@ -1,0 +1,119 @@
+// The life of ckptrun while its program runs: one thread, one loop.
+//
+// Hard rules:
+//  1. All engine calls are made by the thread that runs the loop (ptrace binds a tracee to the thread that
+//  attached).
+//  2. Never two versions at once: from begin() to the end of the commit nothing else touches the Application.
+//  3. While the program is held (suspend) nothing is waited for with waitpid(): it would eat the engine's
+//  ptrace stops.
+//  4. Whoever asked for a checkpoint is answered when it is durable, or told why it is not.
+//  5. A failed checkpoint never harms the program.
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/session.h"
+#include "launcher/commit_job.h"
+#include "launcher/control_protocol.h"
+#include "launcher/control_server.h"
+#include "launcher/exit_codes.h"
+#include "launcher/messages.h"
+#include "launcher/period.h"
+#include "launcher/run_state.h"
+#include "launcher/signal_gate.h"
+#include "store/checkpoint_store.h"
+
+namespace ckpt::launcher {
+
+// What the supervisor works with; all of it outlives it.
+struct SupervisorParts {
+  store::Application& application;
+  engine::Session& session;
+  SignalGate& signals;
+  ControlServer& control;
+  Messages& messages;
+};
+
+struct SupervisorConfig {
+  Settings settings;
+  bool verbose = false;
+  std::string run_id;
+  std::vector<std::string> command;
+  std::string working_directory;
+  store::Version parent = 0;  // the version recovered; 0 for a fresh run
+};
+
+class Supervisor {
+ public:
+  Supervisor(SupervisorParts parts, SupervisorConfig config);
+
+  // Until the program has ended. Returns how; the records of the run are written.
+  EndRecord run();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  // A checkpoint that is wanted or under way, and for whom.
+  struct Wanted {
+    bool by_period = false;
+    bool suspend = false;
+    std::vector<ClientId> clients;
+  };
+  struct Removal {
+    ClientId client;
+    store::Version version;
+  };
+
+  bool over() const { return end_.has_value() && !job_.busy(); }
+  void wait_for_events();
+  timespec time_to_next_event() const;
+
+  void handle_signals();
+  void handle_signal(const signalfd_siginfo& info);
+  void reap_children();
+  void stop_with_program();
+
+  void handle_requests();
+  void handle_request(ClientId client, const std::string& line);
+  std::string status_reply() const;
+  void do_removals();
+
+  void want(bool by_period, bool suspend, std::optional<ClientId> client);
+  void start_checkpoint();
+  void capture_and_commit();
+  std::unique_ptr<store::CheckpointWriter> begin_version();
+  void finish_commit();
+  bool program_is_ending() const;
+  void checkpoint_failed(const std::string& error);
+  void checkpoint_done(const store::VersionDescription& description);
+  void release_held();
+  void tell_clients(std::vector<ClientId>& clients, const std::string& reply);
+  void print_notes(const std::vector<std::string>& notes);
+
+  void wind_up();
+
+  SupervisorParts parts_;
+  SupervisorConfig config_;
+  CommitJob job_;
+  Period period_;
+  std::optional<Wanted> wanted_;
+  std::optional<Wanted> current_;
+  Clock::time_point current_began_{};
+  std::deque<Removal> removals_;
+  store::Version last_version_;
+  bool held_ = false;
+  bool suspended_ = false;  // end_held() was called: the program's death is our doing
+  std::string suspend_reply_;
+  std::string last_period_failure_;  // said once, until a checkpoint succeeds or fails differently
+  bool ignore_next_continue_ = false;
+  std::optional<EndRecord> end_;
+  std::uint64_t checkpoint_count_ = 0;
+  std::uint64_t longest_pause_us_ = 0;
+  std::uint64_t bytes_written_ = 0;
+};
+
+}  // namespace ckpt::launcher
