@@ -37,6 +37,7 @@ CaptureResult Session::capture(store::CheckpointWriter& writer, AfterCapture aft
     state_->held = std::move(tracee);
   } else {
     tracee->release();
+    state_->calls.released();
   }
   auto released = Clock::now();
   result.stats.freezing_time_us = microseconds(stopped - started);
@@ -51,8 +52,10 @@ void Session::end_held() {
 }
 
 void Session::release_held() {
-  if (state_->held) state_->held->release();
+  if (!state_->held) return;
+  state_->held->release();
   state_->held.reset();
+  state_->calls.released();
 }
 
 std::optional<Clock::time_point> Session::next_deadline() const { return state_->calls.next_deadline(); }

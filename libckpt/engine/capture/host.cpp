@@ -7,11 +7,11 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include <sstream>
 #include <string>
 
 #include "base/error.h"
 #include "base/file_io.h"
+#include "engine/capture/clock_offsets.h"
 #include "engine/capture/memory_map.h"
 
 namespace ckpt::engine {
@@ -21,23 +21,6 @@ std::int64_t clock_ns(clockid_t clock) {
   timespec time{};
   if (::clock_gettime(clock, &time) != 0) throw_errno("read clock");
   return time.tv_sec * 1'000'000'000LL + time.tv_nsec;
-}
-
-// Lines "monotonic <seconds> <nanoseconds>" of /proc/PID/timens_offsets; zero where there is no time namespace.
-std::int64_t namespace_offset_ns(const std::string& offsets, const std::string& clock) {
-  std::istringstream lines(offsets);
-  std::string name;
-  std::int64_t seconds = 0;
-  std::int64_t nanoseconds = 0;
-  while (lines >> name >> seconds >> nanoseconds) {
-    if (name == clock) return seconds * 1'000'000'000LL + nanoseconds;
-  }
-  return 0;
-}
-
-std::string offsets_of(const std::string& process) {
-  std::string path = fmt::format("/proc/{}/timens_offsets", process);
-  return ::access(path.c_str(), R_OK) == 0 ? read_file(path) : "";
 }
 
 }  // namespace
@@ -58,14 +41,11 @@ std::unique_ptr<image::HostT> describe_host() {
 
 std::unique_ptr<image::ClocksT> read_clocks(pid_t pid) {
   auto clocks = std::make_unique<image::ClocksT>();
-  std::string theirs = offsets_of(std::to_string(pid));
-  std::string ours = offsets_of("self");
-  auto shift = [&](const std::string& clock) {
-    return namespace_offset_ns(theirs, clock) - namespace_offset_ns(ours, clock);
-  };
+  ClockOffsets theirs = clock_offsets_of(std::to_string(pid));
+  ClockOffsets ours = clock_offsets_of("self");
   clocks->realtime_ns = clock_ns(CLOCK_REALTIME);
-  clocks->monotonic_ns = clock_ns(CLOCK_MONOTONIC) + shift("monotonic");
-  clocks->boottime_ns = clock_ns(CLOCK_BOOTTIME) + shift("boottime");
+  clocks->monotonic_ns = clock_ns(CLOCK_MONOTONIC) + theirs.monotonic_ns - ours.monotonic_ns;
+  clocks->boottime_ns = clock_ns(CLOCK_BOOTTIME) + theirs.boottime_ns - ours.boottime_ns;
   return clocks;
 }
 

@@ -228,9 +228,6 @@ void MemoryCapture::write_content(const MapEntry& entry, const image::MappingT& 
     case image::MappingKind::PrivateFile:
       ranges = scanner_.scan(all, filter);
       break;
-    case image::MappingKind::Vdso:
-      ranges = {all};
-      break;
     default:
       return;
   }

@@ -50,10 +50,9 @@ std::vector<std::byte> PlanBuilder::build() const {
     throw Error(fmt::format("restore plan has {} operations, more than its area holds; this is a bug",
                             operations_.size()));
   }
-  std::vector<std::byte> bytes(data_offset_ + data_.size());
+  std::vector<std::byte> bytes(sizeof(header) + operations.size());
   std::memcpy(bytes.data(), &header, sizeof(header));
   std::ranges::copy(operations, bytes.begin() + sizeof(header));
-  std::ranges::copy(data_, bytes.begin() + static_cast<std::ptrdiff_t>(data_offset_));
   return bytes;
 }
 

@@ -37,8 +37,11 @@ class PlanBuilder {
   const std::vector<std::string>& labels() const { return labels_; }
   const std::vector<plan::Operation>& operations() const { return operations_; }
 
-  // The bytes to place at base(). Throws Error if operations reach into the data area.
+  // Header and operations, to be placed at base(). Throws Error if they reach into the data area.
   std::vector<std::byte> build() const;
+  // To be placed at data_base().
+  const std::vector<std::byte>& data_bytes() const { return data_; }
+  RemoteAddr data_base() const { return base_ + data_offset_; }
   // One line per operation, for people.
   std::string dump() const;
 

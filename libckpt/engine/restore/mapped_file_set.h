@@ -1,0 +1,30 @@
+// The files that the program's mappings refer to, opened in the supervisor and inherited by the new process.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "image_generated.h"
+#include "store/checkpoint_store.h"
+
+namespace ckpt::engine {
+
+// Refuses, naming them, files that are missing or are no longer what the program had mapped. Shared writable files that
+// are gone but were stored with the checkpoint are not refused; MappedFileSet makes them again.
+void check_mapped_files(const image::ProcessT& process);
+
+class MappedFileSet {
+ public:
+  // Opens every file at a descriptor >= `scratch_base`, close-on-exec.
+  MappedFileSet(const image::ProcessT& process, const store::CheckpointReader& reader, int scratch_base);
+
+  int descriptor(std::int32_t file) const { return files_.at(static_cast<std::size_t>(file)).get(); }
+  std::vector<int> descriptors() const;
+
+ private:
+  std::vector<UniqueFd> files_;
+};
+
+}  // namespace ckpt::engine

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include "engine/restore/address_space.h"
+#include "image_generated.h"
+#include "store/checkpoint_store.h"
+
+namespace ckpt::engine {
+
+// Puts the stored content into the mappings of the stopped process, in parallel, every page's digest verified by the
+// store on the way. Throws the first Error that any thread met.
+void fill_memory(pid_t pid, const image::CheckpointT& checkpoint, const store::CheckpointReader& reader,
+                 const WorkArea& area);
+
+}  // namespace ckpt::engine

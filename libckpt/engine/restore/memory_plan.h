@@ -1,0 +1,32 @@
+// Operations that turn the new process's address space into the old one.
+#pragma once
+
+#include <vector>
+
+#include "engine/capture/memory_map.h"
+#include "engine/restore/address_space.h"
+#include "engine/restore/mapped_file_set.h"
+#include "engine/restore/plan_builder.h"
+#include "image_generated.h"
+#include "store/checkpoint_store.h"
+
+namespace ckpt::engine {
+
+// What the memory operations refer to.
+struct MemoryPlanInput {
+  const image::CheckpointT& checkpoint;
+  const store::CheckpointReader& reader;
+  const std::vector<MapEntry>& present;       // the new process as execve left it
+  const WorkArea& area;
+  const MappedFileSet& files;
+  const std::vector<int>& object_descriptors;  // parallel to Checkpoint.objects
+};
+
+// First part: everything of the new program goes away, vvar and vDSO move to their old place, all mappings appear, open
+// for writing where content is to be filled in.
+void plan_mappings(const MemoryPlanInput& input, PlanBuilder& plan);
+
+// Second part, after the content is there: protections, locks, the kernel's idea of the layout.
+void plan_memory_completion(const MemoryPlanInput& input, PlanBuilder& plan);
+
+}  // namespace ckpt::engine

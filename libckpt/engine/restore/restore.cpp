@@ -1,0 +1,291 @@
+// Restore, as the list of its stages (see ARCHITECTURE.md, "Life of a restore"). The process is built from outside:
+// whatever fails, it is killed, and the checkpoint stays as it was.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <filesystem>
+#include <map>
+
+#include "base/error.h"
+#include "engine/capture/host.h"
+#include "engine/image/image_file.h"
+#include "engine/process/process_state.h"
+#include "engine/resource/descriptors.h"
+#include "engine/restore/address_space.h"
+#include "engine/restore/mapped_file_set.h"
+#include "engine/restore/memory_fill.h"
+#include "engine/restore/memory_plan.h"
+#include "engine/restore/new_process.h"
+#include "engine/restore/puppet.h"
+#include "engine/session.h"
+#include "engine/session_state.h"
+#include "engine/tracee/arch/x86_64/extended_state.h"
+#include "engine/tracee/arch/x86_64/register_image.h"
+#include "engine/tracee/remote_call.h"
+#include "engine/tracee/remote_memory.h"
+
+namespace ckpt::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Everything that the stages share.
+class Restore {
+ public:
+  Restore(const store::CheckpointReader& reader, const RestoreOptions& options)
+      : reader_(reader), options_(options), checkpoint_(unpack_image(reader.image())), process_(*checkpoint_->process) {}
+
+  Restored run();
+
+ private:
+  void check();
+  void build_mappings();
+  void complete();
+  void make_threads(PlanBuilder& plan);
+  void plan_descriptors(PlanBuilder& plan);
+  void restore_thread_states();
+  void give_up_capabilities(PlanBuilder& plan);
+  void correct_ids();
+  void restore_process_state();
+  void remove_restorer();
+  void put_registers_back(InterruptedCalls& calls);
+  void release();
+  std::int32_t current_tid(std::size_t index) const;
+  PlanBuilder new_plan() const { return {area_.plan, area_.plan_data_offset}; }
+  std::uint64_t stage_us();
+
+  const store::CheckpointReader& reader_;
+  const RestoreOptions& options_;
+  std::unique_ptr<image::CheckpointT> checkpoint_;
+  image::ProcessT& process_;
+  std::vector<std::string> notes_;
+  NewProcess built_;
+  std::optional<Puppet> puppet_;
+  WorkArea area_;
+  std::optional<MappedFileSet> files_;
+  std::vector<int> object_descriptors_;
+  std::vector<UniqueFd> object_owners_;
+  std::vector<MapEntry> present_;
+  int scratch_base_ = 0;
+  IdMap ids_;
+  Clock::time_point stage_started_ = Clock::now();
+};
+
+std::uint64_t Restore::stage_us() {
+  auto now = Clock::now();
+  auto spent = std::chrono::duration_cast<std::chrono::microseconds>(now - stage_started_).count();
+  stage_started_ = now;
+  return static_cast<std::uint64_t>(spent);
+}
+
+void Restore::check() {
+  const image::HostT& host = *checkpoint_->host;
+  if (vdso_digest() != VdsoDigest{host.vdso_digest_low, host.vdso_digest_high}) {
+    throw Error(fmt::format("the checkpoint was made under another kernel ({}), whose vDSO differs; recover it there",
+                            host.kernel));
+  }
+  check_mapped_files(process_);
+  check_descriptors(*checkpoint_, &notes_);
+  check_process_state(process_, notes_);
+}
+
+// The program's own file; the restorer's where that is gone, so that there is something to execute.
+std::string program_file(const image::ProcessT& process, const RestorerCode& restorer, std::vector<std::string>& notes) {
+  std::error_code error;
+  if (std::filesystem::exists(process.executable, error)) return process.executable;
+  notes.push_back(fmt::format("program file {} is gone; /proc/self/exe will name {}", process.executable, restorer.path));
+  return restorer.path;
+}
+
+void Restore::build_mappings() {
+  puppet_.emplace(built_.spawned.pid);
+  RestorerCode code = load_restorer();
+  present_ = read_memory_map(puppet_->pid());
+  area_ = choose_work_area(*checkpoint_, present_, code.bytes.size());
+  puppet_->place_executor(area_, code);
+  PlanBuilder plan = new_plan();
+  plan_mappings({*checkpoint_, reader_, present_, area_, *files_, object_descriptors_}, plan);
+  puppet_->run(plan, puppet_->pid());
+  puppet_->forget_syscall_instruction();
+}
+
+void Restore::plan_descriptors(PlanBuilder& plan) {
+  for (const auto& descriptor : process_.descriptors) {
+    if (!descriptor->close_on_exec) continue;
+    plan.expect(fmt::format("close-on-exec flag of descriptor {}", descriptor->number), SYS_fcntl,
+                {static_cast<std::uint64_t>(descriptor->number), F_SETFD, FD_CLOEXEC}, 0);
+  }
+  plan.expect("close temporary descriptors", SYS_close_range, {static_cast<std::uint64_t>(scratch_base_), ~0U, 0}, 0);
+}
+
+void Restore::make_threads(PlanBuilder& plan) {
+  constexpr std::uint64_t kFlags =
+      CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+  for (std::size_t i = 1; i < process_.threads.size(); ++i) {
+    clone_args arguments{};
+    arguments.flags = kFlags;
+    if (built_.old_ids) {
+      arguments.set_tid = plan.data_of(process_.threads[i]->tid).value;
+      arguments.set_tid_size = 1;
+    }
+    std::uint64_t address = plan.data_of(arguments).value;
+    plan.expect_success(fmt::format("make thread {}", process_.threads[i]->tid), SYS_clone3,
+                        {address, sizeof(arguments)});
+  }
+}
+
+void Restore::complete() {
+  PlanBuilder plan = new_plan();
+  plan_memory_completion({*checkpoint_, reader_, present_, area_, *files_, object_descriptors_}, plan);
+  plan_descriptors(plan);
+  make_threads(plan);
+  puppet_->run(plan, puppet_->pid());
+  seal_objects(*checkpoint_, object_descriptors_);
+  if (puppet_->threads().size() != process_.threads.size()) {
+    throw Error(fmt::format("{} of {} threads could be made", puppet_->threads().size(), process_.threads.size()));
+  }
+}
+
+std::int32_t Restore::current_tid(std::size_t index) const {
+  return built_.old_ids ? process_.threads[index]->tid : static_cast<std::int32_t>(puppet_->threads()[index]);
+}
+
+// The program gets new ids only where we are not in another pid namespace: outer and inner ids are the same.
+void Restore::correct_ids() {
+  if (built_.old_ids) return;
+  for (std::size_t i = 0; i < process_.threads.size(); ++i) {
+    const image::ThreadT& thread = *process_.threads[i];
+    ids_[thread.tid] = current_tid(i);
+    if (thread.clear_child_tid == 0) continue;
+    // libc keeps the thread's id where the kernel is to clear it at its end.
+    RemoteAddr word{thread.clear_child_tid};
+    std::int32_t id = 0;
+    read_remote(puppet_->pid(), word, std::as_writable_bytes(std::span(&id, 1)));
+    if (id != thread.tid) continue;
+    id = ids_[thread.tid];
+    write_remote(puppet_->pid(), word, std::as_bytes(std::span(&id, 1)));
+  }
+}
+
+// In an own user namespace the builder kept one capability across execve to make threads with old ids.
+void Restore::give_up_capabilities(PlanBuilder& plan) {
+  if (!built_.spawned.in_user_namespace) return;
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  std::array<__user_cap_data_struct, 2> none{};
+  plan.expect("drop ambient capabilities", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0}, 0);
+  plan.expect("drop capabilities", SYS_capset, {plan.data_of(header).value, plan.data_of(none).value}, 0);
+}
+
+void Restore::restore_thread_states() {
+  std::int32_t pid = current_tid(0);
+  for (std::size_t i = process_.threads.size(); i-- > 0;) {
+    PlanBuilder plan = new_plan();
+    plan_thread_state(*process_.threads[i], pid, current_tid(i), plan, notes_);
+    give_up_capabilities(plan);
+    puppet_->run(plan, puppet_->threads()[i]);
+  }
+}
+
+void Restore::restore_process_state() {
+  PlanBuilder plan = new_plan();
+  plan_process_state(process_, plan, notes_, ids_);
+  puppet_->run(plan, puppet_->pid());
+  apply_from_outside(process_, puppet_->pid(), notes_);
+}
+
+// What the executor's breakpoints and its memory were needed for is over: SIGTRAP's action and the work area go last.
+void Restore::remove_restorer() {
+  if (std::optional<image::SignalActionT> trap = trap_action(process_)) {
+    struct KernelAction {
+      std::uint64_t handler, flags, restorer, mask;
+    } action{trap->handler, trap->flags, trap->restorer, trap->mask};
+    write_remote(puppet_->pid(), area_.plan, std::as_bytes(std::span(&action, 1)));
+    std::int64_t result = puppet_->call(SYS_rt_sigaction, {SIGTRAP, area_.plan.value, 0, 8});
+    if (result != 0) throw_errno("restore the action of SIGTRAP", static_cast<int>(-result));
+  }
+  std::int64_t result = puppet_->call(SYS_munmap, {area_.start.value, area_.size_bytes});
+  if (result != 0) throw_errno("remove the work area", static_cast<int>(-result));
+}
+
+void Restore::put_registers_back(InterruptedCalls& calls) {
+  for (std::size_t i = 0; i < process_.threads.size(); ++i) {
+    const image::ThreadT& thread = *process_.threads[i];
+    pid_t tid = puppet_->threads()[i];
+    user_regs_struct registers = arch::from_image(thread.registers);
+    registers.orig_rax = ~0ULL;
+    if (thread.timed_call) calls.adopt(tid, *thread.timed_call, registers);
+    set_registers(tid, registers);
+    arch::restore_extended_state(tid, thread.xsave);
+    std::uint64_t mask = thread.signal_mask;
+    if (::ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask) != 0) {
+      throw_errno(fmt::format("restore the signal mask of thread {}", thread.tid));
+    }
+  }
+}
+
+void Restore::release() {
+  for (pid_t tid : puppet_->threads()) {
+    if (::ptrace(PTRACE_DETACH, tid, nullptr, 0) != 0) throw_errno(fmt::format("release thread {}", tid));
+  }
+}
+
+Restored Restore::run() {
+  auto started = Clock::now();
+  RestoreTimes times;
+  check();
+  scratch_base_ = first_free_descriptor(process_);
+  object_descriptors_ = create_objects(*checkpoint_, reader_, scratch_base_);
+  for (int fd : object_descriptors_) object_owners_.emplace_back(fd);
+  files_.emplace(process_, reader_, scratch_base_);
+  std::vector<int> kept = files_->descriptors();
+  std::ranges::copy_if(object_descriptors_, std::back_inserter(kept), [](int fd) { return fd >= 0; });
+  times.prepare_us = stage_us();
+
+  built_ = start_new_process({.checkpoint = *checkpoint_,
+                              .object_descriptors = object_descriptors_,
+                              .kept_descriptors = kept,
+                              .scratch_base = scratch_base_,
+                              .program_file = program_file(process_, load_restorer(), notes_),
+                              .pids = options_.pids},
+                             notes_);
+  try {
+    times.descriptors_us = stage_us();
+    build_mappings();
+    times.mappings_us = stage_us();
+    fill_memory(puppet_->pid(), *checkpoint_, reader_, area_);
+    times.fill_us = stage_us();
+    complete();
+    correct_ids();
+    restore_thread_states();
+    restore_process_state();
+    remove_restorer();
+    Session session(puppet_->pid());
+    put_registers_back(RestoreAccess::state(session).calls);
+    release();
+    RestoreAccess::state(session).calls.released();
+    times.threads_us = stage_us();
+    times.total_us =
+        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - started).count());
+    if (options_.notes != nullptr) *options_.notes = notes_;
+    return {.session = std::move(session), .namespace_init = built_.spawned.init, .times = times};
+  } catch (...) {
+    kill_new_process(built_.spawned);
+    throw;
+  }
+}
+
+}  // namespace
+
+Restored restore(const store::CheckpointReader& reader, const RestoreOptions& options) {
+  return Restore(reader, options).run();
+}
+
+}  // namespace ckpt::engine
