@@ -1,0 +1,245 @@
+// Failing system calls: the version fails with a clear message, the one before stays the latest, nothing is
+// left behind.
+#include <unistd.h>
+
+#include <cerrno>
+#include <functional>
+
+#include "store/system_calls.h"
+#include "unit/store/store_fixture.h"
+
+namespace ckpt::store {
+namespace {
+
+// Counts down over all calls that are made to fail; the call that reaches zero fails with `code`.
+struct Fault {
+  int calls_left = -1;
+  int code = ENOSPC;
+  int met = 0;
+
+  bool hits() {
+    ++met;
+    if (calls_left != 0) {
+      if (calls_left > 0) --calls_left;
+      return false;
+    }
+    calls_left = -1;
+    errno = code;
+    return true;
+  }
+};
+
+Fault fault;
+SystemCalls real;
+
+template <auto Member, typename Function>
+struct Failing;
+
+template <auto Member, typename Result, typename... Arguments>
+struct Failing<Member, Result (*)(Arguments...)> {
+  static Result call(Arguments... arguments) {
+    return fault.hits() ? Result{-1} : (real.*Member)(arguments...);
+  }
+};
+
+template <auto Member>
+void make_fail() {
+  using Function = std::remove_reference_t<decltype(real.*Member)>;
+  system_calls().*Member = &Failing<Member, Function>::call;
+}
+
+class Failure : public StoreTest {
+ protected:
+  Failure() {
+    real = system_calls();
+    fault = {};
+    auto writer = application_->begin(0, Base::kEmpty);
+    for (std::uint64_t i = 0; i < 20; ++i) writer->put(0, i * 100, page_of(i + 1));
+    commit(*writer);
+    before_ = content(1);
+  }
+  ~Failure() override { system_calls() = real; }
+
+  void write_second_version() {
+    auto writer = application_->begin(1, Base::kParent);
+    // More than one buffer, so that put itself writes.
+    for (std::uint64_t i = 0; i < 1500; ++i) writer->put(0, i, page_of(i + 1000));
+    commit(*writer);
+  }
+
+  void expect_only_first_version() {
+    system_calls() = real;
+    EXPECT_EQ(versions(), std::vector<Version>{1});
+    EXPECT_EQ(files(), std::vector<std::string>{"v0000000001.ckpt"});
+    EXPECT_EQ(content(1), before_);
+    write_second_version();
+    EXPECT_EQ(versions().size(), 2U);
+  }
+
+  Model before_;
+};
+
+TEST_F(Failure, full_disk_while_putting_is_reported_as_full_store) {
+  make_fail<&SystemCalls::pwrite>();
+  fault.calls_left = 0;
+  std::string message = error_of([&] { write_second_version(); });
+  EXPECT_EQ(message.find("store is full: write " + path_of(".tmp-v0000000002")), 0U) << message;
+  EXPECT_NE(message.find("; free space"), std::string::npos) << message;
+  expect_only_first_version();
+}
+
+TEST_F(Failure, writer_is_dead_after_a_failed_write) {
+  make_fail<&SystemCalls::pwrite>();
+  auto writer = application_->begin(1, Base::kParent);
+  fault.calls_left = 0;
+  std::vector<std::byte> bytes;
+  for (std::uint64_t i = 0; i < 1100; ++i) {
+    Page page = page_of(i + 7000);
+    bytes.insert(bytes.end(), page.begin(), page.end());
+  }
+  EXPECT_THROW(writer->put(0, 0, bytes), Error);
+  EXPECT_EQ(files(), std::vector<std::string>{"v0000000001.ckpt"});
+  EXPECT_THROW(writer->put(0, 0, page_of(1)), Error);
+  EXPECT_THROW(writer->drop(0, {.first_page = 0, .page_count = 1}), Error);
+  EXPECT_THROW(commit(*writer), Error);
+  writer.reset();
+  expect_only_first_version();
+}
+
+TEST_F(Failure, failed_sync_is_not_retried) {
+  make_fail<&SystemCalls::fdatasync>();
+  fault = {.calls_left = 0, .code = EIO};
+  EXPECT_NE(error_of([&] { write_second_version(); }).find("EIO"), std::string::npos);
+  EXPECT_EQ(fault.met, 1);
+  expect_only_first_version();
+}
+
+TEST_F(Failure, failed_close_fails_the_version) {
+  make_fail<&SystemCalls::close>();
+  fault = {.calls_left = 0, .code = EDQUOT};
+  EXPECT_EQ(error_of([&] { write_second_version(); }).find("store is full: close"), 0U);
+  expect_only_first_version();
+}
+
+TEST_F(Failure, failed_rename_fails_the_version) {
+  make_fail<&SystemCalls::renameat>();
+  fault = {.calls_left = 0, .code = EROFS};
+  EXPECT_EQ(error_of([&] { write_second_version(); }).find("store is not writable: rename"), 0U);
+  expect_only_first_version();
+}
+
+TEST_F(Failure, failed_sync_of_the_directory_takes_the_version_back) {
+  make_fail<&SystemCalls::fsync>();
+  fault = {.calls_left = 0, .code = EIO};
+  EXPECT_NE(error_of([&] { write_second_version(); }).find("fsync directory"), std::string::npos);
+  EXPECT_EQ(fault.met, 1);
+  expect_only_first_version();
+}
+
+TEST_F(Failure, interrupted_and_short_writes_are_continued) {
+  static int calls = 0;
+  calls = 0;
+  system_calls().pwrite = [](int fd, const void* bytes, std::size_t size, off_t offset) -> ssize_t {
+    if (++calls % 2 == 1) {
+      errno = EINTR;
+      return -1;
+    }
+    return real.pwrite(fd, bytes, size > kPageBytes ? kPageBytes * 3 : size, offset);
+  };
+  write_second_version();
+  EXPECT_GT(calls, 100);
+  EXPECT_EQ(content(2).at(0).at(1499), page_of(2499));
+}
+
+TEST_F(Failure, file_system_without_direct_io_is_written_buffered) {
+  system_calls().openat = [](int directory, const char* path, int flags, mode_t mode) {
+    if ((flags & O_DIRECT) == 0) return real.openat(directory, path, flags, mode);
+    errno = EINVAL;
+    return -1;
+  };
+  write_second_version();
+  EXPECT_EQ(content(2).at(0).at(1499), page_of(2499));
+}
+
+// Fails each call of one operation in turn, and checks the store after each failure.
+void for_each_failing_call(int code, const std::function<void()>& operation,
+                           const std::function<void()>& check) {
+  make_fail<&SystemCalls::openat>();
+  make_fail<&SystemCalls::close>();
+  make_fail<&SystemCalls::fstat>();
+  make_fail<&SystemCalls::pread>();
+  make_fail<&SystemCalls::pwrite>();
+  make_fail<&SystemCalls::fdatasync>();
+  make_fail<&SystemCalls::fsync>();
+  make_fail<&SystemCalls::renameat>();
+  make_fail<&SystemCalls::unlinkat>();
+  make_fail<&SystemCalls::lock>();
+  SystemCalls failing = system_calls();
+  for (int nth = 0;; ++nth) {
+    system_calls() = failing;
+    fault = {.calls_left = nth, .code = code};
+    bool threw = false;
+    try {
+      operation();
+    } catch (const Error&) {
+      threw = true;
+    }
+    bool reached = fault.calls_left == -1;
+    system_calls() = real;
+    check();
+    if (!reached) {
+      EXPECT_FALSE(threw);
+      EXPECT_GT(nth, 5);
+      return;
+    }
+  }
+}
+
+TEST_F(Failure, any_failing_call_of_a_checkpoint_leaves_a_whole_store) {
+  for_each_failing_call(
+      EIO, [&] { write_second_version(); },
+      [&] {
+        ASSERT_EQ(content(1), before_);
+        ASSERT_TRUE(application_->damaged().empty());
+        for (Version version : versions()) {
+          if (version != 1) application_->remove(version);
+        }
+        for (const std::string& file : files()) ASSERT_NE(file.substr(0, 5), ".tmp-") << "left behind";
+      });
+}
+
+TEST_F(Failure, any_failing_call_of_a_removal_leaves_the_other_versions_whole) {
+  Version last = 1;
+  for (std::uint64_t i = 0; i < 40; ++i) last = commit_page(last, 100 + i);
+  Model expected = content(last);
+  for_each_failing_call(
+      EIO,
+      [&] {
+        std::vector<Version> present = versions();
+        // Whatever is reported as damaged by an injected failure must not cause a deletion.
+        if (present.size() > 1) application_->remove(present[0]);
+      },
+      [&] {
+        ASSERT_EQ(content(last), expected);
+        ASSERT_EQ(versions().back(), last);
+      });
+}
+
+TEST_F(Failure, files_of_a_crashed_writer_are_removed_by_the_next_one) {
+  std::filesystem::copy_file(path_of("v0000000001.ckpt"), path_of(".tmp-v0000000002"));
+  std::filesystem::copy_file(path_of("v0000000001.ckpt"), path_of(".tmp-v0000000007"));
+  application_->begin(0, Base::kEmpty);
+  expect_only_first_version();
+}
+
+TEST_F(Failure, second_writer_at_the_same_time_is_refused) {
+  auto writer = application_->begin(1, Base::kParent);
+  auto other = store_->application("app");
+  EXPECT_NE(error_of([&] { other->begin(1, Base::kParent); }).find("is being written"), std::string::npos);
+  writer.reset();
+  other->begin(1, Base::kParent);
+  expect_only_first_version();
+}
+
+}  // namespace
+}  // namespace ckpt::store
