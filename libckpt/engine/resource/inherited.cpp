@@ -60,18 +60,6 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
 
 std::string check(CheckState&, const image::DescriptionT&) { return {}; }
 
-// Non-blocking mode is only ever added: the description is also the session's, and a program that did not ask
-// for it is served as it would be if it were started there.
-void add_flags(int fd, const image::DescriptionT& description) {
-  int wanted = static_cast<int>(description.status_flags) & (O_NONBLOCK | O_ASYNC);
-  int current = ::fcntl(fd, F_GETFL);
-  if (current < 0) throw_errno("read the status flags of an inherited descriptor");
-  if ((current | wanted) == current) return;
-  if (::fcntl(fd, F_SETFL, current | wanted) < 0) {
-    throw_errno("set the status flags of an inherited descriptor");
-  }
-}
-
 bool can_be_opened_again(int fd) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) throw_errno("stat an inherited descriptor");
@@ -89,13 +77,30 @@ UniqueFd restore(RestoreState& state, const image::DescriptionT& description) {
   if (detail.reopened && can_be_opened_again(own.get())) return reopen_own(own.get(), description);
   UniqueFd fd(::fcntl(own.get(), F_DUPFD_CLOEXEC, 0));
   if (!fd) throw_errno(fmt::format("duplicate descriptor {} of ckptrun", detail.number));
-  add_flags(fd.get(), description);
   return fd;
+}
+
+// Non-blocking mode is only ever added: the description is also the session's, and a program that did not ask
+// for it is served as it would be if it were started there. O_ASYNC takes the number that its signals name.
+void connect(RestoreState&, const image::DescriptionT& description, int number) {
+  int wanted = static_cast<int>(description.status_flags) & (O_NONBLOCK | O_ASYNC);
+  int current = ::fcntl(number, F_GETFL);
+  if (current < 0) throw_errno("read the status flags of an inherited descriptor");
+  if ((current | wanted) == current) return;
+  if (::fcntl(number, F_SETFL, current | wanted) < 0) {
+    throw_errno("set the status flags of an inherited descriptor");
+  }
 }
 
 }  // namespace
 
-const ResourceKind kInherited{
-    "descriptor of ckptrun", image::DescriptionDetail::InheritedDetail, 0, matches, save, check, restore};
+const ResourceKind kInherited{"descriptor of ckptrun",
+                              image::DescriptionDetail::InheritedDetail,
+                              0,
+                              matches,
+                              save,
+                              check,
+                              restore,
+                              connect};
 
 }  // namespace ckpt::engine::resource

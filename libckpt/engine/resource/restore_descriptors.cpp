@@ -75,6 +75,7 @@ void restore_owner(int fd, const image::CheckpointT& checkpoint, const image::De
   if (::fcntl(fd, F_SETOWN_EX, &owner) != 0) throw_errno("set the owner of a descriptor");
 }
 
+// At its final number: O_ASYNC remembers the number, and its signals name it (si_fd).
 void restore_flags(int fd, const ResourceKind& kind, const image::DescriptionT& description) {
   int current = ::fcntl(fd, F_GETFL);
   if (current < 0) throw_errno("read the status flags of a descriptor");
@@ -100,11 +101,10 @@ void restore_one(RestoreState& state, const image::DescriptionT& description,
                  const std::vector<int>& numbers) try {
   const ResourceKind& kind = kind_of(description);
   UniqueFd fd = kind.restore(state, description);
-  if ((description.status_flags & O_PATH) == 0) {
-    restore_owner(fd.get(), state.checkpoint, description);
-    restore_flags(fd.get(), kind, description);
-  }
   place(std::move(fd), numbers);
+  if ((description.status_flags & O_PATH) != 0) return;
+  restore_owner(numbers.front(), state.checkpoint, description);
+  restore_flags(numbers.front(), kind, description);
 } catch (const Error& error) {
   throw Error(fmt::format("descriptor {}: {}", numbers.front(), error.what()), error.code());
 }
