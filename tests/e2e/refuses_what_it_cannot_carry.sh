@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# What cannot be carried over makes the checkpoint fail, by name; the program runs on as if nothing had been asked.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# refuses NAME REGEX COMMAND...: a checkpoint of COMMAND is refused for the reason REGEX; then it ends well.
+refuses() {
+  local name=$1 regex=$2
+  shift 2
+  rm -f go
+  start_run --name "$name" -- "$@" "$WORK/go"
+  wait_for_line "$OUT" '^ready$'
+  [[ $regex != *CHILD* ]] || regex=${regex/CHILD/$(sed -n 's/^child //p' "$OUT")}
+  expect_refusal 125 "$regex" "$CKPT_BIN/ckpt" checkpoint "$name"
+  expect_refusal 125 "$regex" "$CKPT_BIN/ckpt" checkpoint "$name"
+  expect_refusal 125 "no checkpoint" "$CKPT_BIN/ckptrun" --recover "$name@1"
+  touch go
+  expect_exit 0
+  expect_eq "last word of $name" ok "$(tail -n 1 "$OUT")"
+}
+
+refuses socket 'descriptor [0-9]+ .*socket.*;' "$(program holds_socket)"
+refuses child 'CHILD.*has_child_process|has_child_process.*CHILD' "$(program has_child_process)"
