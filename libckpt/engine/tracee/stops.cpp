@@ -16,12 +16,19 @@ namespace {
 
 constexpr int kYieldsBeforeSleeping = 200;
 
-// Reaps a thread that ended; the thread group leader's exit belongs to the program's parent and is only looked at.
-bool thread_ended(pid_t pid, pid_t tid) {
+// Looks without consuming: a traced child that stands still is reported whichever of the two is asked for.
+siginfo_t peek(pid_t tid) {
   siginfo_t info{};
-  int keep = tid == pid ? WNOWAIT : 0;
-  if (::waitid(P_PID, static_cast<id_t>(tid), &info, WEXITED | WNOHANG | __WALL | keep) != 0) return errno == ECHILD;
-  return info.si_pid == tid;
+  if (::waitid(P_PID, static_cast<id_t>(tid), &info, WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL) == 0)
+    return info;
+  if (errno != ECHILD) throw_errno(fmt::format("wait for thread {}", tid));
+  info.si_pid = tid;
+  info.si_code = CLD_EXITED;
+  return info;
+}
+
+bool says_ended(const siginfo_t& info) {
+  return info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
 }
 
 }  // namespace
@@ -32,14 +39,17 @@ bool Stop::is_syscall_stop() const { return signal == (SIGTRAP | 0x80); }
 
 std::optional<Stop> wait_for_stop(pid_t pid, pid_t tid, std::chrono::steady_clock::time_point deadline) {
   for (int round = 0;; ++round) {
-    siginfo_t info{};
-    if (::waitid(P_PID, static_cast<id_t>(tid), &info, WSTOPPED | WNOHANG | __WALL) != 0) {
-      if (errno == EINTR) continue;
-      if (errno == ECHILD) return Stop{.ended = true};
-      throw_errno(fmt::format("wait for thread {}", tid));
+    siginfo_t info = peek(tid);
+    if (info.si_pid == tid && says_ended(info)) {
+      // The thread group leader's exit belongs to the program's parent.
+      if (tid != pid) ::waitid(P_PID, static_cast<id_t>(tid), &info, WEXITED | WNOHANG | __WALL);
+      return Stop{.ended = true};
     }
-    if (info.si_pid == tid) return Stop{.signal = info.si_status & 0xff, .event = (info.si_status >> 8) & 0xff};
-    if (thread_ended(pid, tid)) return Stop{.ended = true};
+    if (info.si_pid == tid) {
+      Stop stop{.signal = info.si_status & 0xff, .event = (info.si_status >> 8) & 0xff};
+      ::waitid(P_PID, static_cast<id_t>(tid), &info, WSTOPPED | WNOHANG | __WALL);
+      return stop;
+    }
     if (round < kYieldsBeforeSleeping) {
       ::sched_yield();
       continue;
