@@ -27,11 +27,12 @@ using enum TimeoutPlace;
 // man 7 signal, "Interruption of system calls and library functions by stop signals", and the kernel's
 // sources.
 constexpr CallKind kKinds[] = {
-    {.number = SYS_nanosleep, .place = kTimespec, .argument = 0, .timed_out = 0},
+    {.number = SYS_nanosleep, .place = kTimespec, .argument = 0, .timed_out = 0, .remaining = 1},
     {.number = SYS_clock_nanosleep,
      .place = kTimespec,
      .argument = 2,
      .timed_out = 0,
+     .remaining = 3,
      .is_relative = sleep_is_relative},
     {.number = SYS_poll, .place = kMilliseconds, .argument = 2, .timed_out = 0},
     {.number = SYS_futex,

@@ -20,13 +20,16 @@ enum class TimeoutPlace {
 struct CallKind {
   long number;
   TimeoutPlace place;
-  std::uint8_t argument;                                // of the timeout or descriptor, counted from 0
-  int timed_out;                                        // what the call returns when its time is over
+  std::uint8_t argument;  // of the timeout or descriptor, counted from 0
+  int timed_out;          // what the call returns when its time is over
+  std::uint8_t remaining =
+      0;  // argument where the kernel leaves the remaining time at an interruption; 0: none
   bool (*is_relative)(const CallArguments&) = nullptr;  // unset: always
 };
 
 // The row of a call that (a) returns EINTR after a stop although nothing has happened, so that it may simply
-// be made again, or (b) has a relative timeout that would start anew if it were. Null for calls that need no
+// be made again, or (b) has a relative timeout that
+// would start anew if it were. Null for calls that need no
 // care: an absolute deadline, no timeout and a restart by the kernel, or the remaining time written back
 // (select, ppoll).
 const CallKind* find_call_kind(long number);

@@ -117,4 +117,10 @@ std::optional<nanoseconds> timeout_of_call(pid_t pid, const CallKind& kind, cons
   return std::nullopt;
 }
 
+std::optional<nanoseconds> remaining_of_call(pid_t pid, const CallKind& kind,
+                                             const CallArguments& arguments) {
+  if (kind.remaining == 0 || !may_time_out(kind, arguments)) return std::nullopt;
+  return timespec_at(pid, arguments[kind.remaining]);
+}
+
 }  // namespace ckpt::engine

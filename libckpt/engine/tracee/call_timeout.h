@@ -17,4 +17,9 @@ bool may_time_out(const CallKind& kind, const CallArguments& arguments);
 std::optional<std::chrono::nanoseconds> timeout_of_call(pid_t pid, const CallKind& kind,
                                                         const CallArguments& arguments);
 
+// The time left that the kernel wrote where the call asked for it (which may be where its timeout was); only
+// for a call that it has just interrupted.
+std::optional<std::chrono::nanoseconds> remaining_of_call(pid_t pid, const CallKind& kind,
+                                                          const CallArguments& arguments);
+
 }  // namespace ckpt::engine

@@ -42,6 +42,10 @@ bool may_need_history(const BlockedCall& call) {
   return kind != nullptr && may_time_out(*kind, call.site.arguments);
 }
 
+bool is_on_socket(const CallKind& kind) {
+  return kind.place == TimeoutPlace::kSocketReceive || kind.place == TimeoutPlace::kSocketSend;
+}
+
 // One thread stopped by ptrace; lets it go, with the signal that the stop was to deliver, when done.
 class StoppedAlone {
  public:
@@ -108,6 +112,26 @@ bool InterruptedCalls::is_same_call(const Call& known, const InterruptedCall& fo
          (known.mark != 0 || !arch::marks_are_ignored());
 }
 
+std::optional<steady_clock::time_point> InterruptedCalls::deadline_of(
+    BlockedCalls& threads, pid_t pid, pid_t tid, const CallKind& kind, const InterruptedCall& found,
+    const std::optional<BlockedCall>& observed) {
+  if (found.how == Interruption::kRepeats && is_on_socket(kind))
+    return std::nullopt;  // repeated, so without a timeout
+  if (found.how == Interruption::kRestartBlock) {
+    if (auto left = remaining_of_call(pid, kind, found.site.arguments)) return steady_clock::now() + *left;
+  }
+  std::optional<std::chrono::nanoseconds> timeout = timeout_of_call(pid, kind, found.site.arguments);
+  if (!timeout) return std::nullopt;
+  TimePoint start = steady_clock::now();
+  if (observed && observed->number == found.number && observed->site == found.site &&
+      observed->voluntary_switches) {
+    // It is the call that was observed if only the ptrace stop has put the thread to sleep since then.
+    std::optional<RunRecord> now = threads.run_record(tid);
+    if (now && now->voluntary_switches == *observed->voluntary_switches + 1) start = observed->since;
+  }
+  return start + *timeout;
+}
+
 InterruptedCalls::Call InterruptedCalls::describe(BlockedCalls& threads, pid_t pid, pid_t tid,
                                                   const InterruptedCall& found,
                                                   const std::optional<BlockedCall>& observed) {
@@ -115,23 +139,19 @@ InterruptedCalls::Call InterruptedCalls::describe(BlockedCalls& threads, pid_t p
   if (call.number == arch::kRestartNumber) call.number = number_of_continued_call(pid, found.site);
   const CallKind* kind = find_call_kind(call.number);
   if (kind == nullptr) return call;
-  if (found.how == Interruption::kError) call.mark = new_mark();
-  // What the kernel repeats from its beginning has no timeout, or one that it wrote back.
-  if (found.how == Interruption::kRepeats) return call;
-  std::optional<std::chrono::nanoseconds> timeout = timeout_of_call(pid, *kind, found.site.arguments);
-  if (!timeout) return call;
-
-  // Only the ptrace stop has put the thread to sleep since then: it is the call that was observed.
-  TimePoint start = steady_clock::now();
-  if (observed && observed->number == found.number && observed->site == found.site &&
-      observed->voluntary_switches) {
-    std::optional<RunRecord> now = threads.run_record(tid);
-    if (now && now->voluntary_switches == *observed->voluntary_switches + 1) start = observed->since;
+  if (std::optional<TimePoint> deadline = deadline_of(threads, pid, tid, *kind, found, observed)) {
+    call.deadline = deadline;
+    call.timed_out = kind->timed_out;
+    call.finish = found.how != Interruption::kRestartBlock;
   }
-  call.deadline = start + *timeout;
-  call.timed_out = kind->timed_out;
-  call.finish = found.how == Interruption::kError;
+  if (found.how == Interruption::kError || call.finish) call.mark = new_mark();
   return call;
+}
+
+// What the kernel repeats by itself only lacks the mark.
+bool InterruptedCalls::needs_repeating(const InterruptedCall& found, const Call& call) {
+  if (found.how == Interruption::kError) return find_call_kind(call.number) != nullptr;
+  return found.how == Interruption::kRepeats && call.finish && found.mark != call.mark;
 }
 
 // Brings what is known of a stopped thread up to date and undoes the stop in its registers. True if they
@@ -159,7 +179,7 @@ bool InterruptedCalls::settle(BlockedCalls& threads, pid_t pid, pid_t tid, user_
     thread.call.reset();
     return true;
   }
-  if (ahead || found->how != Interruption::kError || find_call_kind(found->number) == nullptr) return false;
+  if (ahead || !needs_repeating(*found, *thread.call)) return false;
   arch::repeat_call(registers, thread.call->mark);
   return true;
 }

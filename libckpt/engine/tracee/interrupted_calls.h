@@ -26,6 +26,7 @@
 
 #include "engine/tracee/arch/x86_64/call_registers.h"
 #include "engine/tracee/blocked_calls.h"
+#include "engine/tracee/call_table.h"
 #include "engine/tracee/tracee.h"
 #include "image_generated.h"
 
@@ -79,6 +80,10 @@ class InterruptedCalls {
   };
 
   static bool is_same_call(const Call& known, const arch::InterruptedCall& found);
+  static bool needs_repeating(const arch::InterruptedCall& found, const Call& call);
+  static std::optional<TimePoint> deadline_of(BlockedCalls& threads, pid_t pid, pid_t tid,
+                                              const CallKind& kind, const arch::InterruptedCall& found,
+                                              const std::optional<BlockedCall>& observed);
   Call describe(BlockedCalls& threads, pid_t pid, pid_t tid, const arch::InterruptedCall& found,
                 const std::optional<BlockedCall>& observed);
   bool settle(BlockedCalls& threads, pid_t pid, pid_t tid, user_regs_struct& registers);
