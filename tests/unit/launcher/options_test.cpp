@@ -1,0 +1,107 @@
+#include "launcher/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include "base/error.h"
+
+namespace ckpt::launcher {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+RunOptions parse(const std::vector<std::string>& arguments) {
+  ParsedOptions parsed = parse_run_options(arguments);
+  EXPECT_FALSE(parsed.information.has_value());
+  return parsed.options;
+}
+
+std::string refusal(const std::vector<std::string>& arguments) {
+  try {
+    parse_run_options(arguments);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(Options, EndAtTheProgram) {
+  RunOptions options = parse({"--keep", "5", "prog", "--every", "1s", "--", "-v"});
+  EXPECT_EQ(options.mode, RunMode::kRun);
+  EXPECT_EQ(options.keep, 5U);
+  EXPECT_FALSE(options.every.has_value());
+  EXPECT_FALSE(options.verbose);
+  EXPECT_THAT(options.command, ElementsAre("prog", "--every", "1s", "--", "-v"));
+}
+
+TEST(Options, EndAtTwoDashes) {
+  RunOptions options = parse({"--every", "250ms", "-v", "--", "-odd", "--", "x"});
+  EXPECT_EQ(options.every, std::chrono::milliseconds(250));
+  EXPECT_TRUE(options.verbose);
+  EXPECT_THAT(options.command, ElementsAre("-odd", "--", "x"));
+}
+
+TEST(Options, TakeValuesAfterAnEqualsSign) {
+  RunOptions options =
+      parse({"--every=1h", "--name=a", "--store=/s", "--on-term=save", "--on-signal=USR2", "p"});
+  EXPECT_EQ(options.every, std::chrono::hours(1));
+  EXPECT_EQ(options.name, "a");
+  EXPECT_EQ(options.store, "/s");
+  EXPECT_EQ(options.on_term, OnTerm::kSave);
+  EXPECT_EQ(options.on_signal, SIGUSR2);
+}
+
+TEST(Options, RecoverTakesAnOptionalTarget) {
+  EXPECT_FALSE(parse({"--recover"}).target.has_value());
+  RunOptions named = parse({"--recover", "app@12", "--every", "1s"});
+  EXPECT_EQ(named.mode, RunMode::kRecover);
+  EXPECT_EQ(named.target->name, "app");
+  EXPECT_EQ(named.target->version, 12U);
+  EXPECT_TRUE(named.every.has_value());
+  EXPECT_EQ(parse({"--recover", "--every", "1s", "app"}).target->name, "app");
+}
+
+TEST(Options, RecoverOrRunKeepsTheProgram) {
+  RunOptions options = parse({"--recover-or-run", "--pids", "new", "--", "prog", "arg"});
+  EXPECT_EQ(options.mode, RunMode::kRecoverOrRun);
+  EXPECT_EQ(options.pids, engine::PidPolicy::kNew);
+  EXPECT_THAT(options.command, ElementsAre("prog", "arg"));
+}
+
+TEST(Options, RefusalsSayWhatIsWrong) {
+  EXPECT_THAT(refusal({}), HasSubstr("no PROGRAM"));
+  EXPECT_THAT(refusal({"--bogus", "prog"}), HasSubstr("unknown option --bogus"));
+  EXPECT_THAT(refusal({"--every", "soon", "prog"}), HasSubstr("not a duration"));
+  EXPECT_THAT(refusal({"--keep", "0", "prog"}), HasSubstr("--keep"));
+  EXPECT_THAT(refusal({"--keep", "many", "prog"}), HasSubstr("--keep"));
+  EXPECT_THAT(refusal({"--on-term", "die", "prog"}), HasSubstr("pass, save"));
+  EXPECT_THAT(refusal({"--on-signal", "KILL", "prog"}), HasSubstr("SIGKILL"));
+  EXPECT_THAT(refusal({"--on-signal", "TERM", "--on-term", "save", "prog"}), HasSubstr("--on-signal"));
+  EXPECT_THAT(refusal({"--pids", "old", "prog"}), HasSubstr("--pids"));
+  EXPECT_THAT(refusal({"--name", "../x", "prog"}), HasSubstr("../x"));
+  EXPECT_THAT(refusal({"--recover", "a@b"}), HasSubstr("NAME@NUMBER"));
+  EXPECT_THAT(refusal({"--recover", "a", "prog"}), HasSubstr("prog"));
+  EXPECT_THAT(refusal({"--recover", "--recover-or-run", "prog"}), HasSubstr("exclude"));
+  EXPECT_THAT(refusal({"--recover", "a", "--name", "b"}), HasSubstr("twice"));
+}
+
+TEST(Options, HelpAndVersionAreInformation) {
+  EXPECT_THAT(parse_run_options({"--help"}).information->text, HasSubstr("--recover-or-run"));
+  EXPECT_THAT(parse_run_options({"--version"}).information->text, testing::StartsWith("ckptrun "));
+}
+
+TEST(Options, SettingsOfTheRunBeforeAreUsedWhereNoneAreGiven) {
+  Settings earlier{
+      .every = std::chrono::seconds(2), .keep = 7, .on_term = OnTerm::kSave, .on_signal = SIGUSR1};
+  EXPECT_EQ(merge_settings(parse({"--recover"}), earlier), earlier);
+  Settings changed = merge_settings(parse({"--recover", "--every", "3s", "--on-term", "pass"}), earlier);
+  EXPECT_EQ(changed.every, std::chrono::seconds(3));
+  EXPECT_EQ(changed.on_term, OnTerm::kPass);
+  EXPECT_EQ(changed.keep, 7U);
+  EXPECT_EQ(merge_settings(parse({"prog"}), std::nullopt), Settings{});
+}
+
+}  // namespace
+}  // namespace ckpt::launcher
