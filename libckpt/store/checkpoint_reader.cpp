@@ -40,7 +40,7 @@ std::size_t adjacent(std::span<const Reference> pages) {
 
 }  // namespace
 
-SegmentReader::SegmentReader(OpenVersion open)
+SegmentReader::SegmentReader(const OpenVersion& open)
     : segment_(open.segment),
       manifest_(open.manifest),
       tree_(open.segments),

@@ -13,7 +13,7 @@ namespace ckpt::store {
 
 class SegmentReader final : public CheckpointReader {
  public:
-  explicit SegmentReader(OpenVersion open);
+  explicit SegmentReader(const OpenVersion& open);
 
   const VersionDescription& description() const override { return manifest_.description; }
   std::span<const std::byte> image() const override { return image_; }

@@ -9,6 +9,11 @@
 #include "store/system_calls.h"
 
 namespace ckpt::store {
+namespace {
+
+constexpr std::size_t kPrefetchBytes = 256U << 10;
+
+}  // namespace
 
 Segment::Segment(UniqueFd fd, std::string path, Version version)
     : fd_(std::move(fd)), path_(std::move(path)) {
@@ -68,6 +73,12 @@ std::vector<std::byte> Segment::read_image() const {
 }
 
 void Segment::read_pages(std::uint64_t first_unit, std::span<std::byte> out) const {
+  // All of a large read is requested at once: segments are written past the page cache, so it is usually
+  // cold. Advice that fails costs only time.
+  if (out.size() >= kPrefetchBytes) {
+    system_calls().fadvise(fd_.get(), static_cast<off_t>(first_unit * kPageBytes),
+                           static_cast<off_t>(out.size()), POSIX_FADV_WILLNEED);
+  }
   read_exactly(fd_.get(), out, first_unit * kPageBytes, path_);
 }
 

@@ -21,6 +21,7 @@ SystemCalls& system_calls() {
                            .fstat = ::fstat,
                            .fstatat = ::fstatat,
                            .pread = ::pread,
+                           .fadvise = ::posix_fadvise,
                            .pwrite = ::pwrite,
                            .fdatasync = ::fdatasync,
                            .fsync = ::fsync,

@@ -18,6 +18,7 @@ struct SystemCalls {
   int (*fstat)(int fd, struct stat* status);
   int (*fstatat)(int directory, const char* path, struct stat* status, int flags);
   ssize_t (*pread)(int fd, void* bytes, std::size_t size, off_t offset);
+  int (*fadvise)(int fd, off_t offset, off_t size, int advice);  // posix_fadvise: returns the errno
   ssize_t (*pwrite)(int fd, const void* bytes, std::size_t size, off_t offset);
   int (*fdatasync)(int fd);
   int (*fsync)(int fd);

@@ -9,7 +9,7 @@
 
 #include "store/digest.h"
 #include "store/segment_format.h"
-#include "unit/store/store_fixture.h"
+#include "store_fixture.h"
 
 namespace ckpt::store {
 namespace {

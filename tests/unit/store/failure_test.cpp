@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "store/system_calls.h"
-#include "unit/store/store_fixture.h"
+#include "store_fixture.h"
 
 namespace ckpt::store {
 namespace {

@@ -2,7 +2,7 @@
 // nothing refers to is deleted.
 #include <random>
 
-#include "unit/store/store_fixture.h"
+#include "store_fixture.h"
 
 namespace ckpt::store {
 namespace {

@@ -7,7 +7,7 @@
 #include <fstream>
 
 #include "store/system_calls.h"
-#include "unit/store/store_fixture.h"
+#include "store_fixture.h"
 
 namespace ckpt::store {
 namespace {

@@ -1,9 +1,11 @@
 // What is put into a version is what is read from it, whatever its parents are.
 #include <algorithm>
+#include <atomic>
 #include <iterator>
 #include <random>
+#include <thread>
 
-#include "unit/store/store_fixture.h"
+#include "store_fixture.h"
 
 namespace ckpt::store {
 namespace {
@@ -141,6 +143,27 @@ TEST_F(VersionContent, description_and_image_come_back) {
   EXPECT_EQ(read.stats.resident_bytes, 99U);
   EXPECT_EQ(read.stats.bytes_written, std::filesystem::file_size(path_of("v0000000001.ckpt")));
   EXPECT_TRUE(std::ranges::equal(reader->image(), image));
+}
+
+TEST_F(VersionContent, one_reader_serves_several_threads) {
+  auto writer = application_->begin(0, Base::kEmpty);
+  constexpr std::uint64_t kPages = 3000;
+  for (std::uint64_t i = 0; i < kPages; ++i) writer->put(0, i * 3, page_of(i + 1));
+  auto reader = application_->open(commit(*writer));
+  std::atomic<int> wrong = 0;
+  std::vector<std::thread> threads;
+  for (std::uint64_t start = 0; start < 4; ++start) {
+    threads.emplace_back([&, start] {
+      std::vector<std::byte> out(kPageBytes);
+      for (std::uint64_t i = start; i < kPages; i += 2) {
+        reader->read(0, {.first_page = i * 3, .page_count = 1}, out);
+        if (out != page_of(i + 1)) ++wrong;
+      }
+      if (reader->runs(0).size() != kPages) ++wrong;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 // Changes a few places of every kind: single pages, runs, drops, pages set back to zero.
