@@ -45,7 +45,7 @@ void check_process_state(const image::ProcessT& process, std::vector<std::string
 
 void apply_before_exec(const image::ProcessT& process) {
   reset_ignored_signals();
-  open_limits_for_building();
+  open_limits_for_building(process);
   apply_attributes(process);
   apply_credentials(process);
 }
@@ -57,6 +57,8 @@ void plan_process_state(const image::ProcessT& process, PlanBuilder& plan, std::
   plan_create_timers(process, ids, plan, notes);
   plan_arm_timers(process, plan);
   plan_process_pending(process, ids, plan);
+  // Last: the steps before may need more than the program was allowed.
+  plan_limits(process, plan, notes);
 }
 
 std::optional<image::SignalActionT> trap_action(const image::ProcessT& process) {
@@ -75,7 +77,6 @@ void plan_thread_state(const image::ThreadT& thread, std::int32_t pid, std::int3
 }
 
 void apply_from_outside(const image::ProcessT& process, pid_t pid, std::vector<std::string>& notes) {
-  set_limits(process, pid, notes);
   verify_attributes(process, pid, notes);
 }
 

@@ -45,7 +45,8 @@ std::optional<image::SignalActionT> trap_action(const image::ProcessT& process);
 void plan_thread_state(const image::ThreadT& thread, std::int32_t pid, std::int32_t tid, PlanBuilder& plan,
                        std::vector<std::string>& notes);
 
-// After the plan has run, from outside: limits (prlimit), oom score. `pid` as the supervisor sees it.
+// After the plan has run, from outside: notes what the program could not set for itself. `pid` as the
+// supervisor sees it.
 void apply_from_outside(const image::ProcessT& process, pid_t pid, std::vector<std::string>& notes);
 
 }  // namespace ckpt::engine

@@ -72,13 +72,17 @@ std::uint64_t hard_limit(__rlimit_resource resource) {
   return limit.rlim_max;
 }
 
+// Hundreds of threads are usually scheduled alike.
+void note_once(std::vector<std::string>& notes, const std::string& note) {
+  if (std::ranges::find(notes, note) == notes.end()) notes.push_back(note);
+}
+
 // What of `wanted` this session may set; what it may not is said.
-SchedAttr permitted(SchedAttr wanted, const image::ThreadT& thread, std::vector<std::string>& notes) {
+SchedAttr permitted(SchedAttr wanted, std::vector<std::string>& notes) {
   if (may_schedule_freely()) return wanted;
   bool real_time = wanted.policy == SCHED_FIFO || wanted.policy == SCHED_RR;
   if (wanted.policy == kDeadlinePolicy || (real_time && wanted.priority > hard_limit(RLIMIT_RTPRIO))) {
-    notes.push_back(fmt::format("thread {} ({}) had real-time scheduling, which this session may not give",
-                                thread.tid, thread.name));
+    note_once(notes, "real-time scheduling is dropped, which this session may not give");
     wanted = {.size = sizeof(SchedAttr),
               .policy = SCHED_OTHER,
               .flags = 0,
@@ -91,8 +95,8 @@ SchedAttr permitted(SchedAttr wanted, const image::ThreadT& thread, std::vector<
   int lowest = 20 - static_cast<int>(std::min<std::uint64_t>(hard_limit(RLIMIT_NICE), 40));
   lowest = std::min(lowest, ::getpriority(PRIO_PROCESS, 0));
   if (is_fair(wanted.policy) && wanted.nice < lowest) {
-    notes.push_back(fmt::format("nice of thread {} ({}) raised from {} to {}, all that this session may give",
-                                thread.tid, thread.name, wanted.nice, lowest));
+    note_once(notes, fmt::format("nice of threads raised from {} to {}, all that this session may give",
+                                 wanted.nice, lowest));
     wanted.nice = lowest;
   }
   return wanted;
@@ -152,7 +156,7 @@ void plan_scheduling(const image::ThreadT& thread, PlanBuilder& plan, std::vecto
     plan.expect(fmt::format("timer slack of thread {}", thread.tid), SYS_prctl,
                 {PR_SET_TIMERSLACK, scheduling.timer_slack_ns, 0, 0, 0}, 0);
   }
-  RemoteAddr attributes = plan.data_of(permitted(attributes_in(scheduling), thread, notes));
+  RemoteAddr attributes = plan.data_of(permitted(attributes_in(scheduling), notes));
   plan.attempt(fmt::format("scheduling of thread {}", thread.tid), SYS_sched_setattr,
                {0, attributes.value, 0});
 }
