@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -189,24 +190,58 @@ TEST(InterruptedCallsTest, DeadlineOfOneCallDoesNotEndTheNextEqualOne) {
   EXPECT_EQ(outcome->result, 0);
 }
 
-// Once stopped, a loop of short waits is left alone afterwards.
+// Once stopped, a loop whose waits end by events is left alone afterwards.
 TEST(InterruptedCallsTest, LeavesALoopOfShortWaitsAlone) {
   InterruptedCalls calls;
   ChildInCall child([] {
     int epoll = ::epoll_create1(0);
+    int timer = ::timerfd_create(CLOCK_MONOTONIC, 0);
+    timespec often{.tv_sec = 0, .tv_nsec = std::chrono::nanoseconds(30ms).count()};
+    itimerspec setting{.it_interval = often, .it_value = often};
+    ::timerfd_settime(timer, 0, &setting, nullptr);
+    epoll_event event{.events = EPOLLIN, .data = {}};
+    ::epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event);
     for (;;) {
-      epoll_event event{};
-      if (::syscall(SYS_epoll_wait, epoll, &event, 1, 60) != 0) return -1L;
+      std::uint64_t count = 0;
+      if (::syscall(SYS_epoll_wait, epoll, &event, 1, 200) != 1) return -1L;
+      if (::read(timer, &count, sizeof(count)) != sizeof(count)) return -2L;
     }
   });
-  child.wait_until_in_call(SYS_epoll_wait);
-  stop_once(calls, child.pid());
+  EXPECT_FALSE(
+      child.outcome(steady_clock::now() + 100ms));  // the first rounds may differ in unused registers
+  while (!calls.next_deadline()) stop_once(calls, child.pid());  // until a stop meets a wait
   int looks = 0;
   for (; calls.next_deadline() && looks < 10; ++looks) {
     EXPECT_FALSE(child.outcome(*calls.next_deadline()));
     calls.finish_due(child.pid());
   }
-  EXPECT_LE(looks, 3);
+  EXPECT_LT(looks, 10);
+}
+
+// The time left counts from the beginning of the call, not from when we first looked.
+TEST(InterruptedCallsTest, CountsTheTimeThatPassedBeforeTheFirstStop) {
+  for (long number : {SYS_poll, SYS_epoll_wait, SYS_nanosleep}) {
+    steady_clock::time_point before = steady_clock::now();
+    ChildInCall child([number] {
+      epoll_event event{};
+      timespec hour{.tv_sec = 3600, .tv_nsec = 0};
+      int epoll = ::epoll_create1(0);
+      if (number == SYS_nanosleep) return ::syscall(number, &hour, nullptr);
+      if (number == SYS_poll) return ::syscall(number, nullptr, 0, 3'600'000);
+      return ::syscall(number, epoll, &event, 1, 3'600'000);
+    });
+    child.wait_until_in_call(number);
+    steady_clock::time_point in_call = steady_clock::now();
+    EXPECT_FALSE(child.outcome(in_call + 300ms));
+    InterruptedCalls calls;
+    stop_once(calls, child.pid(), [&](Tracee& tracee) {
+      auto timed = calls.timed_call(tracee.main_thread());
+      ASSERT_TRUE(timed);
+      std::chrono::nanoseconds passed = 1h - std::chrono::nanoseconds(timed->remaining_ns);
+      EXPECT_GE(passed, 200ms) << "call " << number;
+      EXPECT_LE(passed, steady_clock::now() - before) << "call " << number;
+    });
+  }
 }
 
 long sleep_by_plain_instructions() {
