@@ -27,7 +27,7 @@ std::vector<std::uint64_t> stat_fields(pid_t pid) {
     rest.remove_prefix(std::min(rest.size(), field.size() + 1));
     fields.push_back(parse_unsigned(field).value_or(0));
   }
-  if (fields.size() < 54) throw Error(fmt::format("/proc/{}/stat has only {} fields", pid, fields.size()));
+  if (fields.size() < 52) throw Error(fmt::format("/proc/{}/stat has only {} fields", pid, fields.size()));
   return fields;
 }
 
