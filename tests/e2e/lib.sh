@@ -26,6 +26,18 @@
 set -euo pipefail
 ulimit -c 0
 
+# Descriptors that whoever started us left open would be inherited by the program, and belong to no checkpoint.
+# bash keeps its script at 255.
+close_inherited_descriptors() {
+  local fd
+  for fd in "/proc/$BASHPID/fd/"*; do
+    fd=${fd##*/}
+    ((fd <= 2 || fd == 255)) || eval "exec $fd>&-"
+  done
+}
+
+close_inherited_descriptors
+
 CKPT_TEST_SCRIPT=$(realpath "$0")
 CKPT_TEST_ROOT=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
 export CKPT_BIN=${CKPT_BIN:-$CKPT_TEST_ROOT/build/release/bin}
