@@ -50,14 +50,17 @@ static void expect_expiry(const char* what, int signal, int value, int id) {
   target_check_number("si_timerid of a timer's signal", info.si_timerid, id);
 }
 
-// What /proc says of all timers, but for the lines that change as they run.
+// What /proc says of all timers, but for the ids of processes and threads: it may see this process by another
+// one.
 static size_t list_timers(char* text, size_t size_bytes) {
   FILE* timers = fopen("/proc/self/timers", "re");
   if (timers == NULL) return 0;
   size_t used = 0;
   char line[256];
   while (fgets(line, sizeof line, timers) != NULL) {
-    size_t length = strlen(line);
+    if (strncmp(line, "notify:", 7) == 0) line[strcspn(line, ".\n")] = '\n';
+    size_t length = strcspn(line, "\n") + 1;
+    line[length] = '\0';
     if (used + length >= size_bytes) break;
     memcpy(text + used, line, length + 1);
     used += length;
