@@ -60,6 +60,7 @@ program_pid() {
 start() {
   output=$1 messages=$2
   shift 2
+  : >"$output"  # there from now on, not when the background job gets to it
   "$bin/ckptrun" "$@" >"$output" 2>"$messages" </dev/null &
   run_pid=$!
 }

@@ -218,6 +218,7 @@ wait_for_growth() {
 start_run() {
   RUN_COUNT=$((RUN_COUNT + 1))
   OUT=$WORK/out.$RUN_COUNT ERR=$WORK/err.$RUN_COUNT RUN_STATUS=''
+  : >"$OUT" 2>"$ERR"  # there from now on, not when the background job gets to it
   "$CKPT_BIN/ckptrun" "$@" >"$OUT" 2>"$ERR" <"${RUN_STDIN:-/dev/null}" &
   RUN_PID=$!
 }
