@@ -13,7 +13,7 @@
 
 namespace ckpt::launcher {
 
-inline constexpr std::size_t kLongestLine = 64 * 1024;
+inline constexpr std::size_t kLongestLine = 65536;
 
 enum class ControlCommand { kCheckpoint, kSuspend, kStatus, kRemove };
 

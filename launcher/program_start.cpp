@@ -54,6 +54,7 @@ ssize_t read_retrying(int fd, void* buffer, std::size_t size) {
 PendingProgram::PendingProgram(const std::vector<std::string>& command, const SignalGate& signals)
     : program_(command.at(0)) {
   std::vector<char*> argv;
+  argv.reserve(command.size() + 1);
   for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
   Pipe permission = make_pipe();

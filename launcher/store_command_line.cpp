@@ -102,6 +102,7 @@ void declare(CLI::App& app, Arguments& arguments) {
   words.emplace_back("--recover");
   for (const std::string& word : app.get_subcommand("recover")->remaining()) words.push_back(word);
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   ::execv(ckptrun.c_str(), argv.data());
