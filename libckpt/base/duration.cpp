@@ -37,8 +37,8 @@ std::chrono::nanoseconds parse_duration(std::string_view text) {
     if (!(nanoseconds >= 1) || nanoseconds > 9e18) break;
     return std::chrono::nanoseconds(std::llround(nanoseconds));
   }
-  throw Error(fmt::format("'{}' is not a duration; write a positive number with a unit, such as 250ms, 60s, 10m or 1h",
-                          text));
+  throw Error(fmt::format(
+      "'{}' is not a duration; write a positive number with a unit, such as 250ms, 60s, 10m or 1h", text));
 }
 
 std::string format_duration(std::chrono::nanoseconds value) {

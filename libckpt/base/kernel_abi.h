@@ -1,4 +1,5 @@
-// Kernel interfaces that the system headers (6.1) lack; values from the kernel's include/uapi at the version named.
+// Kernel interfaces that the system headers (6.1) lack; values from the kernel's include/uapi at the version
+// named.
 #pragma once
 
 #include <linux/ioctl.h>

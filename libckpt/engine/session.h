@@ -1,7 +1,7 @@
 // The engine's face towards the launcher: one supervised program.
 //
-// Threading: every member is called by one and the same thread (ptrace binds a tracee to the thread that attached).
-// The supervisor is the program's parent and reaps it; the engine never waits for its final exit.
+// Threading: every member is called by one and the same thread (ptrace binds a tracee to the thread that
+// attached). The supervisor is the program's parent and reaps it; the engine never waits for its final exit.
 #pragma once
 
 #include <sys/types.h>
@@ -20,13 +20,14 @@
 namespace ckpt::engine {
 
 struct CaptureResult {
-  std::vector<std::byte> image;            // for CheckpointWriter::commit
-  store::CheckpointStats stats;            // engine's fields filled
-  std::vector<std::string> notes;          // warnings for the user, one line each
+  std::vector<std::byte> image;    // for CheckpointWriter::commit
+  store::CheckpointStats stats;    // engine's fields filled
+  std::vector<std::string> notes;  // warnings for the user, one line each
   std::uint32_t thread_count = 0;
   std::uint32_t process_count = 1;
-  std::int32_t program_pid = 0;            // as the program sees it
-  std::vector<UniqueFd> files_to_sync;     // regular files open for writing, opened separately: fdatasync before commit
+  std::int32_t program_pid = 0;  // as the program sees it
+  std::vector<UniqueFd>
+      files_to_sync;  // regular files open for writing, opened separately: fdatasync before commit
 };
 
 enum class AfterCapture {
@@ -44,14 +45,15 @@ class Session {
 
   pid_t pid() const;
 
-  // Stops the program, writes its memory to `writer`, builds the image, and (kResume) lets it run on before returning.
-  // On failure the program runs on unharmed and Error says why ("process has children: 123 (cat); ...").
+  // Stops the program, writes its memory to `writer`, builds the image, and (kResume) lets it run on before
+  // returning. On failure the program runs on unharmed and Error says why ("process has children: 123 (cat);
+  // ...").
   CaptureResult capture(store::CheckpointWriter& writer, AfterCapture after);
   void end_held();      // kills the held program
   void release_held();  // lets it run on
 
-  // Blocking calls with a timeout that a stop made start over are finished by the supervisor when they are due: call
-  // finish_due_calls() no later than next_deadline() (CLOCK_MONOTONIC).
+  // Blocking calls with a timeout that a stop made start over are finished by the supervisor when they are
+  // due: call finish_due_calls() no later than next_deadline() (CLOCK_MONOTONIC).
   std::optional<std::chrono::steady_clock::time_point> next_deadline() const;
   void finish_due_calls();
 
@@ -69,18 +71,20 @@ struct RestoreOptions {
 };
 
 struct RestoreTimes {
-  std::uint64_t prepare_us = 0, descriptors_us = 0, mappings_us = 0, fill_us = 0, threads_us = 0, total_us = 0;
+  std::uint64_t prepare_us = 0, descriptors_us = 0, mappings_us = 0, fill_us = 0, threads_us = 0,
+                total_us = 0;
 };
 
 struct Restored {
   Session session;
-  pid_t namespace_init = 0;  // a child of ours to reap, if a pid namespace was made; ends by itself after the program
+  pid_t namespace_init =
+      0;  // a child of ours to reap, if a pid namespace was made; ends by itself after the program
   RestoreTimes times;
 };
 
-// Builds the program and sets it running. On failure everything built is killed and Error names the operation, the
-// address and the errno; the checkpoint is untouched. The new process is a child of the caller, in its process group
-// unless the program had made its own.
+// Builds the program and sets it running. On failure everything built is killed and Error names the
+// operation, the address and the errno; the checkpoint is untouched. The new process is a child of the
+// caller, in its process group unless the program had made its own.
 Restored restore(const store::CheckpointReader& reader, const RestoreOptions& options);
 
 }  // namespace ckpt::engine

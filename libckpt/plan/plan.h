@@ -5,9 +5,9 @@
 //   offset 64               Operation[operation_count], 72 bytes each
 //   after that              data that operations point to (16-aligned blobs)
 //
-// The executor stops (int3) after the last operation or at the first whose result is not as expected; the header
-// then says where it stopped. Number and layout of fields never change without a new kPlanMagic: engine and
-// restorer are built together, and the magic catches a mixture of two builds.
+// The executor stops (int3) after the last operation or at the first whose result is not as expected; the
+// header then says where it stopped. Number and layout of fields never change without a new kPlanMagic:
+// engine and restorer are built together, and the magic catches a mixture of two builds.
 #pragma once
 
 #include <cstddef>
@@ -30,8 +30,8 @@ struct Operation {
   std::int64_t expected;
   std::int64_t result;  // written by the executor
 };
-static_assert(sizeof(Operation) == 72 && offsetof(Operation, arguments) == 8 && offsetof(Operation, expected) == 56 &&
-              offsetof(Operation, result) == 64);
+static_assert(sizeof(Operation) == 72 && offsetof(Operation, arguments) == 8 &&
+              offsetof(Operation, expected) == 56 && offsetof(Operation, result) == 64);
 
 struct PlanHeader {
   std::uint64_t magic;

@@ -10,7 +10,8 @@
 namespace ckpt::engine {
 namespace {
 
-// Mappings may have come and gone since the flags were read; then they are read again, at the price of a longer pause.
+// Mappings may have come and gone since the flags were read; then they are read again, at the price of a
+// longer pause.
 void refresh_flags(pid_t pid, MapFlagsTable& flags) {
   if (!flags.covers(read_memory_map(pid))) flags = MapFlagsTable::read(pid);
 }
@@ -29,7 +30,8 @@ CaptureResult capture_stopped(Tracee& tracee, const InterruptedCalls& calls, Map
 
   refresh_flags(tracee.pid(), flags);
   save_process_state(tracee, process, result.notes);
-  for (StoppedThread& thread : tracee.threads()) process.threads.push_back(save_thread(tracee, calls, thread));
+  for (StoppedThread& thread : tracee.threads())
+    process.threads.push_back(save_thread(tracee, calls, thread));
 
   ObjectTable objects;
   SaveContext context{.pid = tracee.pid(),

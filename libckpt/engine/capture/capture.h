@@ -15,8 +15,8 @@
 
 namespace ckpt::engine {
 
-// Reads everything about the stopped program; `flags` was read before the stop. Throws Error, leaving the program as it
-// was, if something cannot be carried over. Fills all of the result except the times.
+// Reads everything about the stopped program; `flags` was read before the stop. Throws Error, leaving the
+// program as it was, if something cannot be carried over. Fills all of the result except the times.
 CaptureResult capture_stopped(Tracee& tracee, const InterruptedCalls& calls, MapFlagsTable& flags,
                               FileIdentities& identities, store::CheckpointWriter& writer);
 

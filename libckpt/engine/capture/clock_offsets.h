@@ -11,7 +11,8 @@ struct ClockOffsets {
   std::int64_t boottime_ns = 0;
 };
 
-// Of the namespace that children of `process` ("self" or a pid) are in; zero where the kernel has no time namespaces.
+// Of the namespace that children of `process` ("self" or a pid) are in; zero where the kernel has no time
+// namespaces.
 ClockOffsets clock_offsets_of(const std::string& process);
 
 }  // namespace ckpt::engine

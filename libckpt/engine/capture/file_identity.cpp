@@ -27,9 +27,11 @@ std::vector<std::uint8_t> find_build_id(Elf* elf, const GElf_Phdr& segment) {
   GElf_Nhdr note;
   std::size_t name_offset = 0;
   std::size_t description_offset = 0;
-  for (std::size_t at = 0; (at = gelf_getnote(data.get(), at, &note, &name_offset, &description_offset)) != 0;) {
+  for (std::size_t at = 0;
+       (at = gelf_getnote(data.get(), at, &note, &name_offset, &description_offset)) != 0;) {
     const auto* bytes = static_cast<const std::uint8_t*>(data->d_buf);
-    if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && std::memcmp(bytes + name_offset, "GNU", 4) == 0) {
+    if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
+        std::memcmp(bytes + name_offset, "GNU", 4) == 0) {
       return {bytes + description_offset, bytes + description_offset + note.n_descsz};
     }
   }
@@ -44,7 +46,8 @@ std::vector<std::uint8_t> read_build_id(const std::string& path) {
   if (!elf || elf_kind(elf.get()) != ELF_K_ELF || elf_getphdrnum(elf.get(), &count) != 0) return {};
   for (std::size_t i = 0; i < count; ++i) {
     GElf_Phdr segment;
-    if (gelf_getphdr(elf.get(), static_cast<int>(i), &segment) == nullptr || segment.p_type != PT_NOTE) continue;
+    if (gelf_getphdr(elf.get(), static_cast<int>(i), &segment) == nullptr || segment.p_type != PT_NOTE)
+      continue;
     std::vector<std::uint8_t> id = find_build_id(elf.get(), segment);
     if (!id.empty()) return id;
   }
@@ -82,14 +85,17 @@ void check_identity(const image::MappedFileT& file) {
   }
   if (!file.build_id.empty()) {
     if (read_build_id(file.path) == file.build_id) return;
-    throw Error(fmt::format("mapped file {} has another build-id than at the checkpoint; put the old file back "
-                            "and recover again",
-                            file.path));
+    throw Error(
+        fmt::format("mapped file {} has another build-id than at the checkpoint; put the old file back "
+                    "and recover again",
+                    file.path));
   }
-  if (static_cast<std::uint64_t>(status.st_size) != file.size || modification_time_ns(status) != file.mtime_ns) {
-    throw Error(fmt::format("mapped file {} has changed since the checkpoint (size or time); put the old file back "
-                            "and recover again",
-                            file.path));
+  if (static_cast<std::uint64_t>(status.st_size) != file.size ||
+      modification_time_ns(status) != file.mtime_ns) {
+    throw Error(
+        fmt::format("mapped file {} has changed since the checkpoint (size or time); put the old file back "
+                    "and recover again",
+                    file.path));
   }
 }
 

@@ -1,5 +1,5 @@
-// How a mapped file is recognised again: by build-id where it is an ELF file that has one, else by size and time of
-// last modification.
+// How a mapped file is recognised again: by build-id where it is an ELF file that has one, else by size and
+// time of last modification.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@
 
 namespace ckpt::engine {
 
-// Remembers build-ids by device, inode, size and time, because reading one costs more than everything else about a
-// mapped file. Keep one per program.
+// Remembers build-ids by device, inode, size and time, because reading one costs more than everything else
+// about a mapped file. Keep one per program.
 class FileIdentities {
  public:
   // Describes the file that `path` names now. Throws Error if it cannot be examined.

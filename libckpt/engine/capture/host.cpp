@@ -52,7 +52,8 @@ std::unique_ptr<image::ClocksT> read_clocks(pid_t pid) {
 VdsoDigest vdso_digest() {
   for (const MapEntry& entry : read_memory_map(::getpid())) {
     if (entry.path != "[vdso]") continue;
-    const void* vdso = reinterpret_cast<const void*>(entry.start);  // NOLINT(performance-no-int-to-ptr): from maps
+    const void* vdso =
+        reinterpret_cast<const void*>(entry.start);  // NOLINT(performance-no-int-to-ptr): from maps
     XXH128_hash_t hash = XXH3_128bits(vdso, entry.size_bytes());
     return {hash.low64, hash.high64};
   }

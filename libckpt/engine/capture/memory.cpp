@@ -37,8 +37,8 @@ constexpr std::array<Advice, 8> kAdvices{{{"sr", MADV_SEQUENTIAL},
                                           {"mg", MADV_MERGEABLE},
                                           {"wf", MADV_WIPEONFORK}}};
 
-// True if `path` still names the mapped file. The device in maps is the filesystem's own number, which stat() does not
-// always report (btrfs, overlayfs), so the inode decides.
+// True if `path` still names the mapped file. The device in maps is the filesystem's own number, which stat()
+// does not always report (btrfs, overlayfs), so the inode decides.
 bool names_mapped_file(const MapEntry& entry) {
   struct stat status {};
   return ::stat(entry.path.c_str(), &status) == 0 && status.st_ino == entry.inode && S_ISREG(status.st_mode);
@@ -49,7 +49,8 @@ std::string without_deleted(const std::string& path) {
 }
 
 [[noreturn]] void refuse(const MapEntry& entry, std::string_view what, std::string_view advice) {
-  throw Error(fmt::format("mapping at {:#x}-{:#x} ({}) is {}; {}", entry.start, entry.end, entry.path, what, advice));
+  throw Error(
+      fmt::format("mapping at {:#x}-{:#x} ({}) is {}; {}", entry.start, entry.end, entry.path, what, advice));
 }
 
 }  // namespace
@@ -99,7 +100,8 @@ std::unique_ptr<image::MappingT> MemoryCapture::describe(const MapEntry& entry, 
   }
   const MapFlags& flags = flags_.of(entry);
   if (flags.has("ht")) refuse(entry, "huge-page (hugetlb) memory", "run the program without it");
-  if (flags.has("pf") || flags.has("io")) refuse(entry, "device memory", "close the device before the checkpoint");
+  if (flags.has("pf") || flags.has("io"))
+    refuse(entry, "device memory", "close the device before the checkpoint");
   mapping->grows_down = flags.has("gd");
   mapping->no_reserve = flags.has("nr");
   mapping->locked = flags.has("lo");
@@ -117,26 +119,30 @@ std::unique_ptr<image::MappingT> MemoryCapture::describe(const MapEntry& entry, 
   return mapping;
 }
 
-void MemoryCapture::describe_private_file(const MapEntry& entry, image::ProcessT& process, image::MappingT& mapping) {
+void MemoryCapture::describe_private_file(const MapEntry& entry, image::ProcessT& process,
+                                          image::MappingT& mapping) {
   if (names_mapped_file(entry)) {
     mapping.kind = image::MappingKind::PrivateFile;
     mapping.file = mapped_file(entry, process, false);
     return;
   }
   mapping.object = objects_.find(entry.device, entry.inode);
-  // Without an object that keeps the file's content, the mapping is written whole and comes back as plain memory.
+  // Without an object that keeps the file's content, the mapping is written whole and comes back as plain
+  // memory.
   mapping.kind = mapping.object >= 0 ? image::MappingKind::PrivateFile : image::MappingKind::Anonymous;
   if (mapping.object < 0) mapping.offset = 0;
 }
 
-void MemoryCapture::describe_shared(const MapEntry& entry, image::ProcessT& process, image::MappingT& mapping) {
+void MemoryCapture::describe_shared(const MapEntry& entry, image::ProcessT& process,
+                                    image::MappingT& mapping) {
   if (entry.path.starts_with("/SYSV")) {
     refuse(entry, "System V shared memory", "detach it (shmdt) before the checkpoint");
   }
   if (entry.path.starts_with("anon_inode:") || entry.path.starts_with("/[")) {
     refuse(entry, "kernel memory of a special descriptor", "close it before the checkpoint");
   }
-  if (entry.path.starts_with("/dev/") && !entry.path.starts_with("/dev/shm/") && !entry.path.ends_with(kDeleted)) {
+  if (entry.path.starts_with("/dev/") && !entry.path.starts_with("/dev/shm/") &&
+      !entry.path.ends_with(kDeleted)) {
     refuse(entry, "a mapped device", "close the device before the checkpoint");
   }
   if (names_mapped_file(entry)) {
@@ -150,9 +156,8 @@ void MemoryCapture::describe_shared(const MapEntry& entry, image::ProcessT& proc
 
 std::int32_t MemoryCapture::mapped_file(const MapEntry& entry, image::ProcessT& process, bool written) {
   auto& files = process.mapped_files;
-  auto found = std::ranges::find_if(files, [&entry](const auto& file) {
-    return file->inode == entry.inode && file->path == entry.path;
-  });
+  auto found = std::ranges::find_if(
+      files, [&entry](const auto& file) { return file->inode == entry.inode && file->path == entry.path; });
   if (found == files.end()) {
     files.push_back(identities_.describe(entry.path));
     found = files.end() - 1;
@@ -247,12 +252,14 @@ void MemoryCapture::write_range(store::SpaceId space, AddressRange range, std::u
   for (std::uint64_t at = range.start; at < range.end;) {
     std::size_t wanted = std::min<std::size_t>(buffer_.size(), range.end - at);
     iovec local{buffer_.data(), wanted};
-    iovec remote{reinterpret_cast<void*>(at), wanted};  // NOLINT(performance-no-int-to-ptr): process_vm_readv's ABI
+    iovec remote{reinterpret_cast<void*>(at),
+                 wanted};  // NOLINT(performance-no-int-to-ptr): process_vm_readv's ABI
     ssize_t got = ::process_vm_readv(tracee_.pid(), &local, 1, &remote, 1, 0);
     if (got <= 0) got = ::pread(mem_.get(), buffer_.data(), wanted, static_cast<off_t>(at));
     auto usable = static_cast<std::size_t>(got > 0 ? got : 0) / kPageSize * kPageSize;
     if (usable == 0) {
-      if (errno == ESRCH) throw Error(fmt::format("process {} ended during the checkpoint", tracee_.pid()), ESRCH);
+      if (errno == ESRCH)
+        throw Error(fmt::format("process {} ended during the checkpoint", tracee_.pid()), ESRCH);
       at += kPageSize;  // behind the end of the file: the program would get SIGBUS here, before and after
       ++first_page;
       continue;

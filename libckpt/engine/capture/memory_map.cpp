@@ -30,7 +30,8 @@ std::string_view take_field(std::string_view& line, char separator) {
 // "\012" for a newline in a path is the only escape that the kernel uses here.
 std::string unescape(std::string_view path) {
   std::string text(path);
-  for (std::size_t at = 0; (at = text.find("\\012", at)) != std::string::npos; ++at) text.replace(at, 4, "\n");
+  for (std::size_t at = 0; (at = text.find("\\012", at)) != std::string::npos; ++at)
+    text.replace(at, 4, "\n");
   return text;
 }
 
@@ -66,7 +67,8 @@ std::vector<MapEntry> read_memory_map(pid_t pid) {
   for (std::string_view rest = text; !rest.empty();) {
     std::string_view line = take_line(rest);
     std::optional<MapEntry> entry = parse_mapping(line);
-    if (!entry) throw Error(fmt::format("cannot read '{}' in /proc/{}/maps; this kernel is not supported", line, pid));
+    if (!entry)
+      throw Error(fmt::format("cannot read '{}' in /proc/{}/maps; this kernel is not supported", line, pid));
     entries.push_back(std::move(*entry));
   }
   return entries;
@@ -110,7 +112,8 @@ bool MapFlagsTable::covers(const std::vector<MapEntry>& maps) const {
 
 const MapFlags& MapFlagsTable::of(const MapEntry& entry) const {
   auto found = by_start_.find(entry.start);
-  if (found == by_start_.end()) throw Error(fmt::format("no flags known for the mapping at {:#x}", entry.start));
+  if (found == by_start_.end())
+    throw Error(fmt::format("no flags known for the mapping at {:#x}", entry.start));
   return found->second;
 }
 

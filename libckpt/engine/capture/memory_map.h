@@ -26,7 +26,8 @@ struct MapEntry {
 
 std::vector<MapEntry> read_memory_map(pid_t pid);
 
-// The VmFlags line of smaps: two-letter codes separated by blanks, and how much of the mapping is swapped out.
+// The VmFlags line of smaps: two-letter codes separated by blanks, and how much of the mapping is swapped
+// out.
 struct MapFlags {
   MapEntry entry;
   std::string codes;
@@ -35,7 +36,8 @@ struct MapFlags {
   bool has(const char* code) const;
 };
 
-// Flags by start address. Slow (FACTS: 16 ms per GiB), so it is read before a stop and checked inside with matches().
+// Flags by start address. Slow (FACTS: 16 ms per GiB), so it is read before a stop and checked inside with
+// matches().
 class MapFlagsTable {
  public:
   static MapFlagsTable read(pid_t pid);

@@ -62,12 +62,13 @@ bool PageScanner::scan_by_ioctl(AddressRange range, PageFilter filter, std::vect
   return true;
 }
 
-void PageScanner::scan_by_reading(AddressRange range, PageFilter filter, std::vector<AddressRange>& found) const {
+void PageScanner::scan_by_reading(AddressRange range, PageFilter filter,
+                                  std::vector<AddressRange>& found) const {
   std::array<std::uint64_t, 8192> entries;
   for (std::uint64_t at = range.start; at < range.end;) {
     std::size_t count = std::min<std::size_t>(entries.size(), (range.end - at) / kPageSize);
-    pread_exactly(pagemap_.get(), std::as_writable_bytes(std::span(entries)).first(count * 8), at / kPageSize * 8,
-                  fmt::format("/proc/{}/pagemap", pid_));
+    pread_exactly(pagemap_.get(), std::as_writable_bytes(std::span(entries)).first(count * 8),
+                  at / kPageSize * 8, fmt::format("/proc/{}/pagemap", pid_));
     for (std::size_t i = 0; i < count; ++i, at += kPageSize) {
       bool content = (entries[i] & (kernel::kPagemapPresent | kernel::kPagemapSwapped)) != 0;
       bool file = (entries[i] & kernel::kPagemapFileOrShared) != 0;

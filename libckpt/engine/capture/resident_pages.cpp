@@ -16,8 +16,8 @@ namespace ckpt::engine {
 namespace {
 
 std::optional<std::vector<AddressRange>> ask_object(pid_t pid, const MapEntry& entry) {
-  UniqueFd object(
-      ::open(fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, entry.start, entry.end).c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd object(::open(fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, entry.start, entry.end).c_str(),
+                         O_RDONLY | O_CLOEXEC));
   if (!object) return std::nullopt;
   std::vector<AddressRange> ranges;
   auto end_offset = static_cast<off_t>(entry.offset + entry.size_bytes());
@@ -60,7 +60,8 @@ std::vector<AddressRange> ask_mincore(Tracee& tracee, const MapEntry& entry) {
 
 }  // namespace
 
-std::vector<AddressRange> resident_object_pages(Tracee& tracee, const MapEntry& entry, const MapFlags& flags) {
+std::vector<AddressRange> resident_object_pages(Tracee& tracee, const MapEntry& entry,
+                                                const MapFlags& flags) {
   if (auto ranges = ask_object(tracee.pid(), entry)) return *ranges;
   if (flags.swapped_bytes != 0) return {{entry.start, entry.end}};
   return ask_mincore(tracee, entry);

@@ -7,10 +7,12 @@
 
 namespace ckpt::engine {
 
-std::unique_ptr<image::ThreadT> save_thread(Tracee& tracee, const InterruptedCalls& calls, StoppedThread& thread) {
+std::unique_ptr<image::ThreadT> save_thread(Tracee& tracee, const InterruptedCalls& calls,
+                                            StoppedThread& thread) {
   auto state = std::make_unique<image::ThreadT>();
   user_regs_struct registers = calls.image_registers(tracee, thread);
-  if (auto section = rseq_section_of(tracee.pid(), thread.tid, registers.rip)) registers.rip = section->abort.value;
+  if (auto section = rseq_section_of(tracee.pid(), thread.tid, registers.rip))
+    registers.rip = section->abort.value;
   state->registers = arch::to_image(registers);
   state->xsave = arch::save_extended_state(thread.tid);
   state->timed_call = calls.timed_call(thread);

@@ -9,6 +9,7 @@
 namespace ckpt::engine {
 
 // Everything about one stopped thread, registers and extended state included.
-std::unique_ptr<image::ThreadT> save_thread(Tracee& tracee, const InterruptedCalls& calls, StoppedThread& thread);
+std::unique_ptr<image::ThreadT> save_thread(Tracee& tracee, const InterruptedCalls& calls,
+                                            StoppedThread& thread);
 
 }  // namespace ckpt::engine

@@ -14,8 +14,8 @@ constexpr flatbuffers::uoffset_t kMaxTables = 16 << 20;
 bool complete(const image::CheckpointT& checkpoint) {
   const image::ProcessT* process = checkpoint.process.get();
   if (checkpoint.host == nullptr || checkpoint.clocks == nullptr || process == nullptr) return false;
-  return process->layout != nullptr && process->credentials != nullptr && process->executable_file != nullptr &&
-         !process->threads.empty();
+  return process->layout != nullptr && process->credentials != nullptr &&
+         process->executable_file != nullptr && !process->threads.empty();
 }
 
 }  // namespace
@@ -35,8 +35,9 @@ std::unique_ptr<image::CheckpointT> unpack_image(std::span<const std::byte> byte
   }
   std::unique_ptr<image::CheckpointT> checkpoint = image::UnPackCheckpoint(data);
   if (checkpoint->format != kImageFormat) {
-    throw Error(fmt::format("the checkpoint has image format {}, this program reads format {}; use a newer ckptrun",
-                            checkpoint->format, kImageFormat));
+    throw Error(
+        fmt::format("the checkpoint has image format {}, this program reads format {}; use a newer ckptrun",
+                    checkpoint->format, kImageFormat));
   }
   if (!complete(*checkpoint)) {
     throw Error("the process image in the checkpoint is incomplete; recover another version");

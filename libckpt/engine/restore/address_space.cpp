@@ -10,13 +10,13 @@
 namespace ckpt::engine {
 namespace {
 
-constexpr std::uint64_t kLowest = 1 << 20;                  // above any sensible vm.mmap_min_addr
+constexpr std::uint64_t kLowest = 1 << 20;  // above any sensible vm.mmap_min_addr
 constexpr std::uint64_t kHighest = 0x7ffffffff000ULL - (1 << 20);
-constexpr std::uint64_t kGuard = 1 << 20;                   // distance to neighbours: a stack below must not notice us
+constexpr std::uint64_t kGuard = 1 << 20;  // distance to neighbours: a stack below must not notice us
 constexpr std::uint64_t kStackBytes = 64 << 10;
 constexpr std::uint64_t kParkingBytes = 1 << 20;
 constexpr std::uint64_t kOperationsPerMapping = 16;
-constexpr std::uint64_t kBytesPerOperation = 128;           // the operation itself and some slack
+constexpr std::uint64_t kBytesPerOperation = 128;  // the operation itself and some slack
 constexpr std::uint64_t kDataBytesPerMapping = 1024;
 constexpr std::uint64_t kFixedPlanBytes = 4 << 20;
 constexpr std::uint64_t kBytesPerSignal = 256;
@@ -26,7 +26,8 @@ using Interval = std::pair<std::uint64_t, std::uint64_t>;
 std::vector<Interval> taken(const image::CheckpointT& checkpoint, const std::vector<MapEntry>& present) {
   std::vector<Interval> intervals;
   for (const MapEntry& entry : present) intervals.emplace_back(entry.start, entry.end);
-  for (const auto& mapping : checkpoint.process->mappings) intervals.emplace_back(mapping->start, mapping->end);
+  for (const auto& mapping : checkpoint.process->mappings)
+    intervals.emplace_back(mapping->start, mapping->end);
   std::ranges::sort(intervals);
   return intervals;
 }
@@ -38,7 +39,8 @@ RemoteAddr find_hole(const std::vector<Interval>& intervals, std::uint64_t size_
     at = std::max(at, interval.second);
   }
   if (at < kHighest && kHighest - at >= size_bytes + 2 * kGuard) return RemoteAddr{at + kGuard};
-  throw Error(fmt::format("the program's address space has no hole of {} bytes to rebuild it from", size_bytes));
+  throw Error(
+      fmt::format("the program's address space has no hole of {} bytes to rebuild it from", size_bytes));
 }
 
 std::uint64_t count_signals(const image::ProcessT& process) {
@@ -54,9 +56,10 @@ WorkArea choose_work_area(const image::CheckpointT& checkpoint, const std::vecto
   const image::ProcessT& process = *checkpoint.process;
   std::uint64_t mappings = process.mappings.size() + present.size();
   std::uint64_t others = process.threads.size() + process.descriptors.size() + count_signals(process);
-  std::uint64_t operations_bytes = page_ceil((mappings * kOperationsPerMapping + others * 16) * kBytesPerOperation) +
-                                   kFixedPlanBytes;
-  std::uint64_t data_bytes = page_ceil(mappings * kDataBytesPerMapping + others * kBytesPerSignal) + kFixedPlanBytes;
+  std::uint64_t operations_bytes =
+      page_ceil((mappings * kOperationsPerMapping + others * 16) * kBytesPerOperation) + kFixedPlanBytes;
+  std::uint64_t data_bytes =
+      page_ceil(mappings * kDataBytesPerMapping + others * kBytesPerSignal) + kFixedPlanBytes;
 
   WorkArea area;
   area.code_bytes = page_ceil(code_bytes);
@@ -64,7 +67,8 @@ WorkArea choose_work_area(const image::CheckpointT& checkpoint, const std::vecto
   for (const auto& object : checkpoint.objects) {
     if (object->kind == image::ObjectKind::SharedAnonymous) objects_bytes += page_ceil(object->size);
   }
-  area.size_bytes = area.code_bytes + kStackBytes + operations_bytes + data_bytes + kParkingBytes + objects_bytes;
+  area.size_bytes =
+      area.code_bytes + kStackBytes + operations_bytes + data_bytes + kParkingBytes + objects_bytes;
   area.start = find_hole(taken(checkpoint, present), area.size_bytes);
   area.code = area.start;
   area.stack_top = area.code + area.code_bytes + kStackBytes;

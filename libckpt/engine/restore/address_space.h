@@ -11,8 +11,9 @@
 
 namespace ckpt::engine {
 
-// A region that neither the new program's present mappings nor the old program's use: executor, its stack, the plan, a
-// parking place for vvar and vDSO, and shared anonymous objects while their mappings are made. Removed at the end.
+// A region that neither the new program's present mappings nor the old program's use: executor, its stack,
+// the plan, a parking place for vvar and vDSO, and shared anonymous objects while their mappings are made.
+// Removed at the end.
 struct WorkArea {
   RemoteAddr start;
   std::uint64_t size_bytes = 0;

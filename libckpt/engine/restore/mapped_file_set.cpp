@@ -20,7 +20,7 @@ constexpr std::size_t kCopyPages = 256;
 
 struct Use {
   bool privately = false;
-  bool writable = false;       // shared, from a description open for writing
+  bool writable = false;         // shared, from a description open for writing
   std::uint64_t end_offset = 0;  // of the part that is mapped
 };
 
@@ -46,15 +46,17 @@ void check_shared_file(const image::MappedFileT& file, const Use& use) {
   }
   std::uint64_t needed = std::min(file.size, use.end_offset);
   if (static_cast<std::uint64_t>(status.st_size) < needed) {
-    throw Error(fmt::format("mapped file {} has {} bytes, the program had {} mapped; put it back and recover again",
-                            file.path, status.st_size, needed));
+    throw Error(
+        fmt::format("mapped file {} has {} bytes, the program had {} mapped; put it back and recover again",
+                    file.path, status.st_size, needed));
   }
 }
 
 void make_file(const image::MappedFileT& file, const store::CheckpointReader& reader) {
   std::filesystem::create_directories(std::filesystem::path(file.path).parent_path());
   UniqueFd fd = open_or_throw(file.path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-  if (::ftruncate(fd.get(), static_cast<off_t>(file.size)) != 0) throw_errno(fmt::format("make {}", file.path));
+  if (::ftruncate(fd.get(), static_cast<off_t>(file.size)) != 0)
+    throw_errno(fmt::format("make {}", file.path));
   std::vector<std::byte> buffer(kCopyPages * store::kPageBytes);
   for (store::PageRun run : reader.runs(file.content_space)) {
     for (std::uint64_t done = 0; done < run.page_count;) {
@@ -83,7 +85,8 @@ void check_mapped_files(const image::ProcessT& process) {
   }
 }
 
-MappedFileSet::MappedFileSet(const image::ProcessT& process, const store::CheckpointReader& reader, int scratch_base) {
+MappedFileSet::MappedFileSet(const image::ProcessT& process, const store::CheckpointReader& reader,
+                             int scratch_base) {
   std::vector<Use> all = uses(process);
   for (std::size_t i = 0; i < all.size(); ++i) {
     const image::MappedFileT& file = *process.mapped_files[i];

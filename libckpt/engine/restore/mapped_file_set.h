@@ -11,8 +11,8 @@
 
 namespace ckpt::engine {
 
-// Refuses, naming them, files that are missing or are no longer what the program had mapped. Shared writable files that
-// are gone but were stored with the checkpoint are not refused; MappedFileSet makes them again.
+// Refuses, naming them, files that are missing or are no longer what the program had mapped. Shared writable
+// files that are gone but were stored with the checkpoint are not refused; MappedFileSet makes them again.
 void check_mapped_files(const image::ProcessT& process);
 
 class MappedFileSet {

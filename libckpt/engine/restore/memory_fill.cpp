@@ -60,7 +60,8 @@ void fill_memory(pid_t pid, const image::CheckpointT& checkpoint, const store::C
       if (!failure) failure = std::current_exception();
     }
   };
-  std::size_t helpers = std::min<std::size_t>({std::max(1u, std::thread::hardware_concurrency()), kMostThreads, parts.size()});
+  std::size_t helpers =
+      std::min<std::size_t>({std::max(1u, std::thread::hardware_concurrency()), kMostThreads, parts.size()});
   {
     std::vector<std::jthread> threads;
     for (std::size_t i = 1; i < helpers; ++i) threads.emplace_back(work);

@@ -8,8 +8,8 @@
 
 namespace ckpt::engine {
 
-// Puts the stored content into the mappings of the stopped process, in parallel, every page's digest verified by the
-// store on the way. Throws the first Error that any thread met.
+// Puts the stored content into the mappings of the stopped process, in parallel, every page's digest verified
+// by the store on the way. Throws the first Error that any thread met.
 void fill_memory(pid_t pid, const image::CheckpointT& checkpoint, const store::CheckpointReader& reader,
                  const WorkArea& area);
 

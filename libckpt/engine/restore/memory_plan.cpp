@@ -31,11 +31,13 @@ std::string range_text(std::uint64_t start, std::uint64_t end, std::string_view 
 // Pages of the process space, to tell which mappings are going to be filled.
 class FilledRanges {
  public:
-  explicit FilledRanges(const MemoryPlanInput& input) : runs_(input.reader.runs(input.checkpoint.process->space)) {}
+  explicit FilledRanges(const MemoryPlanInput& input)
+      : runs_(input.reader.runs(input.checkpoint.process->space)) {}
 
   bool touches(const image::MappingT& mapping) const {
-    auto run = std::ranges::lower_bound(runs_, mapping.start / kPageSize, {},
-                                        [](const store::PageRun& r) { return r.first_page + r.page_count - 1; });
+    auto run = std::ranges::lower_bound(runs_, mapping.start / kPageSize, {}, [](const store::PageRun& r) {
+      return r.first_page + r.page_count - 1;
+    });
     return run != runs_.end() && run->first_page < mapping.end / kPageSize;
   }
 
@@ -52,13 +54,14 @@ void unmap_present(const MemoryPlanInput& input, bool keep_special, PlanBuilder&
   }
 }
 
-void move_mapping(std::uint64_t from, std::uint64_t to, std::uint64_t size, std::string_view name, PlanBuilder& plan) {
+void move_mapping(std::uint64_t from, std::uint64_t to, std::uint64_t size, std::string_view name,
+                  PlanBuilder& plan) {
   plan.expect("mremap " + range_text(from, from + size, name) + fmt::format(" to {:x}", to), SYS_mremap,
               {from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to}, static_cast<std::int64_t>(to));
 }
 
-// vvar and vDSO keep their order and distance (the vDSO's code finds the data that way). They go by way of a parking
-// place, because the old place may overlap the present one.
+// vvar and vDSO keep their order and distance (the vDSO's code finds the data that way). They go by way of a
+// parking place, because the old place may overlap the present one.
 void move_special(const MemoryPlanInput& input, PlanBuilder& plan) {
   std::vector<const MapEntry*> present;
   for (const MapEntry& entry : input.present) {
@@ -70,11 +73,13 @@ void move_special(const MemoryPlanInput& input, PlanBuilder& plan) {
   }
   bool same = present.size() == wanted.size();
   for (std::size_t i = 0; same && i < wanted.size(); ++i) {
-    same = present[i]->path == wanted[i]->name && present[i]->size_bytes() == wanted[i]->end - wanted[i]->start;
+    same =
+        present[i]->path == wanted[i]->name && present[i]->size_bytes() == wanted[i]->end - wanted[i]->start;
   }
   if (!same) {
-    throw Error("this kernel's vDSO is laid out differently from the one in the checkpoint; recover under the kernel "
-                "that it was made with");
+    throw Error(
+        "this kernel's vDSO is laid out differently from the one in the checkpoint; recover under the kernel "
+        "that it was made with");
   }
   std::uint64_t parking = input.area.parking.value;
   for (const MapEntry* entry : present) {
@@ -96,7 +101,8 @@ int descriptor_of(const MemoryPlanInput& input, const image::MappingT& mapping) 
 
 std::uint64_t map_flags(const image::MappingT& mapping) {
   std::uint64_t flags = MAP_FIXED_NOREPLACE;
-  bool shared = mapping.kind == image::MappingKind::SharedFile || mapping.kind == image::MappingKind::SharedObject;
+  bool shared =
+      mapping.kind == image::MappingKind::SharedFile || mapping.kind == image::MappingKind::SharedObject;
   flags |= shared ? MAP_SHARED : MAP_PRIVATE;
   if (mapping.kind == image::MappingKind::Anonymous) flags |= MAP_ANONYMOUS;
   if (mapping.grows_down) flags |= MAP_GROWSDOWN;
@@ -123,12 +129,15 @@ void map_object_views(const MemoryPlanInput& input, PlanBuilder& plan) {
   }
 }
 
-// A shared anonymous object has no name to map it by: mremap with old size 0 makes another view of the same pages.
+// A shared anonymous object has no name to map it by: mremap with old size 0 makes another view of the same
+// pages.
 void plan_object_view(const MemoryPlanInput& input, const image::MappingT& mapping, PlanBuilder& plan) {
   std::uint64_t size = mapping.end - mapping.start;
-  std::uint64_t source = input.area.objects.at(static_cast<std::size_t>(mapping.object)).value + mapping.offset;
+  std::uint64_t source =
+      input.area.objects.at(static_cast<std::size_t>(mapping.object)).value + mapping.offset;
   plan.expect("mremap (view) " + range_text(mapping.start, mapping.end, mapping.name), SYS_mremap,
-              {source, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED, mapping.start}, static_cast<std::int64_t>(mapping.start));
+              {source, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED, mapping.start},
+              static_cast<std::int64_t>(mapping.start));
 }
 
 bool is_object_view(const MemoryPlanInput& input, const image::MappingT& mapping) {
@@ -150,12 +159,13 @@ void plan_mapping(const MemoryPlanInput& input, const FilledRanges& filled, cons
                 static_cast<std::int64_t>(mapping.start));
   }
   for (std::uint32_t advice : mapping.advice) {
-    plan.attempt(fmt::format("madvise {} ", advice) + range_text(mapping.start, mapping.end, mapping.name), SYS_madvise,
-                 {mapping.start, mapping.end - mapping.start, advice});
+    plan.attempt(fmt::format("madvise {} ", advice) + range_text(mapping.start, mapping.end, mapping.name),
+                 SYS_madvise, {mapping.start, mapping.end - mapping.start, advice});
   }
 }
 
-// Names given by prctl(PR_SET_VMA_ANON_NAME) appear as "[anon:NAME]" or, for shared memory, "[anon_shmem:NAME]".
+// Names given by prctl(PR_SET_VMA_ANON_NAME) appear as "[anon:NAME]" or, for shared memory,
+// "[anon_shmem:NAME]".
 void plan_name(const image::MappingT& mapping, PlanBuilder& plan) {
   for (std::string_view prefix : {std::string_view("[anon:"), std::string_view("[anon_shmem:")}) {
     if (!mapping.name.starts_with(prefix) || !mapping.name.ends_with("]")) continue;
@@ -184,14 +194,16 @@ void plan_layout(const image::MemoryLayoutT& layout, PlanBuilder& plan) {
   map.exe_fd = static_cast<__u32>(-1);
   plan.expect("prctl PR_SET_MM_MAP (heap, stack, arguments)", SYS_prctl,
               {PR_SET_MM, PR_SET_MM_MAP, plan.data_of(map).value, sizeof(map), 0}, 0);
-  plan.attempt("prctl PR_SET_THP_DISABLE", SYS_prctl, {PR_SET_THP_DISABLE, layout.thp_disabled ? 1ULL : 0ULL, 0, 0, 0});
+  plan.attempt("prctl PR_SET_THP_DISABLE", SYS_prctl,
+               {PR_SET_THP_DISABLE, layout.thp_disabled ? 1ULL : 0ULL, 0, 0, 0});
 }
 
 }  // namespace
 
 void plan_mappings(const MemoryPlanInput& input, PlanBuilder& plan) {
   const image::ProcessT& process = *input.checkpoint.process;
-  bool has_special = std::ranges::any_of(process.mappings, [](const auto& mapping) { return is_special(*mapping); });
+  bool has_special =
+      std::ranges::any_of(process.mappings, [](const auto& mapping) { return is_special(*mapping); });
   unmap_present(input, has_special, plan);
   if (has_special) move_special(input, plan);
   map_object_views(input, plan);

@@ -16,14 +16,14 @@ namespace ckpt::engine {
 struct MemoryPlanInput {
   const image::CheckpointT& checkpoint;
   const store::CheckpointReader& reader;
-  const std::vector<MapEntry>& present;       // the new process as execve left it
+  const std::vector<MapEntry>& present;  // the new process as execve left it
   const WorkArea& area;
   const MappedFileSet& files;
   const std::vector<int>& object_descriptors;  // parallel to Checkpoint.objects
 };
 
-// First part: everything of the new program goes away, vvar and vDSO move to their old place, all mappings appear, open
-// for writing where content is to be filled in.
+// First part: everything of the new program goes away, vvar and vDSO move to their old place, all mappings
+// appear, open for writing where content is to be filled in.
 void plan_mappings(const MemoryPlanInput& input, PlanBuilder& plan);
 
 // Second part, after the content is there: protections, locks, the kernel's idea of the layout.

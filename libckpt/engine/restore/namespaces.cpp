@@ -49,11 +49,12 @@ pid_t clone_process(std::uint64_t flags, std::optional<pid_t> wanted_pid) {
 
 void write_file(const char* path, const std::string& text) {
   UniqueFd fd = open_or_throw(path, O_WRONLY);
-  if (::write(fd.get(), text.data(), text.size()) < 0) throw_errno(fmt::format("write '{}' to {}", text, path));
+  if (::write(fd.get(), text.data(), text.size()) < 0)
+    throw_errno(fmt::format("write '{}' to {}", text, path));
 }
 
-// The only capability that setting thread ids after execve needs; it survives execve as an ambient one and is given up
-// by every thread before the program runs.
+// The only capability that setting thread ids after execve needs; it survives execve as an ambient one and is
+// given up by every thread before the program runs.
 void keep_restore_capability() {
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   std::array<__user_cap_data_struct, 2> data{};
@@ -93,8 +94,9 @@ void enter_namespaces(const SpawnRequest& request, bool user_namespace) {
   }
 }
 
-// The first process of a pid namespace: adopts orphans and ends with the program (`program_pipe` brings its id).
-// Signals of the terminal do not reach it: the first process of a namespace ignores what it does not handle.
+// The first process of a pid namespace: adopts orphans and ends with the program (`program_pipe` brings its
+// id). Signals of the terminal do not reach it: the first process of a namespace ignores what it does not
+// handle.
 [[noreturn]] void run_init(int program_pipe) {
   ::prctl(PR_SET_NAME, "ckpt-init");
   pid_t program = 0;
@@ -134,7 +136,8 @@ void enter_namespaces(const SpawnRequest& request, bool user_namespace) {
     }
     // The first process sees the program by its inner id, which is the wanted one.
     pid_t inner = request.wanted_pid.value_or(0);
-    if (request.pid_namespace && ::write(init_pipe[1], &inner, sizeof(inner)) < 0) throw_errno("tell the first process");
+    if (request.pid_namespace && ::write(init_pipe[1], &inner, sizeof(inner)) < 0)
+      throw_errno("tell the first process");
   } catch (const Error& error) {
     report.error = error.code() == 0 ? EINVAL : error.code();
     std::string text = error.what();

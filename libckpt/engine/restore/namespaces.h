@@ -1,4 +1,5 @@
-// Namespaces of a restored program: pids for its old ids, time so that its monotonic clock goes on from where it was.
+// Namespaces of a restored program: pids for its old ids, time so that its monotonic clock goes on from where
+// it was.
 #pragma once
 
 #include <sys/types.h>
@@ -13,10 +14,10 @@
 namespace ckpt::engine {
 
 struct SpawnRequest {
-  std::optional<pid_t> wanted_pid;      // in the innermost namespace
-  bool pid_namespace = false;           // with a user namespace unless we are privileged
-  std::optional<ClockOffsets> clocks;   // own time namespace
-  std::function<void()> child;          // runs in the new process, must not return
+  std::optional<pid_t> wanted_pid;     // in the innermost namespace
+  bool pid_namespace = false;          // with a user namespace unless we are privileged
+  std::optional<ClockOffsets> clocks;  // own time namespace
+  std::function<void()> child;         // runs in the new process, must not return
 };
 
 struct Spawned {
@@ -25,8 +26,8 @@ struct Spawned {
   bool in_user_namespace = false;
 };
 
-// Creates the process, single-threaded, a copy of ours (as fork). Throws Error with the errno: EEXIST if the wanted id
-// is taken, EPERM if it or a namespace is not permitted.
+// Creates the process, single-threaded, a copy of ours (as fork). Throws Error with the errno: EEXIST if the
+// wanted id is taken, EPERM if it or a namespace is not permitted.
 Spawned spawn(const SpawnRequest& request);
 
 // Whether a program's monotonic or boot-time clock must be shifted here, and by how much.

@@ -22,10 +22,12 @@
 namespace ckpt::engine {
 namespace {
 
-constexpr long kOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL;
+constexpr long kOptions =
+    PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL;
 constexpr std::chrono::seconds kBuildDeadline{120};
 
-// Both pipes live at or above the scratch base, so that they are never in the way of the program's descriptors.
+// Both pipes live at or above the scratch base, so that they are never in the way of the program's
+// descriptors.
 struct Pipe {
   UniqueFd reading;
   UniqueFd writing;
@@ -48,7 +50,8 @@ void block_all_signals() {
   ::sigprocmask(SIG_BLOCK, &all, nullptr);
 }
 
-// In the new process. Errors go back through the pipe as text; execve closes it, which is the sign of success.
+// In the new process. Errors go back through the pipe as text; execve closes it, which is the sign of
+// success.
 [[noreturn]] void become_program(const NewProcessRequest& request, const Pipe& go, const Pipe& report) {
   std::string failure;
   int code = 0;
@@ -94,7 +97,8 @@ void expect_stop(pid_t pid, int event, int failure_pipe) {
     }
     if (event != 0 ? stop->event == event : stop->is_syscall_stop()) return;
     bool delivery = stop->event == 0 && !stop->is_syscall_stop();
-    if (::ptrace(PTRACE_CONT, pid, nullptr, delivery ? stop->signal : 0) != 0) throw_errno("continue the new process");
+    if (::ptrace(PTRACE_CONT, pid, nullptr, delivery ? stop->signal : 0) != 0)
+      throw_errno("continue the new process");
   }
 }
 
@@ -130,9 +134,10 @@ Spawned spawn_by_policy(SpawnRequest request, const image::ProcessT& program, Pi
     } catch (const Error& error) {
       bool expected = error.code() == EEXIST || error.code() == EPERM || error.code() == EINVAL;
       if (policy == PidPolicy::kKeep || !expected) {
-        throw Error(fmt::format("the old process id {} cannot be had ({}); use --pids namespace or --pids new", old_pid,
-                                error.what()),
-                    error.code());
+        throw Error(
+            fmt::format("the old process id {} cannot be had ({}); use --pids namespace or --pids new",
+                        old_pid, error.what()),
+            error.code());
       }
     }
   }
@@ -142,9 +147,10 @@ Spawned spawn_by_policy(SpawnRequest request, const image::ProcessT& program, Pi
       return spawn(request);
     } catch (const Error& error) {
       if (policy == PidPolicy::kNamespace) throw;
-      notes.push_back(fmt::format("no pid namespace ({}); the program gets new ids, mutexes that remember their "
-                                  "owner's old id outside of libc cannot be corrected",
-                                  error.what()));
+      notes.push_back(
+          fmt::format("no pid namespace ({}); the program gets new ids, mutexes that remember their "
+                      "owner's old id outside of libc cannot be corrected",
+                      error.what()));
     }
   }
   old_ids = false;
@@ -169,7 +175,8 @@ NewProcess start_new_process(const NewProcessRequest& request, std::vector<std::
   pid_t pid = process.spawned.pid;
   try {
     report.writing.reset();
-    if (::ptrace(PTRACE_SEIZE, pid, nullptr, kOptions) != 0) throw_errno(fmt::format("trace new process {}", pid));
+    if (::ptrace(PTRACE_SEIZE, pid, nullptr, kOptions) != 0)
+      throw_errno(fmt::format("trace new process {}", pid));
     if (::write(go.writing.get(), "g", 1) != 1) throw_errno("start the new process");
     expect_stop(pid, PTRACE_EVENT_EXEC, report.reading.get());
     // Behind the return from execve, so that the next system-call stop is one of a call of ours.

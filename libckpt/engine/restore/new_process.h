@@ -1,5 +1,5 @@
-// The process that becomes the program: spawned, its descriptors made, the program file executed, and stopped at its
-// first instruction.
+// The process that becomes the program: spawned, its descriptors made, the program file executed, and stopped
+// at its first instruction.
 #pragma once
 
 #include <sys/types.h>
@@ -26,8 +26,8 @@ struct NewProcess {
   bool old_ids = true;  // the process has the pid that it had
 };
 
-// On return the process is traced by the calling thread (EXITKILL set), stopped behind execve's return, all signals
-// blocked. Throws Error if anything failed; then nothing is left behind.
+// On return the process is traced by the calling thread (EXITKILL set), stopped behind execve's return, all
+// signals blocked. Throws Error if anything failed; then nothing is left behind.
 NewProcess start_new_process(const NewProcessRequest& request, std::vector<std::string>& notes);
 
 // Kills and reaps what start_new_process made.

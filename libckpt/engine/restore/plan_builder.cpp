@@ -22,8 +22,11 @@ RemoteAddr PlanBuilder::string(const std::string& text) {
 
 void PlanBuilder::add(std::string label, long number, std::initializer_list<std::uint64_t> arguments,
                       plan::Check check, std::int64_t expected) {
-  plan::Operation operation{
-      .number = static_cast<std::uint32_t>(number), .check = check, .arguments = {}, .expected = expected, .result = 0};
+  plan::Operation operation{.number = static_cast<std::uint32_t>(number),
+                            .check = check,
+                            .arguments = {},
+                            .expected = expected,
+                            .result = 0};
   std::ranges::copy(arguments, operation.arguments);
   operations_.push_back(operation);
   labels_.push_back(std::move(label));
@@ -34,7 +37,8 @@ void PlanBuilder::expect(std::string label, long number, std::initializer_list<s
   add(std::move(label), number, arguments, plan::Check::kEqual, result);
 }
 
-void PlanBuilder::expect_success(std::string label, long number, std::initializer_list<std::uint64_t> arguments) {
+void PlanBuilder::expect_success(std::string label, long number,
+                                 std::initializer_list<std::uint64_t> arguments) {
   add(std::move(label), number, arguments, plan::Check::kNotNegative, 0);
 }
 
@@ -43,8 +47,11 @@ void PlanBuilder::attempt(std::string label, long number, std::initializer_list<
 }
 
 std::vector<std::byte> PlanBuilder::build() const {
-  plan::PlanHeader header{
-      .magic = plan::kPlanMagic, .operation_count = operations_.size(), .executed = 0, .failed = 0, .reserved = {}};
+  plan::PlanHeader header{.magic = plan::kPlanMagic,
+                          .operation_count = operations_.size(),
+                          .executed = 0,
+                          .failed = 0,
+                          .reserved = {}};
   auto operations = std::as_bytes(std::span(operations_));
   if (sizeof(header) + operations.size() > data_offset_) {
     throw Error(fmt::format("restore plan has {} operations, more than its area holds; this is a bug",

@@ -15,7 +15,8 @@ namespace ckpt::engine {
 
 class PlanBuilder {
  public:
-  // The plan will be placed at `base`; its data area starts `data_offset` bytes behind it (room for the operations).
+  // The plan will be placed at `base`; its data area starts `data_offset` bytes behind it (room for the
+  // operations).
   PlanBuilder(RemoteAddr base, std::size_t data_offset) : base_(base), data_offset_(data_offset) {}
 
   RemoteAddr base() const { return base_; }
@@ -29,7 +30,8 @@ class PlanBuilder {
   RemoteAddr string(const std::string& text);  // NUL-terminated
 
   // `label` says what is attempted, for errors and dumps: "mmap 7f00-7f10 rw-p /lib/x".
-  void expect(std::string label, long number, std::initializer_list<std::uint64_t> arguments, std::int64_t result);
+  void expect(std::string label, long number, std::initializer_list<std::uint64_t> arguments,
+              std::int64_t result);
   void expect_success(std::string label, long number, std::initializer_list<std::uint64_t> arguments);
   void attempt(std::string label, long number, std::initializer_list<std::uint64_t> arguments);
 

@@ -30,14 +30,15 @@ Puppet::Puppet(pid_t pid) : pid_(pid), threads_{pid} { get_registers(pid, regist
 
 std::int64_t Puppet::call(long number, std::initializer_list<std::uint64_t> arguments) {
   if (syscall_instruction_.value == 0) syscall_instruction_ = arch::find_syscall_instruction(pid_);
-  return run_syscall(pid_, pid_, arch::registers_for_call(registers_, syscall_instruction_, number, arguments));
+  return run_syscall(pid_, pid_,
+                     arch::registers_for_call(registers_, syscall_instruction_, number, arguments));
 }
 
 void Puppet::place_executor(const WorkArea& area, const RestorerCode& code) {
   std::uint64_t flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
   std::uint64_t size = (area.parking - area.start);
-  std::int64_t result = call(
-      SYS_mmap, {area.start.value, size, PROT_READ | PROT_WRITE | PROT_EXEC, flags, ~0ULL, 0});
+  std::int64_t result =
+      call(SYS_mmap, {area.start.value, size, PROT_READ | PROT_WRITE | PROT_EXEC, flags, ~0ULL, 0});
   if (result != static_cast<std::int64_t>(area.start.value)) {
     throw_errno(fmt::format("map the work area at {:#x}", area.start.value), static_cast<int>(-result));
   }
@@ -57,7 +58,8 @@ void Puppet::run(const PlanBuilder& plan, pid_t tid) {
   registers.rax = 0;
   registers.orig_rax = ~0ULL;
   set_registers(tid, registers);
-  if (::ptrace(PTRACE_CONT, tid, nullptr, 0) != 0) throw_errno(fmt::format("run the restorer in thread {}", tid));
+  if (::ptrace(PTRACE_CONT, tid, nullptr, 0) != 0)
+    throw_errno(fmt::format("run the restorer in thread {}", tid));
   wait_for_end_of_plan(plan, tid);
   check_outcome(plan);
 }
@@ -73,16 +75,18 @@ void Puppet::wait_for_end_of_plan(const PlanBuilder& plan, pid_t tid) {
     } else if (stop->event == 0) {
       user_regs_struct registers{};
       get_registers(tid, registers);
-      throw Error(fmt::format("the restorer met signal {} at {:#x} (plan of {} operations); this is a bug", stop->signal,
-                              registers.rip, plan.operation_count()));
+      throw Error(fmt::format("the restorer met signal {} at {:#x} (plan of {} operations); this is a bug",
+                              stop->signal, registers.rip, plan.operation_count()));
     }
-    if (::ptrace(PTRACE_CONT, tid, nullptr, 0) != 0) throw_errno(fmt::format("run the restorer in thread {}", tid));
+    if (::ptrace(PTRACE_CONT, tid, nullptr, 0) != 0)
+      throw_errno(fmt::format("run the restorer in thread {}", tid));
   }
 }
 
 void Puppet::add_new_thread(pid_t creator) {
   unsigned long message = 0;
-  if (::ptrace(PTRACE_GETEVENTMSG, creator, nullptr, &message) != 0) throw_errno("learn the id of a new thread");
+  if (::ptrace(PTRACE_GETEVENTMSG, creator, nullptr, &message) != 0)
+    throw_errno("learn the id of a new thread");
   auto tid = static_cast<pid_t>(message);
   std::optional<Stop> stop = wait_for_stop(pid_, tid, deadline());
   if (!stop || stop->ended) throw Error(fmt::format("new thread {} did not stop", tid), ESRCH);
@@ -94,7 +98,9 @@ void Puppet::check_outcome(const PlanBuilder& plan) const {
   read_remote(pid_, plan.base(), std::as_writable_bytes(std::span(&header, 1)));
   if (header.failed == 0 && header.executed == plan.operation_count()) return;
   if (header.executed == 0 || header.executed > plan.operation_count()) {
-    throw Error("the restorer refused its plan; ckptrun and ckpt-restorer are of different builds, install both again");
+    throw Error(
+        "the restorer refused its plan; ckptrun and ckpt-restorer are of different builds, install both "
+        "again");
   }
   std::uint64_t index = header.executed - 1;
   plan::Operation operation{};

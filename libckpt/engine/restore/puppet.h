@@ -21,7 +21,9 @@ class Puppet {
   explicit Puppet(pid_t pid);
 
   pid_t pid() const { return pid_; }
-  const std::vector<pid_t>& threads() const { return threads_; }  // the main thread first, then in order of creation
+  const std::vector<pid_t>& threads() const {
+    return threads_;
+  }  // the main thread first, then in order of creation
 
   // One system call in the main thread; returns the kernel's value. What this needs is looked up again after
   // forget_syscall_instruction(), because the code that it used may have moved.
@@ -31,8 +33,8 @@ class Puppet {
   // Maps the work area and places the executor in it.
   void place_executor(const WorkArea& area, const RestorerCode& code);
 
-  // Runs `plan` in one thread to its end. New threads that it makes stop at birth and are added to threads(). Throws
-  // Error naming the operation and errno if one fails.
+  // Runs `plan` in one thread to its end. New threads that it makes stop at birth and are added to threads().
+  // Throws Error naming the operation and errno if one fails.
   void run(const PlanBuilder& plan, pid_t tid);
 
  private:

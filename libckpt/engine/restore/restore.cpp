@@ -1,5 +1,5 @@
-// Restore, as the list of its stages (see ARCHITECTURE.md, "Life of a restore"). The process is built from outside:
-// whatever fails, it is killed, and the checkpoint stays as it was.
+// Restore, as the list of its stages (see ARCHITECTURE.md, "Life of a restore"). The process is built from
+// outside: whatever fails, it is killed, and the checkpoint stays as it was.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/capability.h>
@@ -41,7 +41,10 @@ using Clock = std::chrono::steady_clock;
 class Restore {
  public:
   Restore(const store::CheckpointReader& reader, const RestoreOptions& options)
-      : reader_(reader), options_(options), checkpoint_(unpack_image(reader.image())), process_(*checkpoint_->process) {}
+      : reader_(reader),
+        options_(options),
+        checkpoint_(unpack_image(reader.image())),
+        process_(*checkpoint_->process) {}
 
   Restored run();
 
@@ -89,8 +92,9 @@ std::uint64_t Restore::stage_us() {
 void Restore::check() {
   const image::HostT& host = *checkpoint_->host;
   if (vdso_digest() != VdsoDigest{host.vdso_digest_low, host.vdso_digest_high}) {
-    throw Error(fmt::format("the checkpoint was made under another kernel ({}), whose vDSO differs; recover it there",
-                            host.kernel));
+    throw Error(
+        fmt::format("the checkpoint was made under another kernel ({}), whose vDSO differs; recover it there",
+                    host.kernel));
   }
   check_mapped_files(process_);
   check_descriptors(*checkpoint_, &notes_);
@@ -98,10 +102,12 @@ void Restore::check() {
 }
 
 // The program's own file; the restorer's where that is gone, so that there is something to execute.
-std::string program_file(const image::ProcessT& process, const RestorerCode& restorer, std::vector<std::string>& notes) {
+std::string program_file(const image::ProcessT& process, const RestorerCode& restorer,
+                         std::vector<std::string>& notes) {
   std::error_code error;
   if (std::filesystem::exists(process.executable, error)) return process.executable;
-  notes.push_back(fmt::format("program file {} is gone; /proc/self/exe will name {}", process.executable, restorer.path));
+  notes.push_back(
+      fmt::format("program file {} is gone; /proc/self/exe will name {}", process.executable, restorer.path));
   return restorer.path;
 }
 
@@ -123,7 +129,8 @@ void Restore::plan_descriptors(PlanBuilder& plan) {
     plan.expect(fmt::format("close-on-exec flag of descriptor {}", descriptor->number), SYS_fcntl,
                 {static_cast<std::uint64_t>(descriptor->number), F_SETFD, FD_CLOEXEC}, 0);
   }
-  plan.expect("close temporary descriptors", SYS_close_range, {static_cast<std::uint64_t>(scratch_base_), ~0U, 0}, 0);
+  plan.expect("close temporary descriptors", SYS_close_range,
+              {static_cast<std::uint64_t>(scratch_base_), ~0U, 0}, 0);
 }
 
 void Restore::make_threads(PlanBuilder& plan) {
@@ -150,7 +157,8 @@ void Restore::complete() {
   puppet_->run(plan, puppet_->pid());
   seal_objects(*checkpoint_, object_descriptors_);
   if (puppet_->threads().size() != process_.threads.size()) {
-    throw Error(fmt::format("{} of {} threads could be made", puppet_->threads().size(), process_.threads.size()));
+    throw Error(
+        fmt::format("{} of {} threads could be made", puppet_->threads().size(), process_.threads.size()));
   }
 }
 
@@ -201,7 +209,8 @@ void Restore::restore_process_state() {
   apply_from_outside(process_, puppet_->pid(), notes_);
 }
 
-// What the executor's breakpoints and its memory were needed for is over: SIGTRAP's action and the work area go last.
+// What the executor's breakpoints and its memory were needed for is over: SIGTRAP's action and the work area
+// go last.
 void Restore::remove_restorer() {
   if (std::optional<image::SignalActionT> trap = trap_action(process_)) {
     struct KernelAction {
@@ -272,8 +281,8 @@ Restored Restore::run() {
     release();
     RestoreAccess::state(session).calls.released();
     times.threads_us = stage_us();
-    times.total_us =
-        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - started).count());
+    times.total_us = static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - started).count());
     if (options_.notes != nullptr) *options_.notes = notes_;
     return {.session = std::move(session), .namespace_init = built_.spawned.init, .times = times};
   } catch (...) {

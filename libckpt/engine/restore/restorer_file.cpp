@@ -32,7 +32,8 @@ RestorerCode load_restorer() {
   RestorerCode code{.path = find_restorer(), .bytes = {}};
   std::string file = read_file(code.path);
   Elf64_Ehdr header{};
-  if (file.size() < sizeof(header)) throw Error(fmt::format("{} is not an ELF file; install ckptrun again", code.path));
+  if (file.size() < sizeof(header))
+    throw Error(fmt::format("{} is not an ELF file; install ckptrun again", code.path));
   std::memcpy(&header, file.data(), sizeof(header));
   for (std::size_t i = 0; i < header.e_phnum; ++i) {
     std::size_t at = header.e_phoff + i * sizeof(Elf64_Phdr);

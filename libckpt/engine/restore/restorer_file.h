@@ -9,11 +9,12 @@ namespace ckpt::engine {
 // The freestanding executor (restorer/), read from its ELF file.
 struct RestorerCode {
   std::string path;
-  std::vector<std::byte> bytes;     // position independent, to be placed at a page boundary
+  std::vector<std::byte> bytes;  // position independent, to be placed at a page boundary
   std::uint64_t entry_offset = 0;
 };
 
-// Looks for libexec/ckpt/ckpt-restorer beside the running program's bin directory. Throws Error if it is missing.
+// Looks for libexec/ckpt/ckpt-restorer beside the running program's bin directory. Throws Error if it is
+// missing.
 RestorerCode load_restorer();
 
 }  // namespace ckpt::engine

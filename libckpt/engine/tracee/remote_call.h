@@ -10,9 +10,9 @@ namespace ckpt::engine {
 void get_registers(pid_t tid, user_regs_struct& registers);
 void set_registers(pid_t tid, const user_regs_struct& registers);
 
-// Runs the system call that `registers` stand in front of (at a `syscall` instruction) in a stopped thread, and returns
-// the kernel's value. The thread is left stopped after the call, with its registers changed. It must have
-// PTRACE_O_TRACESYSGOOD set and all signals blocked.
+// Runs the system call that `registers` stand in front of (at a `syscall` instruction) in a stopped thread,
+// and returns the kernel's value. The thread is left stopped after the call, with its registers changed. It
+// must have PTRACE_O_TRACESYSGOOD set and all signals blocked.
 std::int64_t run_syscall(pid_t pid, pid_t tid, const user_regs_struct& registers);
 
 }  // namespace ckpt::engine

@@ -12,7 +12,8 @@ namespace ckpt::engine {
 namespace {
 
 void* address_for_iovec(RemoteAddr address) {
-  return reinterpret_cast<void*>(address.value);  // NOLINT(performance-no-int-to-ptr): the ABI of process_vm_readv
+  return reinterpret_cast<void*>(
+      address.value);  // NOLINT(performance-no-int-to-ptr): the ABI of process_vm_readv
 }
 
 UniqueFd open_mem(pid_t pid, int flags) { return open_or_throw(fmt::format("/proc/{}/mem", pid), flags); }

@@ -13,7 +13,8 @@ namespace ckpt::engine {
 
 std::optional<RseqSection> rseq_section_of(pid_t pid, pid_t tid, std::uint64_t instruction) {
   __ptrace_rseq_configuration configuration{};
-  if (::ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, sizeof(configuration), &configuration) < 0) return std::nullopt;
+  if (::ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, sizeof(configuration), &configuration) < 0)
+    return std::nullopt;
   if (configuration.rseq_abi_pointer == 0) return std::nullopt;
   RemoteAddr pointer = RemoteAddr{configuration.rseq_abi_pointer} + offsetof(rseq, rseq_cs);
   try {

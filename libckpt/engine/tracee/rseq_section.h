@@ -1,5 +1,5 @@
-// Restartable sequences (rseq(2), linux/rseq.h): a thread stopped inside one must not be made to run anything else,
-// and comes back at the section's abort address.
+// Restartable sequences (rseq(2), linux/rseq.h): a thread stopped inside one must not be made to run anything
+// else, and comes back at the section's abort address.
 #pragma once
 
 #include <sys/types.h>

@@ -18,8 +18,8 @@
 #include "base/file_io.h"
 #include "base/parse.h"
 #include "engine/tracee/arch/x86_64/syscall_instruction.h"
-#include "engine/tracee/remote_memory.h"
 #include "engine/tracee/remote_call.h"
+#include "engine/tracee/remote_memory.h"
 #include "engine/tracee/rseq_section.h"
 #include "engine/tracee/stops.h"
 
@@ -33,7 +33,8 @@ constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
 constexpr std::chrono::seconds kAbandonDeadline{60};
 
 std::vector<pid_t> list_threads(pid_t pid) {
-  std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(fmt::format("/proc/{}/task", pid).c_str()), ::closedir);
+  std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(fmt::format("/proc/{}/task", pid).c_str()),
+                                                ::closedir);
   if (!directory) throw Error(fmt::format("process {} is gone; nothing to checkpoint", pid), ESRCH);
   std::vector<pid_t> threads;
   while (const dirent* entry = ::readdir(directory.get())) {
@@ -47,9 +48,10 @@ std::string refusal(pid_t tid) {
   std::string status = read_file(fmt::format("/proc/{}/status", tid));
   auto tracer = parse_unsigned(status_field(status, "TracerPid")).value_or(0);
   if (tracer == 0) {
-    return fmt::format("tracing process {} is not permitted (changed user, or a policy of the system); "
-                       "run ckptrun as the program's user",
-                       tid);
+    return fmt::format(
+        "tracing process {} is not permitted (changed user, or a policy of the system); "
+        "run ckptrun as the program's user",
+        tid);
   }
   std::string name = "gone";
   std::error_code gone;
@@ -57,7 +59,8 @@ std::string refusal(pid_t tid) {
     name = read_file(fmt::format("/proc/{}/comm", tracer));
     std::erase(name, '\n');
   }
-  return fmt::format("process {} is already traced by process {} ({}); detach that tracer first", tid, tracer, name);
+  return fmt::format("process {} is already traced by process {} ({}); detach that tracer first", tid, tracer,
+                     name);
 }
 
 void set_signal_mask(pid_t tid, std::uint64_t mask) {
@@ -108,7 +111,8 @@ void Tracee::seize(pid_t tid) {
 
 void Tracee::seize_new_threads() {
   for (pid_t tid : list_threads(pid_)) {
-    if (std::ranges::none_of(threads_, [tid](const StoppedThread& known) { return known.tid == tid; })) seize(tid);
+    if (std::ranges::none_of(threads_, [tid](const StoppedThread& known) { return known.tid == tid; }))
+      seize(tid);
   }
 }
 
@@ -153,16 +157,17 @@ bool Tracee::stop_all(Clock::time_point deadline) {
   std::erase_if(threads_, [](const StoppedThread& thread) { return thread.tid == 0; });
   auto leader = std::ranges::find(threads_, pid_, &StoppedThread::tid);
   if (leader == threads_.end()) {
-    const char* cause = threads_.empty() ? "has ended; nothing to checkpoint"
-                                         : "has lost its main thread while others run; such a process is not supported";
+    const char* cause = threads_.empty()
+                            ? "has ended; nothing to checkpoint"
+                            : "has lost its main thread while others run; such a process is not supported";
     throw Error(fmt::format("process {} {}", pid_, cause), ESRCH);
   }
   std::iter_swap(threads_.begin(), leader);
   return true;
 }
 
-// A thread inside a restartable sequence is first sent to its abort address, as the kernel would do for any other
-// interruption: running a remote call there would make the kernel forget the abort.
+// A thread inside a restartable sequence is first sent to its abort address, as the kernel would do for any
+// other interruption: running a remote call there would make the kernel forget the abort.
 void Tracee::leave_rseq_section(StoppedThread& thread) {
   std::optional<RseqSection> section = rseq_section_of(pid_, thread.tid, thread.registers.rip);
   if (!section) return;
@@ -186,7 +191,8 @@ std::int64_t Tracee::remote_syscall(StoppedThread& thread, long number,
                                     std::initializer_list<std::uint64_t> arguments) {
   if (syscall_instruction_.value == 0) syscall_instruction_ = arch::find_syscall_instruction(pid_);
   borrow(thread);
-  return run_syscall(pid_, thread.tid, arch::registers_for_call(thread.registers, syscall_instruction_, number, arguments));
+  return run_syscall(pid_, thread.tid,
+                     arch::registers_for_call(thread.registers, syscall_instruction_, number, arguments));
 }
 
 std::int64_t Tracee::remote_syscall(long number, std::initializer_list<std::uint64_t> arguments) {
@@ -197,7 +203,8 @@ RemoteAddr Tracee::scratch() {
   if (scratch_.value == 0) {
     std::int64_t address =
         // Shared, so that it never merges with a neighbour of the program's.
-        remote_syscall(SYS_mmap, {0, kScratchBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
+        remote_syscall(SYS_mmap,
+                       {0, kScratchBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
     if (address < 0 && address > -4096) {
       throw_errno(fmt::format("map scratch memory in process {}", pid_), static_cast<int>(-address));
     }
@@ -228,8 +235,8 @@ void Tracee::kill_and_release() {
   detach_all();
 }
 
-// Lets go what could not be stopped as a whole. What stands still goes first, because others may wait for it (a vfork
-// parent for its child); a thread that is not there yet can only be detached once it stops.
+// Lets go what could not be stopped as a whole. What stands still goes first, because others may wait for it
+// (a vfork parent for its child); a thread that is not there yet can only be detached once it stops.
 void Tracee::abandon() noexcept {
   detach_all();
   Clock::time_point deadline = Clock::now() + kAbandonDeadline;

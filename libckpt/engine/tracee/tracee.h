@@ -1,14 +1,18 @@
-// A stopped process. Owns the ptrace attachment of all its threads: constructing stops them, destroying (or release())
-// lets them go as if nothing had happened.
+// A stopped process. Owns the ptrace attachment of all its threads: constructing stops them, destroying (or
+// release()) lets them go as if nothing had happened.
 //
 // Hard rules:
-//  1. Every thread is interrupted before any is waited for, again until no new thread appears, with a deadline; on the
+//  1. Every thread is interrupted before any is waited for, again until no new thread appears, with a
+//  deadline; on the
 //     deadline (a thread in vfork or uninterruptible sleep) everything is released and Error is thrown.
-//  2. An interrupt that surfaces as a signal-delivery stop: the signal is delivered at once (PTRACE_CONT with it), the
+//  2. An interrupt that surfaces as a signal-delivery stop: the signal is delivered at once (PTRACE_CONT with
+//  it), the
 //     thread then stops before it runs user code. Nothing is dropped, siginfo included.
-//  3. orig_rax is -1 during remote calls, all signals are blocked (PTRACE_SETSIGMASK), and registers, mask and
+//  3. orig_rax is -1 during remote calls, all signals are blocked (PTRACE_SETSIGMASK), and registers, mask
+//  and
 //     interrupted system call are put back before release.
-//  4. A thread inside an rseq critical section is moved to its abort address before it makes a remote call. No remote
+//  4. A thread inside an rseq critical section is moved to its abort address before it makes a remote call.
+//  No remote
 //     call sleeps or returns from a signal: that would clear the restart block of the interrupted call.
 //  5. While registers are borrowed the program dies with us (PTRACE_O_EXITKILL); otherwise it survives us.
 #pragma once
@@ -37,7 +41,7 @@ struct StoppedThread {
   bool registers_changed = false;
   bool group_stopped = false;  // stopped by job control, stays so after release
   bool stopped = false;
-  bool borrowed = false;       // a remote call has run in it: mask and registers are put back at release
+  bool borrowed = false;  // a remote call has run in it: mask and registers are put back at release
 };
 
 class Tracee {
@@ -45,7 +49,8 @@ class Tracee {
   static constexpr std::chrono::milliseconds kStopDeadline{2000};
   static constexpr std::size_t kScratchBytes = 64 * 1024;
 
-  // Stops all threads of `pid` or throws Error: already traced (names the tracer), not permitted, gone, deadline passed.
+  // Stops all threads of `pid` or throws Error: already traced (names the tracer), not permitted, gone,
+  // deadline passed.
   explicit Tracee(pid_t pid, std::chrono::milliseconds deadline = kStopDeadline);
   ~Tracee();
   Tracee(const Tracee&) = delete;
@@ -57,7 +62,8 @@ class Tracee {
   StoppedThread& main_thread();
 
   // Runs one system call in `thread`; returns the kernel's value (negative errno on failure).
-  std::int64_t remote_syscall(StoppedThread& thread, long number, std::initializer_list<std::uint64_t> arguments);
+  std::int64_t remote_syscall(StoppedThread& thread, long number,
+                              std::initializer_list<std::uint64_t> arguments);
   // The same in the main thread.
   std::int64_t remote_syscall(long number, std::initializer_list<std::uint64_t> arguments);
 

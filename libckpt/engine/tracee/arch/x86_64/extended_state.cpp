@@ -31,7 +31,8 @@ std::vector<std::uint8_t> save_extended_state(pid_t tid) {
 
 std::uint64_t extended_state_components(std::span<const std::uint8_t> area) {
   std::uint64_t components = 0;
-  if (area.size() >= kHeaderEnd) std::memcpy(&components, area.data() + kComponentsOffset, sizeof(components));
+  if (area.size() >= kHeaderEnd)
+    std::memcpy(&components, area.data() + kComponentsOffset, sizeof(components));
   return components;
 }
 
@@ -39,9 +40,10 @@ void restore_extended_state(pid_t tid, std::span<const std::uint8_t> area) {
   std::vector<std::uint8_t> here = save_extended_state(tid);
   std::uint64_t missing = extended_state_components(area) & ~extended_state_components(here);
   if (missing != 0 || area.size() < kHeaderEnd) {
-    throw Error(fmt::format("this processor lacks register sets that the checkpoint contains (XCR0 bits {:#x}); "
-                            "recover it on a machine that has them",
-                            missing));
+    throw Error(
+        fmt::format("this processor lacks register sets that the checkpoint contains (XCR0 bits {:#x}); "
+                    "recover it on a machine that has them",
+                    missing));
   }
   // The standard format puts each component at the same place everywhere: a larger area only has more behind.
   std::vector<std::uint8_t> padded(std::max(here.size(), area.size()));

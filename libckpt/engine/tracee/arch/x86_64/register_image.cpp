@@ -22,8 +22,9 @@ std::vector<std::uint64_t> to_image(const user_regs_struct& registers) {
 
 user_regs_struct from_image(std::span<const std::uint64_t> values) {
   if (values.size() != kRegisterCount) {
-    throw Error(fmt::format("a thread in the checkpoint has {} registers instead of {}; the checkpoint is damaged",
-                            values.size(), kRegisterCount));
+    throw Error(
+        fmt::format("a thread in the checkpoint has {} registers instead of {}; the checkpoint is damaged",
+                    values.size(), kRegisterCount));
   }
   user_regs_struct registers;
   std::memcpy(&registers, values.data(), sizeof(registers));

@@ -36,7 +36,8 @@ RemoteAddr find_syscall_instruction(pid_t pid) {
       rest.remove_prefix(std::min(rest.size(), line.size() + 1));
       std::size_t dash = line.find('-');
       std::size_t blank = line.find(' ');
-      if (dash == std::string_view::npos || blank == std::string_view::npos || line.size() < blank + 5) continue;
+      if (dash == std::string_view::npos || blank == std::string_view::npos || line.size() < blank + 5)
+        continue;
       bool executable = line[blank + 3] == 'x' && line[blank + 1] == 'r';
       if (!executable || line.ends_with("[vsyscall]") || (vdso_only && !line.ends_with("[vdso]"))) continue;
       std::uint64_t start = parse_unsigned(line.substr(0, dash), 16).value_or(0);
@@ -44,8 +45,8 @@ RemoteAddr find_syscall_instruction(pid_t pid) {
       if (auto found = search(pid, RemoteAddr{start}, end - start)) return *found;
     }
   }
-  throw Error(fmt::format("process {} has no system-call instruction in any executable mapping; it cannot be examined",
-                          pid));
+  throw Error(fmt::format(
+      "process {} has no system-call instruction in any executable mapping; it cannot be examined", pid));
 }
 
 user_regs_struct registers_for_call(const user_regs_struct& base, RemoteAddr instruction, long number,

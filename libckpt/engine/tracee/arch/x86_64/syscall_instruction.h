@@ -12,11 +12,12 @@ namespace ckpt::engine::arch {
 
 inline constexpr std::uint64_t kSyscallInstructionBytes = 2;  // 0f 05
 
-// Address of a `syscall` instruction in the process: in its vDSO, else in any executable mapping. Throws Error.
+// Address of a `syscall` instruction in the process: in its vDSO, else in any executable mapping. Throws
+// Error.
 RemoteAddr find_syscall_instruction(pid_t pid);
 
-// `base` with everything set to run one system call at `instruction`; orig_rax is -1, so that an interrupted call that
-// these registers stand in is not restarted in between.
+// `base` with everything set to run one system call at `instruction`; orig_rax is -1, so that an interrupted
+// call that these registers stand in is not restarted in between.
 user_regs_struct registers_for_call(const user_regs_struct& base, RemoteAddr instruction, long number,
                                     std::initializer_list<std::uint64_t> arguments);
 
