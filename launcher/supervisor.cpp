@@ -87,9 +87,9 @@ void Supervisor::handle_signal(const signalfd_siginfo& info) {
   if (signal == SIGCHLD || end_) return;
   // Not from outside: SIGPIPE for a message that nobody reads.
   if (signal == SIGPIPE && info.ssi_pid == static_cast<std::uint32_t>(::getpid())) return;
-  if (config_.settings.on_signal == signal) return want(false, false, std::nullopt);
+  if (config_.settings.on_signal == signal) return want({.by_signal = true});
   bool ends = signal == SIGTERM || signal == SIGHUP;
-  if (ends && config_.settings.on_term == OnTerm::kSave) return want(false, true, std::nullopt);
+  if (ends && config_.settings.on_term == OnTerm::kSave) return want({.by_signal = true, .suspend = true});
   if (from_terminal(info)) return;
   // The shell continues the whole process group, so the program has had this one.
   if (signal == SIGCONT && std::exchange(ignore_next_continue_, false)) return;
@@ -132,9 +132,9 @@ void Supervisor::handle_request(ClientId client, const std::string& line) {
     ControlRequest request = parse_request(line);
     switch (request.command) {
       case ControlCommand::kCheckpoint:
-        return want(false, false, client);
+        return want({.clients = {client}});
       case ControlCommand::kSuspend:
-        return want(false, true, client);
+        return want({.suspend = true, .clients = {client}});
       case ControlCommand::kRemove:
         return removals_.push_back({client, request.version});
       case ControlCommand::kStatus:
@@ -172,15 +172,19 @@ void Supervisor::do_removals() {
 
 // Requests that come while a checkpoint is under way share the next one: theirs must not be older than the
 // request.
-void Supervisor::want(bool by_period, bool suspend, std::optional<ClientId> client) {
-  if (!wanted_) wanted_ = Wanted{.by_period = by_period, .suspend = false, .clients = {}};
-  wanted_->by_period = wanted_->by_period && by_period;
-  wanted_->suspend = wanted_->suspend || suspend;
-  if (client) wanted_->clients.push_back(*client);
+void Supervisor::want(Wanted more) {
+  if (!wanted_) {
+    wanted_ = std::move(more);
+    return;
+  }
+  wanted_->by_period = wanted_->by_period && more.by_period;
+  wanted_->by_signal = wanted_->by_signal || more.by_signal;
+  wanted_->suspend = wanted_->suspend || more.suspend;
+  wanted_->clients.insert(wanted_->clients.end(), more.clients.begin(), more.clients.end());
 }
 
 void Supervisor::start_checkpoint() {
-  if (!wanted_ && period_.due(Clock::now())) want(true, false, std::nullopt);
+  if (!wanted_ && period_.due(Clock::now())) want({.by_period = true});
   if (!wanted_) return;
   current_ = std::exchange(wanted_, std::nullopt);
   current_began_ = Clock::now();
@@ -267,8 +271,8 @@ void Supervisor::checkpoint_failed(const std::string& error) {
   }
   tell_clients(failed.clients, error_reply(error));
   std::string message = fmt::format("checkpoint failed: {}", error);
-  if (failed.by_period && std::exchange(last_period_failure_, message) == message) return;
-  parts_.messages.line(message);
+  bool news = failed.by_period && std::exchange(last_period_failure_, message) != message;
+  if (news || failed.by_signal) parts_.messages.line(message);  // clients tell their user themselves
 }
 
 void Supervisor::checkpoint_done(const store::VersionDescription& description) {

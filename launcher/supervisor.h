@@ -60,8 +60,9 @@ class Supervisor {
   // A checkpoint that is wanted or under way, and for whom.
   struct Wanted {
     bool by_period = false;
+    bool by_signal = false;
     bool suspend = false;
-    std::vector<ClientId> clients;
+    std::vector<ClientId> clients{};
   };
   struct Removal {
     ClientId client;
@@ -82,7 +83,7 @@ class Supervisor {
   std::string status_reply() const;
   void do_removals();
 
-  void want(bool by_period, bool suspend, std::optional<ClientId> client);
+  void want(Wanted more);
   void start_checkpoint();
   void capture_and_commit();
   std::unique_ptr<store::CheckpointWriter> begin_version();
