@@ -23,7 +23,8 @@ using arch::Interruption;
 using std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kTryAgainAfter{50};
-constexpr std::chrono::milliseconds kTimeToResume{20};
+constexpr std::chrono::milliseconds kResumesAtOnce{1};
+constexpr std::chrono::milliseconds kResumesSlowly{250};
 constexpr std::chrono::seconds kStopDeadline{60};
 
 // What restart_syscall can stand for.
@@ -274,7 +275,11 @@ bool InterruptedCalls::may_be_in_call(BlockedCalls& threads, pid_t tid, const Ca
   if (!is_number || current.site != call.site) return false;
   observe(threads, {tid});
   const std::optional<BlockedCall>& observed = known_[tid].observed;
-  return !observed || !call.released_at || observed->since <= *call.released_at + kTimeToResume;
+  if (!observed || !call.released_at) return true;
+  // A share of the time it had left: more patience on long waits, and loops of short ones still get away.
+  std::chrono::nanoseconds to_resume = (*call.deadline - *call.released_at) / 8;
+  return observed->since <=
+         *call.released_at + std::clamp<std::chrono::nanoseconds>(to_resume, kResumesAtOnce, kResumesSlowly);
 }
 
 void InterruptedCalls::finish(BlockedCalls& threads, pid_t pid, pid_t tid) {
