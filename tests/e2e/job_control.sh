@@ -62,7 +62,7 @@ expect count 3
 key ctrl-z
 expect Stopped
 send echo sta''tus \$?
-expect status 148
+expect status 14[78]
 send jobs
 expect Stopped .*ckptrun
 send fg
@@ -91,7 +91,10 @@ send echo sta''tus \$?
 expect status 131
 send $CKPT_BIN/ckptrun --recover terminal
 expect count [0-9]+
+key ctrl-z
+expect Stopped
 send touch $WORK/go
+send fg
 expect ok
 send exit
 end

@@ -29,7 +29,7 @@ expect_refusal 125 'sample.*still running.*;' "$ckptrun" --recover sample@1
 find_program_pid
 "$(program traces_process)" "$PROGRAM_PID" "$WORK/release" >tracer.out &
 tracer=$!
-wait_until "the tracer" grep -q ready tracer.out
+wait_until "the tracer" grep -qs ready tracer.out
 expect_refusal 125 "trace.*$tracer.*traces_process|trace.*traces_process.*$tracer" "$ckpt" checkpoint sample
 touch release
 wait "$tracer"

@@ -19,8 +19,8 @@ refused() {
 }
 
 recovers() {
-  recover "$1"
   touch go
+  recover "$1"
   expect_exit 0
   expect_eq "last word of $1" ok "$(tail -n 1 "$OUT")"
 }
@@ -61,6 +61,7 @@ mv away offsets_file
 recovers offsets
 
 # The directory that the program worked in.
+rm go
 mkdir place
 cd place || exit
 start_run --name place -- "$(program counts)" "$WORK/go"

@@ -9,6 +9,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 seconds=${CKPT_SECONDS:-$(share_of 60 5)}
 
+differences() { grep -vE '^(ready|count .*)$' "$OUT" || true; }
+
 # lives_under_load NAME COMMAND...
 lives_under_load() {
   local name=$1 end
@@ -20,12 +22,12 @@ lives_under_load() {
   expect_eq "messages of ckptrun" "" "$(cat "$ERR")"
   expect_match "versions" 'v0*[1-9]' "$(find "$CKPT_STORE/$name" -name 'v*.ckpt')"
   kill9_program
-  expect_eq "differences" "" "$(grep -vE '^(ready|count .*)$' "$OUT")"
+  expect_eq "differences" "" "$(differences)"
   recover "$name"
   wait_for_growth "$OUT"
   touch go
   expect_exit 0
-  expect_eq "last word of $name: $(grep -vE '^(ready|count .*)$' "$OUT")" ok "$(tail -n 1 "$OUT")"
+  expect_eq "last word of $name: $(differences)" ok "$(tail -n 1 "$OUT")"
   rm go
   echo "$name: $seconds s under --every 200ms"
 }

@@ -20,14 +20,15 @@ struct Attributes {
   int oom_score_adj;
   char name[32];
   char credentials[kTextBytes];
+  char bounding_set[64];
+  char user_namespace[128];
 };
 
 static struct Attributes before;
 static struct Attributes after;
 
 static void read_credentials(char* text) {
-  static const char* const kKeys[] = {
-      "Uid:", "Gid:", "Groups:", "CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"};
+  static const char* const kKeys[] = {"Uid:", "Gid:", "Groups:", "CapInh:", "CapPrm:", "CapEff:", "CapAmb:"};
   FILE* status = fopen("/proc/self/status", "re");
   target_require(status != NULL, "/proc/self/status");
   char line[2048];
@@ -38,6 +39,17 @@ static void read_credentials(char* text) {
         strcat(text, line);
       }
     }
+  }
+  fclose(status);
+}
+
+// The bounding set belongs to a user namespace; in one of its own the program may have more.
+static void read_bounding_set(char set[64]) {
+  FILE* status = fopen("/proc/self/status", "re");
+  target_require(status != NULL, "/proc/self/status");
+  char line[2048];
+  while (fgets(line, sizeof line, status) != NULL) {
+    if (strncmp(line, "CapBnd:", 7) == 0) sscanf(line + 7, "%63s", set);
   }
   fclose(status);
 }
@@ -65,6 +77,9 @@ static void read_attributes(struct Attributes* all) {
   all->oom_score_adj = read_oom_score_adj();
   prctl(PR_GET_NAME, all->name);
   read_credentials(all->credentials);
+  read_bounding_set(all->bounding_set);
+  target_require(readlink("/proc/self/ns/user", all->user_namespace, sizeof all->user_namespace - 1) > 0,
+                 "ns/user");
 }
 
 static void lower_limit(__rlimit_resource_t resource, rlim_t soft, rlim_t hard) {
@@ -135,6 +150,9 @@ int main(int argc, char** argv) {
   target_check_number("oom_score_adj", after.oom_score_adj, before.oom_score_adj);
   target_check_string("name", after.name, before.name);
   target_check_string("credentials", after.credentials, before.credentials);
+  if (strcmp(after.user_namespace, before.user_namespace) == 0) {
+    target_check_string("bounding set", after.bounding_set, before.bounding_set);
+  }
   int file = open("made-here", O_CREAT | O_WRONLY | O_CLOEXEC, 0777);
   struct stat status;
   if (file < 0 || fstat(file, &status) != 0)
