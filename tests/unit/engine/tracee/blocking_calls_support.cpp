@@ -308,7 +308,7 @@ long run_recvmmsg_impatiently() {
   int socket = ::socket(AF_INET, SOCK_DGRAM, 0);
   sockaddr_in any{};
   any.sin_family = AF_INET;
-  ::bind(socket, reinterpret_cast<sockaddr*>(&any), sizeof(any));
+  if (::bind(socket, reinterpret_cast<sockaddr*>(&any), sizeof(any)) != 0) return -1;
   ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &kDurationMicro, sizeof(kDurationMicro));
   std::array<char, 8> bytes{};
   iovec part{.iov_base = bytes.data(), .iov_len = bytes.size()};

@@ -38,7 +38,7 @@ using std::chrono::steady_clock;
 
 }  // namespace
 
-ChildInCall::ChildInCall(Function call, const Function& prepare) {
+ChildInCall::ChildInCall(const Function& call, const Function& prepare) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) throw_errno("make a pipe");
   report_.reset(ends[0]);

@@ -25,7 +25,7 @@ class ChildInCall {
  public:
   using Function = std::function<long()>;
 
-  explicit ChildInCall(Function call, const Function& prepare = {});
+  explicit ChildInCall(const Function& call, const Function& prepare = {});
   ~ChildInCall();
   ChildInCall(const ChildInCall&) = delete;
   ChildInCall& operator=(const ChildInCall&) = delete;
