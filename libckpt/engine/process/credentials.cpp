@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <string_view>
 
 #include "base/error.h"
 #include "engine/process/remote_value.h"
@@ -59,14 +60,18 @@ bool same_capabilities(const image::CredentialsT& a, const image::CredentialsT& 
 }
 
 void refuse_different_threads(Tracee& tracee, const ProcStatus& main) {
+  std::array<std::string_view, kSameInAllThreads.size()> expected;
+  std::ranges::transform(kSameInAllThreads, expected.begin(),
+                         [&](const char* field) { return main.text(field); });
   for (const StoppedThread& thread : tracee.threads()) {
     if (thread.tid == tracee.pid()) continue;
     ProcStatus status = ProcStatus::of_thread(tracee.pid(), thread.tid);
-    for (const char* field : kSameInAllThreads) {
-      if (status.text(field) == main.text(field)) continue;
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      std::string_view found = status.text(kSameInAllThreads[i]);
+      if (found == expected[i]) continue;
       throw Error(fmt::format(
           "thread {} ({}) has {} '{}', the main thread '{}'; give all threads the same credentials",
-          thread.tid, status.name(), field, status.text(field), main.text(field)));
+          thread.tid, status.name(), kSameInAllThreads[i], found, expected[i]));
     }
   }
 }
