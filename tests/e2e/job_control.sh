@@ -20,7 +20,7 @@ expect_eq "status after SIGKILL" 137 "$(status_of /bin/sh -c 'kill -KILL $$')"
 expect_eq "status after SIGSEGV" 139 "$(status_of /bin/sh -c 'kill -SEGV $$')"
 expect_eq "status of a missing program" 127 "$(status_of "$WORK/not_there")"
 expect_eq "lines about it" 1 "$(wc -l <status.err)"
-expect_eq "status of a missing program in PATH" 127 "$(status_of not_there_either)"
+expect_eq "status of a missing program in PATH" 127 "$(PATH=/usr/bin:/bin status_of not_there_either)"
 expect_eq "status of a directory" 126 "$(status_of "$WORK")"
 echo text >not_executable
 expect_eq "status of a file without permission" 126 "$(status_of "$WORK/not_executable")"
