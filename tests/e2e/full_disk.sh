@@ -28,7 +28,7 @@ while_full() {
 }
 
 # A limit on the size of files, which any user can set, and raise again for the supervisor alone.
-limit_kib=4096
+limit_kib=64  # less than the program changes between any two of its lines
 (
   ulimit -S -f "$limit_kib"
   exec "$CKPT_BIN/ckptrun" --name limited -- "$(program holds_256_mib)" 16 "$WORK/go"
@@ -37,6 +37,7 @@ RUN_PID=$! OUT=$WORK/out.limited ERR=$WORK/err.limited
 wait_for_line "$OUT" '^count '
 prlimit --pid "$RUN_PID" --fsize=unlimited:
 checkpoint limited
+wait_for_growth "$OUT"
 prlimit --pid "$RUN_PID" --fsize=$((limit_kib * 1024)):
 while_full limited 'too large|full.*;' prlimit --pid "$RUN_PID" --fsize=unlimited:
 
