@@ -85,8 +85,9 @@ void Supervisor::handle_signals() {
 void Supervisor::handle_signal(const signalfd_siginfo& info) {
   int signal = static_cast<int>(info.ssi_signo);
   if (signal == SIGCHLD || end_) return;
-  // Not from outside: SIGPIPE for a message that nobody reads.
-  if (signal == SIGPIPE && info.ssi_pid == static_cast<std::uint32_t>(::getpid())) return;
+  // Not from outside: SIGPIPE for a message that nobody reads, SIGXFSZ for a segment beyond our limit.
+  if ((signal == SIGPIPE || signal == SIGXFSZ) && info.ssi_pid == static_cast<std::uint32_t>(::getpid()))
+    return;
   if (config_.settings.on_signal == signal) return want({.by_signal = true});
   bool ends = signal == SIGTERM || signal == SIGHUP;
   if (ends && config_.settings.on_term == OnTerm::kSave) return want({.by_signal = true, .suspend = true});

@@ -4,6 +4,7 @@
 #include "engine/capture/memory_map.h"
 #include "engine/process/process_state.h"
 #include "engine/session_state.h"
+#include "engine/tracee/written_back_timeouts.h"
 
 namespace ckpt::engine {
 namespace {
@@ -35,7 +36,9 @@ CaptureResult Session::capture(store::CheckpointWriter& writer, AfterCapture aft
   auto captured = Clock::now();
   if (after == AfterCapture::kHold) {
     state_->held = std::move(tracee);
+    state_->held_since = started;
   } else {
+    subtract_pause_from_timeouts(*tracee, Clock::now() - started);
     tracee->release();
     state_->calls.released();
   }
@@ -53,6 +56,7 @@ void Session::end_held() {
 
 void Session::release_held() {
   if (!state_->held) return;
+  subtract_pause_from_timeouts(*state_->held, Clock::now() - state_->held_since);
   state_->held->release();
   state_->held.reset();
   state_->calls.released();

@@ -15,6 +15,7 @@ struct Session::State {
   InterruptedCalls calls;
   FileIdentities identities;
   std::unique_ptr<Tracee> held;  // the program after capture(kHold)
+  std::chrono::steady_clock::time_point held_since;
 };
 
 // The way for restore() to hand over what it knows.

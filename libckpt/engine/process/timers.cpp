@@ -132,11 +132,14 @@ void save_interval_timers(Tracee& tracee, image::ProcessT& process) {
     remote_call_or_throw(tracee, tracee.main_thread(), "read an interval timer", SYS_getitimer,
                          {static_cast<std::uint64_t>(which), tracee.scratch().value});
     auto value = scratch_value<KernelTimerValue>(tracee);
-    if (value.value_seconds == 0 && value.value_fraction == 0) continue;
     auto timer = std::make_unique<image::IntervalTimerT>();
     timer->which = which;
     timer->interval_ns = to_ns(value.interval_seconds, value.interval_fraction, 1000);
     timer->value_ns = to_ns(value.value_seconds, value.value_fraction, 1000);
+    // Between expiry and delivery of its signal a periodic ITIMER_REAL has no time left; the delivery starts
+    // it again.
+    if (timer->value_ns == 0) timer->value_ns = timer->interval_ns;
+    if (timer->value_ns == 0) continue;
     process.interval_timers.push_back(std::move(timer));
   }
 }

@@ -8,8 +8,13 @@
 #include <time.h>
 
 #include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
 
 #include "base/error.h"
+#include "base/parse.h"
 
 namespace ckpt::engine {
 namespace {
@@ -29,6 +34,16 @@ siginfo_t peek(pid_t tid) {
 
 bool says_ended(const siginfo_t& info) {
   return info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
+}
+
+// A thread group leader that has ended is not reported before its other traced threads are reaped.
+bool is_unreported_zombie(pid_t tid) {
+  std::string path = fmt::format("/proc/{}/stat", tid);
+  std::ifstream file(path);
+  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  std::size_t state = text.rfind(')');
+  if (state == std::string::npos || state + 2 >= text.size()) return true;
+  return text[state + 2] == 'Z' || text[state + 2] == 'X';
 }
 
 }  // namespace
@@ -54,7 +69,24 @@ std::optional<Stop> wait_for_stop(pid_t pid, pid_t tid, std::chrono::steady_cloc
       ::sched_yield();
       continue;
     }
+    if (is_unreported_zombie(tid)) return Stop{.ended = true};
     if (std::chrono::steady_clock::now() >= deadline) return std::nullopt;
+    timespec pause{.tv_sec = 0, .tv_nsec = 50'000};
+    ::nanosleep(&pause, nullptr);
+  }
+}
+
+void reap_ended_threads(pid_t pid) {
+  std::error_code gone;
+  for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone)) {
+    auto tid = static_cast<pid_t>(parse_unsigned(entry.path().filename().native()).value_or(0));
+    if (tid > 0 && tid != pid) ::waitpid(tid, nullptr, WNOHANG | __WALL);
+  }
+}
+
+void reap_killed_process(pid_t pid) {
+  while (::waitpid(pid, nullptr, WNOHANG | __WALL) == 0) {
+    reap_ended_threads(pid);
     timespec pause{.tv_sec = 0, .tv_nsec = 50'000};
     ::nanosleep(&pause, nullptr);
   }

@@ -46,6 +46,10 @@ std::vector<pid_t> list_threads(pid_t pid) {
 // Why PTRACE_SEIZE was refused, for people.
 std::string refusal(pid_t tid) {
   std::string status = read_file(fmt::format("/proc/{}/status", tid));
+  if (status_field(status, "State").starts_with("Z")) {
+    return fmt::format(
+        "process {} has lost its main thread while others run; such a process is not supported", tid);
+  }
   auto tracer = parse_unsigned(status_field(status, "TracerPid")).value_or(0);
   if (tracer == 0) {
     return fmt::format(
@@ -249,10 +253,28 @@ void Tracee::abandon() noexcept {
 }
 
 void Tracee::detach_all() noexcept {
+  bool killed = false;
   for (const StoppedThread& thread : threads_) {
-    if (thread.tid != 0 && thread.stopped) ::ptrace(PTRACE_DETACH, thread.tid, nullptr, 0);
+    if (thread.tid != 0 && thread.stopped && ::ptrace(PTRACE_DETACH, thread.tid, nullptr, 0) != 0)
+      killed = true;
   }
   released_ = true;
+  if (killed) reap_dying_threads();
+}
+
+// Stopped threads that cannot be detached were killed. Until their tracer has reaped them, the program's
+// parent does not learn that it has ended.
+void Tracee::reap_dying_threads() noexcept {
+  try {
+    Clock::time_point deadline = Clock::now() + kAbandonDeadline;
+    for (const StoppedThread& thread : threads_) {
+      if (thread.tid == 0 || thread.tid == pid_ || !thread.stopped) continue;
+      std::optional<Stop> stop = wait_for_stop(pid_, thread.tid, deadline);
+      if (stop && !stop->ended) ::ptrace(PTRACE_DETACH, thread.tid, nullptr, 0);
+    }
+  } catch (const Error&) {
+    return;  // no such child any more
+  }
 }
 
 }  // namespace ckpt::engine

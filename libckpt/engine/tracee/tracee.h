@@ -47,7 +47,7 @@ struct StoppedThread {
 class Tracee {
  public:
   static constexpr std::chrono::milliseconds kStopDeadline{2000};
-  static constexpr std::size_t kScratchBytes = 64 * 1024;
+  static constexpr std::size_t kScratchBytes = std::size_t{64} * 1024;
 
   // Stops all threads of `pid` or throws Error: already traced (names the tracer), not permitted, gone,
   // deadline passed.
@@ -87,6 +87,7 @@ class Tracee {
   void borrow(StoppedThread& thread);
   void abandon() noexcept;
   void detach_all() noexcept;
+  void reap_dying_threads() noexcept;
 
   pid_t pid_;
   std::deque<StoppedThread> threads_;  // the main thread first; addresses stay valid
