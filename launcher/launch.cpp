@@ -137,6 +137,22 @@ void report_restore(Messages& messages, const std::string& name, store::Version 
                   human_microseconds(times.fill_us), human_microseconds(times.threads_us)));
 }
 
+// The record is written before the program runs, so that a program that outlives us at once is known, too.
+engine::Restored restore_recorded(const store::CheckpointReader& reader, engine::PidPolicy pids,
+                                  const RunState& state, const SupervisorConfig& config, Messages& messages,
+                                  std::vector<std::string>& notes) {
+  auto record = [&](pid_t program) {
+    record_if_possible(messages, [&] { state.write_running(running_record(program, config)); });
+    state.clear_ended();
+  };
+  try {
+    return engine::restore(reader, {.pids = pids, .notes = &notes, .before_release = record});
+  } catch (const Error&) {
+    state.clear_running();
+    throw;
+  }
+}
+
 int recover(const RunOptions& options, const std::string& name, const store::Store& store,
             Messages& messages) {
   ClaimedApplication claimed = claim(store.application(name));
@@ -157,9 +173,7 @@ int recover(const RunOptions& options, const std::string& name, const store::Sto
   adopt_orphans();
   SignalGate signals;
   std::vector<std::string> notes;
-  engine::Restored restored = engine::restore(*reader, {.pids = options.pids, .notes = &notes});
-  record_if_possible(messages, [&] { state.write_running(running_record(restored.session.pid(), config)); });
-  state.clear_ended();
+  engine::Restored restored = restore_recorded(*reader, options.pids, state, config, messages, notes);
   for (const std::string& note : notes) messages.line_once(note);
   if (options.verbose) report_restore(messages, name, description.version, restored.times);
   reader.reset();

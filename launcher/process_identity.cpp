@@ -12,6 +12,7 @@
 #include "base/file_io.h"
 #include "base/parse.h"
 #include "base/unique_fd.h"
+#include "engine/capture/clock_offsets.h"
 
 namespace ckpt::launcher {
 namespace {
@@ -25,6 +26,13 @@ std::optional<std::string> read_proc(pid_t pid, const char* file) {
   } catch (const Error&) {
     return std::nullopt;
   }
+}
+
+// A time namespace shifts what its processes read; a record is for readers in any.
+std::uint64_t start_on_machine(const ProcessStat& stat) {
+  static const std::int64_t offset_ticks =
+      engine::clock_offsets_of("self").boottime_ns / (1'000'000'000 / ::sysconf(_SC_CLK_TCK));
+  return stat.start_time - static_cast<std::uint64_t>(offset_ticks);
 }
 
 bool kill_pending(pid_t pid) {
@@ -72,14 +80,14 @@ std::optional<ProcessIdentity> identify_process(pid_t pid) {
   if (!text) return std::nullopt;
   std::optional<ProcessStat> stat = parse_process_stat(*text);
   if (!stat) return std::nullopt;
-  return ProcessIdentity{.pid = pid, .start_time = stat->start_time, .boot_id = current_boot_id()};
+  return ProcessIdentity{.pid = pid, .start_time = start_on_machine(*stat), .boot_id = current_boot_id()};
 }
 
 Liveness liveness(const ProcessIdentity& identity) {
   if (identity.pid <= 0 || identity.boot_id != current_boot_id()) return Liveness::kGone;
   std::optional<std::string> text = read_proc(identity.pid, "stat");
   std::optional<ProcessStat> stat = text ? parse_process_stat(*text) : std::nullopt;
-  if (!stat || stat->start_time != identity.start_time) return Liveness::kGone;
+  if (!stat || start_on_machine(*stat) != identity.start_time) return Liveness::kGone;
   bool leader_ended = stat->state == 'Z' || stat->state == 'X';
   if (leader_ended && stat->thread_count <= 1) return Liveness::kGone;
   if ((stat->flags & kFlagExiting) != 0 && !leader_ended) return Liveness::kEnding;

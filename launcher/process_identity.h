@@ -13,8 +13,9 @@
 namespace ckpt::launcher {
 
 struct ProcessIdentity {
-  pid_t pid = 0;                 // in the pid namespace of ckptrun
-  std::uint64_t start_time = 0;  // field 22 of /proc/PID/stat, clock ticks since boot
+  pid_t pid = 0;  // in the pid namespace of ckptrun
+  std::uint64_t start_time =
+      0;  // field 22 of /proc/PID/stat, clock ticks since boot, outside of time namespaces
   std::string boot_id;
 
   bool operator==(const ProcessIdentity&) const = default;

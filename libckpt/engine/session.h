@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -68,6 +69,9 @@ enum class PidPolicy { kAuto, kKeep, kNamespace, kNew };
 struct RestoreOptions {
   PidPolicy pids = PidPolicy::kAuto;
   std::vector<std::string>* notes = nullptr;  // receives warnings for the user, if set
+  // Called with the program's pid when all is built and the program has not run yet. If it throws, nothing is
+  // left behind.
+  std::function<void(pid_t)> before_release = nullptr;
 };
 
 struct RestoreTimes {

@@ -55,6 +55,7 @@ export CKPT_STORE=$WORK/store
 export XDG_STATE_HOME=$WORK/state
 
 RUN_PID='' RUN_STATUS='' OUT='' ERR='' RUN_COUNT=0
+RUN_UNDER=()  # a command that executes ckptrun: start_run goes through it
 
 # --- ending ---------------------------------------------------------------------------------------------------------
 
@@ -219,7 +220,7 @@ start_run() {
   RUN_COUNT=$((RUN_COUNT + 1))
   OUT=$WORK/out.$RUN_COUNT ERR=$WORK/err.$RUN_COUNT RUN_STATUS=''
   : >"$OUT" 2>"$ERR"  # there from now on, not when the background job gets to it
-  "$CKPT_BIN/ckptrun" "$@" >"$OUT" 2>"$ERR" <"${RUN_STDIN:-/dev/null}" &
+  ${RUN_UNDER[@]+"${RUN_UNDER[@]}"} "$CKPT_BIN/ckptrun" "$@" >"$OUT" 2>"$ERR" <"${RUN_STDIN:-/dev/null}" &
   RUN_PID=$!
 }
 

@@ -9,6 +9,8 @@ namespace ckpt::engine {
 struct ClockOffsets {
   std::int64_t monotonic_ns = 0;
   std::int64_t boottime_ns = 0;
+
+  bool operator==(const ClockOffsets&) const = default;
 };
 
 // Of the namespace that children of `process` ("self" or a pid) are in; zero where the kernel has no time

@@ -25,14 +25,19 @@ std::int64_t clock_ns(clockid_t clock) {
 
 }  // namespace
 
+std::string boot_id() {
+  std::string id = read_file("/proc/sys/kernel/random/boot_id");
+  std::erase(id, '\n');
+  return id;
+}
+
 std::unique_ptr<image::HostT> describe_host() {
   auto host = std::make_unique<image::HostT>();
   utsname names{};
   if (::uname(&names) != 0) throw_errno("uname");
   host->name = names.nodename;
   host->kernel = fmt::format("{} {}", names.release, names.version);
-  host->boot_id = read_file("/proc/sys/kernel/random/boot_id");
-  std::erase(host->boot_id, '\n');
+  host->boot_id = boot_id();
   VdsoDigest digest = vdso_digest();
   host->vdso_digest_low = digest.low;
   host->vdso_digest_high = digest.high;
@@ -46,6 +51,8 @@ std::unique_ptr<image::ClocksT> read_clocks(pid_t pid) {
   clocks->realtime_ns = clock_ns(CLOCK_REALTIME);
   clocks->monotonic_ns = clock_ns(CLOCK_MONOTONIC) + theirs.monotonic_ns - ours.monotonic_ns;
   clocks->boottime_ns = clock_ns(CLOCK_BOOTTIME) + theirs.boottime_ns - ours.boottime_ns;
+  clocks->monotonic_offset_ns = theirs.monotonic_ns;
+  clocks->boottime_offset_ns = theirs.boottime_ns;
   return clocks;
 }
 

@@ -4,10 +4,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "image_generated.h"
 
 namespace ckpt::engine {
+
+// Differs for every start of a kernel.
+std::string boot_id();
 
 // This machine, as far as a checkpoint depends on it.
 std::unique_ptr<image::HostT> describe_host();

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <filesystem>
 
 #include "base/error.h"
 #include "base/file_io.h"
@@ -166,11 +167,23 @@ std::int32_t MemoryCapture::mapped_file(const MapEntry& entry, image::ProcessT& 
   return static_cast<std::int32_t>(found - files.begin());
 }
 
+std::unique_ptr<image::FileAccessT> access_to(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) throw_errno(fmt::format("examine {}", path));
+  auto access = std::make_unique<image::FileAccessT>();
+  access->mode = status.st_mode & 07777U;
+  access->uid = status.st_uid;
+  access->gid = status.st_gid;
+  return access;
+}
+
 // Content of a writable shared file, so that it can be made again if it is gone when the program comes back.
 void MemoryCapture::store_written_file(image::MappedFileT& file) {
   if (file.size > kStoredFileLimit) return;
   UniqueFd fd = open_or_throw(file.path, O_RDONLY);
   file.content_space = objects_.fresh_space();
+  file.access = access_to(file.path);
+  file.directory_access = access_to(std::filesystem::path(file.path).parent_path());
   std::uint64_t at = 0;
   for (;;) {
     ssize_t got = ::pread(fd.get(), buffer_.data(), buffer_.size(), static_cast<off_t>(at));

@@ -52,11 +52,25 @@ void check_shared_file(const image::MappedFileT& file, const Use& use) {
   }
 }
 
-void make_file(const image::MappedFileT& file, const store::CheckpointReader& reader) {
-  std::filesystem::create_directories(std::filesystem::path(file.path).parent_path());
-  UniqueFd fd = open_or_throw(file.path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-  if (::ftruncate(fd.get(), static_cast<off_t>(file.size)) != 0)
-    throw_errno(fmt::format("make {}", file.path));
+// As they were; to whom only root can give them away, so that for others a change of the owner is no error.
+void restore_access(int fd, const image::FileAccessT& access, const std::string& path) {
+  if (::fchown(fd, access.uid, access.gid) != 0 && errno != EPERM && errno != EINVAL)
+    throw_errno(fmt::format("give {} its owner", path));
+  if (::fchmod(fd, access.mode) != 0) throw_errno(fmt::format("give {} its permissions", path));
+}
+
+void make_directory(const std::filesystem::path& path, const image::FileAccessT* access) {
+  std::filesystem::create_directories(path.parent_path());
+  if (::mkdir(path.c_str(), 0700) != 0) {
+    if (errno == EEXIST) return;
+    throw_errno(fmt::format("make directory {}", path.string()));
+  }
+  UniqueFd fd = open_or_throw(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (access != nullptr) restore_access(fd.get(), *access, path);
+}
+
+void write_content(int fd, const image::MappedFileT& file, const store::CheckpointReader& reader) {
+  if (::ftruncate(fd, static_cast<off_t>(file.size)) != 0) throw_errno(fmt::format("make {}", file.path));
   std::vector<std::byte> buffer(kCopyPages * store::kPageBytes);
   for (store::PageRun run : reader.runs(file.content_space)) {
     for (std::uint64_t done = 0; done < run.page_count;) {
@@ -65,9 +79,25 @@ void make_file(const image::MappedFileT& file, const store::CheckpointReader& re
       reader.read(file.content_space, part, bytes);
       std::uint64_t offset = part.first_page * store::kPageBytes;
       std::size_t inside = std::min<std::uint64_t>(bytes.size(), file.size > offset ? file.size - offset : 0);
-      pwrite_all(fd.get(), bytes.first(inside), offset, file.path);
+      pwrite_all(fd, bytes.first(inside), offset, file.path);
       done += part.page_count;
     }
+  }
+}
+
+// Under another name first: half a file must never be taken for the program's.
+void make_file(const image::MappedFileT& file, const store::CheckpointReader& reader) {
+  make_directory(std::filesystem::path(file.path).parent_path(), file.directory_access.get());
+  std::string unfinished = file.path + ".ckpt-unfinished";
+  ::unlink(unfinished.c_str());
+  UniqueFd fd = open_or_throw(unfinished, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  try {
+    write_content(fd.get(), file, reader);
+    if (file.access) restore_access(fd.get(), *file.access, file.path);
+    if (::rename(unfinished.c_str(), file.path.c_str()) != 0) throw_errno(fmt::format("make {}", file.path));
+  } catch (...) {
+    ::unlink(unfinished.c_str());
+    throw;
   }
 }
 
@@ -85,12 +115,16 @@ void check_mapped_files(const image::ProcessT& process) {
   }
 }
 
-MappedFileSet::MappedFileSet(const image::ProcessT& process, const store::CheckpointReader& reader,
-                             int scratch_base) {
+void make_missing_files(const image::ProcessT& process, const store::CheckpointReader& reader) {
+  for (const auto& file : process.mapped_files) {
+    if (file->content_space != 0 && ::access(file->path.c_str(), F_OK) != 0) make_file(*file, reader);
+  }
+}
+
+MappedFileSet::MappedFileSet(const image::ProcessT& process, int scratch_base) {
   std::vector<Use> all = uses(process);
   for (std::size_t i = 0; i < all.size(); ++i) {
     const image::MappedFileT& file = *process.mapped_files[i];
-    if (file.content_space != 0 && ::access(file.path.c_str(), F_OK) != 0) make_file(file, reader);
     UniqueFd fd = open_or_throw(file.path, (all[i].writable ? O_RDWR : O_RDONLY) | O_NONBLOCK);
     files_.emplace_back(::fcntl(fd.get(), F_DUPFD_CLOEXEC, scratch_base));
     if (!files_.back()) throw_errno(fmt::format("duplicate the descriptor of {}", file.path));

@@ -12,13 +12,17 @@
 namespace ckpt::engine {
 
 // Refuses, naming them, files that are missing or are no longer what the program had mapped. Shared writable
-// files that are gone but were stored with the checkpoint are not refused; MappedFileSet makes them again.
+// files that are gone but were stored with the checkpoint are not refused; make_missing_files() makes them
+// again.
 void check_mapped_files(const image::ProcessT& process);
+
+// Makes them, and their directory if that is gone too, with the content and permissions that they had.
+void make_missing_files(const image::ProcessT& process, const store::CheckpointReader& reader);
 
 class MappedFileSet {
  public:
   // Opens every file at a descriptor >= `scratch_base`, close-on-exec.
-  MappedFileSet(const image::ProcessT& process, const store::CheckpointReader& reader, int scratch_base);
+  MappedFileSet(const image::ProcessT& process, int scratch_base);
 
   int descriptor(std::int32_t file) const { return files_.at(static_cast<std::size_t>(file)).get(); }
   std::vector<int> descriptors() const;

@@ -16,14 +16,41 @@
 #include <array>
 #include <cerrno>
 #include <exception>
+#include <filesystem>
 #include <string>
 
 #include "base/error.h"
 #include "base/file_io.h"
+#include "base/parse.h"
 #include "engine/capture/clock_offsets.h"
 
 namespace ckpt::engine {
 namespace {
+
+// Threads that we trace have to be reaped by us; until then their process cannot be either.
+void reap_threads(pid_t pid) {
+  std::error_code error;
+  std::filesystem::directory_iterator entry(fmt::format("/proc/{}/task", pid), error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    std::optional<std::uint64_t> tid = parse_unsigned(entry->path().filename().string());
+    if (tid && *tid != static_cast<std::uint64_t>(pid))
+      ::waitpid(static_cast<pid_t>(*tid), nullptr, __WALL | WNOHANG);
+  }
+}
+
+void end_process(pid_t pid) {
+  if (pid <= 0) return;
+  ::kill(pid, SIGKILL);
+  for (;;) {
+    int status = 0;
+    pid_t reaped = ::waitpid(pid, &status, __WALL | WNOHANG);
+    if (reaped < 0 && errno != EINTR) return;
+    if (reaped == pid && (WIFEXITED(status) || WIFSIGNALED(status))) return;
+    reap_threads(pid);
+    timespec pause{.tv_sec = 0, .tv_nsec = 100'000};
+    ::nanosleep(&pause, nullptr);
+  }
+}
 
 // What the helper that makes the namespaces reports back through a pipe.
 struct HelperReport {
@@ -94,50 +121,60 @@ void enter_namespaces(const SpawnRequest& request, bool user_namespace) {
   }
 }
 
-// The first process of a pid namespace: adopts orphans and ends with the program (`program_pipe` brings its
-// id). Signals of the terminal do not reach it: the first process of a namespace ignores what it does not
-// handle.
+// The first process of a pid namespace adopts orphans and ends after the program (`program_pipe` brings its
+// id) and what is left of the program's family: the kernel kills whatever outlives it. Signals of the
+// terminal do not reach it, because the first process of a namespace ignores what it does not handle.
 [[noreturn]] void run_init(int program_pipe) {
   ::prctl(PR_SET_NAME, "ckpt-init");
+  ::signal(SIGCHLD, SIG_IGN);  // the kernel reaps its children
+  // Nothing of ours may stay open or busy because of it.
+  if (::dup2(program_pipe, 0) != 0 || ::close_range(1, ~0U, 0) != 0 || ::chdir("/") != 0) ::_exit(1);
   pid_t program = 0;
-  if (::read(program_pipe, &program, sizeof(program)) != sizeof(program)) ::_exit(1);
+  if (::read(0, &program, sizeof(program)) != sizeof(program)) ::_exit(1);
   auto pidfd = static_cast<int>(::syscall(SYS_pidfd_open, program, 0));
   if (pidfd < 0) ::_exit(0);
-  if (::dup2(pidfd, 0) == 0) ::close_range(1, ~0U, 0);
-  for (;;) {
-    pollfd ended{.fd = 0, .events = POLLIN, .revents = 0};
-    constexpr int kReapInterval = 1000;
-    if (::poll(&ended, 1, kReapInterval) > 0) ::_exit(0);
-    while (::waitpid(-1, nullptr, WNOHANG | __WALL) > 0) {
-    }
+  ::close(0);
+  pollfd ended{.fd = pidfd, .events = POLLIN, .revents = 0};
+  while (::poll(&ended, 1, -1) < 0 && errno == EINTR) {
   }
+  while (::waitpid(-1, nullptr, __WALL) > 0 || errno == EINTR) {
+  }
+  ::_exit(0);
+}
+
+// Must not return into the code of its maker.
+[[noreturn]] void become_child(const SpawnRequest& request, bool user_namespace) noexcept {
+  try {
+    if (user_namespace) keep_restore_capability();
+    request.child();
+  } catch (const Error&) {
+    ::_exit(125);
+  }
+  ::_exit(125);
+}
+
+void make_processes(const SpawnRequest& request, bool user_namespace, HelperReport& report) {
+  std::array<int, 2> init_pipe{-1, -1};
+  if (request.pid_namespace) {
+    if (::pipe2(init_pipe.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
+    report.init = clone_process(CLONE_PARENT, std::nullopt);
+    if (report.init < 0) throw_errno("start the first process of the pid namespace");
+    if (report.init == 0) run_init(init_pipe[0]);
+  }
+  report.pid = clone_process(CLONE_PARENT, request.wanted_pid);
+  if (report.pid < 0) throw_errno(fmt::format("make process {}", request.wanted_pid.value_or(0)));
+  if (report.pid == 0) become_child(request, user_namespace);
+  // The first process sees the program by its inner id, which is the wanted one.
+  pid_t inner = request.wanted_pid.value_or(0);
+  if (request.pid_namespace && ::write(init_pipe[1], &inner, sizeof(inner)) < 0)
+    throw_errno("tell the first process");
 }
 
 [[noreturn]] void run_helper(const SpawnRequest& request, bool user_namespace, int report_pipe) {
   HelperReport report{};
   try {
     enter_namespaces(request, user_namespace);
-    std::array<int, 2> init_pipe{-1, -1};
-    if (request.pid_namespace) {
-      if (::pipe2(init_pipe.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
-      report.init = clone_process(CLONE_PARENT, std::nullopt);
-      if (report.init < 0) throw_errno("start the first process of the pid namespace");
-      if (report.init == 0) {
-        ::close(init_pipe[1]);
-        run_init(init_pipe[0]);
-      }
-    }
-    report.pid = clone_process(CLONE_PARENT, request.wanted_pid);
-    if (report.pid < 0) throw_errno(fmt::format("make process {}", request.wanted_pid.value_or(0)));
-    if (report.pid == 0) {
-      if (user_namespace) keep_restore_capability();
-      request.child();
-      ::_exit(125);
-    }
-    // The first process sees the program by its inner id, which is the wanted one.
-    pid_t inner = request.wanted_pid.value_or(0);
-    if (request.pid_namespace && ::write(init_pipe[1], &inner, sizeof(inner)) < 0)
-      throw_errno("tell the first process");
+    if (request.child) make_processes(request, user_namespace, report);
   } catch (const Error& error) {
     report.error = error.code() == 0 ? EINVAL : error.code();
     std::string text = error.what();
@@ -163,10 +200,7 @@ Spawned spawn_in_namespaces(const SpawnRequest& request) {
   if (got == sizeof(report) && report.error == 0) {
     return {.pid = report.pid, .init = report.init, .in_user_namespace = user_namespace};
   }
-  if (report.init > 0) {
-    ::kill(report.init, SIGKILL);
-    ::waitpid(report.init, nullptr, __WALL);
-  }
+  end_spawned({.pid = report.pid, .init = report.init});
   throw Error(got == sizeof(report) ? report.attempt.data() : "the helper that makes namespaces died",
               report.error == 0 ? ECHILD : report.error);
 }
@@ -177,29 +211,18 @@ Spawned spawn(const SpawnRequest& request) {
   if (request.pid_namespace || request.clocks) return spawn_in_namespaces(request);
   pid_t pid = clone_process(0, request.wanted_pid);
   if (pid < 0) throw_errno(fmt::format("make process {}", request.wanted_pid.value_or(0)));
-  if (pid == 0) {
-    request.child();
-    ::_exit(125);
-  }
+  if (pid == 0) become_child(request, false);
   return {.pid = pid};
 }
 
-std::optional<ClockOffsets> needed_offsets(const std::string& boot_id_then, std::int64_t monotonic_then_ns,
-                                           std::int64_t boottime_then_ns) {
-  auto now = [](clockid_t clock) {
-    timespec time{};
-    ::clock_gettime(clock, &time);
-    return time.tv_sec * 1'000'000'000LL + time.tv_nsec;
-  };
-  std::string boot_id = read_file("/proc/sys/kernel/random/boot_id");
-  std::erase(boot_id, '\n');
-  std::int64_t monotonic = now(CLOCK_MONOTONIC);
-  bool same_clock = boot_id == boot_id_then && monotonic >= monotonic_then_ns;
-  if (same_clock) return std::nullopt;
-  // The kernel counts offsets from the machine's own clocks; ours may be shifted already.
-  ClockOffsets ours = clock_offsets_of("self");
-  return ClockOffsets{.monotonic_ns = monotonic_then_ns - monotonic + ours.monotonic_ns,
-                      .boottime_ns = boottime_then_ns - now(CLOCK_BOOTTIME) + ours.boottime_ns};
+void require_time_namespace(const ClockOffsets& clocks) {
+  spawn_in_namespaces({.wanted_pid = std::nullopt, .clocks = clocks, .child = nullptr});
+}
+
+// The program first: the first process of a namespace waits for all others to be reaped.
+void end_spawned(const Spawned& spawned) noexcept {
+  end_process(spawned.pid);
+  end_process(spawned.init);
 }
 
 }  // namespace ckpt::engine

@@ -30,8 +30,10 @@ struct Spawned {
 // wanted id is taken, EPERM if it or a namespace is not permitted.
 Spawned spawn(const SpawnRequest& request);
 
-// Whether a program's monotonic or boot-time clock must be shifted here, and by how much.
-std::optional<ClockOffsets> needed_offsets(const std::string& boot_id_then, std::int64_t monotonic_then_ns,
-                                           std::int64_t boottime_then_ns);
+// Kills and reaps what spawn() made, threads that the caller traces included.
+void end_spawned(const Spawned& spawned) noexcept;
+
+// Throws Error saying why if spawn() could not set the clocks here.
+void require_time_namespace(const ClockOffsets& clocks);
 
 }  // namespace ckpt::engine

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include "base/error.h"
 #include "engine/process/process_state.h"
 #include "engine/resource/descriptors.h"
+#include "engine/restore/clock_continuity.h"
 #include "engine/tracee/remote_call.h"
 #include "engine/tracee/stops.h"
 
@@ -44,10 +46,10 @@ Pipe make_pipe(int scratch_base) {
   return pipe;
 }
 
+// All of them: sigprocmask() of libc leaves out the two that it uses itself, and a timer may send those.
 void block_all_signals() {
-  sigset_t all;
-  sigfillset(&all);
-  ::sigprocmask(SIG_BLOCK, &all, nullptr);
+  constexpr std::uint64_t kAll = ~std::uint64_t{0};
+  ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &kAll, nullptr, sizeof(kAll));
 }
 
 // In the new process. Errors go back through the pipe as text; execve closes it, which is the sign of
@@ -56,6 +58,8 @@ void block_all_signals() {
   std::string failure;
   int code = 0;
   try {
+    // Or nobody would be missed: the end of ckptrun is to end this process too.
+    ::close(go.writing.get());
     char byte = 0;
     if (::read(go.reading.get(), &byte, 1) != 1) ::_exit(125);
     block_all_signals();
@@ -110,17 +114,6 @@ std::int32_t find_taken_id(const image::ProcessT& process) {
   return taken == process.threads.end() ? 0 : (*taken)->tid;
 }
 
-Spawned spawn_with_new_ids(SpawnRequest request, std::vector<std::string>& notes) {
-  try {
-    return spawn(request);
-  } catch (const Error& error) {
-    if (!request.clocks) throw;
-    notes.push_back(fmt::format("no time namespace ({}); the program's monotonic clock jumps", error.what()));
-    request.clocks.reset();
-    return spawn(request);
-  }
-}
-
 Spawned spawn_by_policy(SpawnRequest request, const image::ProcessT& program, PidPolicy policy, bool& old_ids,
                         std::vector<std::string>& notes) {
   std::int32_t old_pid = program.pid;
@@ -146,17 +139,34 @@ Spawned spawn_by_policy(SpawnRequest request, const image::ProcessT& program, Pi
       request.pid_namespace = true;
       return spawn(request);
     } catch (const Error& error) {
-      if (policy == PidPolicy::kNamespace) throw;
+      if (policy == PidPolicy::kNamespace) {
+        throw Error(fmt::format("no pid namespace ({}); use --pids keep or --pids new", error.what()),
+                    error.code());
+      }
       notes.push_back(
-          fmt::format("no pid namespace ({}); the program gets new ids, mutexes that remember their "
-                      "owner's old id outside of libc cannot be corrected",
-                      error.what()));
+          fmt::format("neither the old ids nor a pid namespace ({}), hence new ids", error.what()));
     }
   }
   old_ids = false;
   request.pid_namespace = false;
   request.wanted_pid.reset();
-  return spawn_with_new_ids(request, notes);
+  return spawn(request);
+}
+
+// Asked before anything else, so that the clocks never decide about the ids.
+void give_up_clocks_if_refused(SpawnRequest& request, NewProcess& process, std::vector<std::string>& notes) {
+  if (!request.clocks) return;
+  try {
+    require_time_namespace(*request.clocks);
+  } catch (const Error& error) {
+    process.clock_jump = jump_without(*request.clocks);
+    request.clocks.reset();
+    constexpr double kSecond = 1e9;
+    notes.push_back(fmt::format(
+        "no time namespace ({}); the program's monotonic clock jumps by {:.3f} s, deadlines of waiting calls "
+        "are moved with it",
+        error.what(), static_cast<double>(process.clock_jump->monotonic_ns) / kSecond));
+  }
 }
 
 }  // namespace
@@ -166,11 +176,11 @@ NewProcess start_new_process(const NewProcessRequest& request, std::vector<std::
   Pipe report = make_pipe(request.scratch_base);
   const image::CheckpointT& checkpoint = request.checkpoint;
   SpawnRequest spawn_request;
-  spawn_request.clocks = needed_offsets(checkpoint.host->boot_id, checkpoint.clocks->monotonic_ns,
-                                        checkpoint.clocks->boottime_ns);
   spawn_request.child = [&] { become_program(request, go, report); };
 
   NewProcess process;
+  spawn_request.clocks = needed_offsets(checkpoint);
+  give_up_clocks_if_refused(spawn_request, process, notes);
   process.spawned = spawn_by_policy(spawn_request, *checkpoint.process, request.pids, process.old_ids, notes);
   pid_t pid = process.spawned.pid;
   try {
@@ -184,17 +194,9 @@ NewProcess start_new_process(const NewProcessRequest& request, std::vector<std::
     expect_stop(pid, 0, report.reading.get());
     return process;
   } catch (...) {
-    kill_new_process(process.spawned);
+    end_spawned(process.spawned);
     throw;
   }
-}
-
-void kill_new_process(const Spawned& spawned) noexcept {
-  ::kill(spawned.pid, SIGKILL);
-  ::waitpid(spawned.pid, nullptr, __WALL);
-  if (spawned.init <= 0) return;
-  ::kill(spawned.init, SIGKILL);
-  ::waitpid(spawned.init, nullptr, __WALL);
 }
 
 }  // namespace ckpt::engine

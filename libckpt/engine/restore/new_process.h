@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <vector>
 
 #include "engine/restore/namespaces.h"
@@ -24,13 +25,12 @@ struct NewProcessRequest {
 struct NewProcess {
   Spawned spawned;
   bool old_ids = true;  // the process has the pid that it had
+  // Where the program's clocks could not be kept: how far they jump.
+  std::optional<ClockOffsets> clock_jump;
 };
 
 // On return the process is traced by the calling thread (EXITKILL set), stopped behind execve's return, all
 // signals blocked. Throws Error if anything failed; then nothing is left behind.
 NewProcess start_new_process(const NewProcessRequest& request, std::vector<std::string>& notes);
-
-// Kills and reaps what start_new_process made.
-void kill_new_process(const Spawned& spawned) noexcept;
 
 }  // namespace ckpt::engine

@@ -19,10 +19,12 @@
 #include "engine/image/image_file.h"
 #include "engine/process/process_state.h"
 #include "engine/resource/descriptors.h"
+#include "engine/restore/absolute_deadlines.h"
 #include "engine/restore/address_space.h"
 #include "engine/restore/mapped_file_set.h"
 #include "engine/restore/memory_fill.h"
 #include "engine/restore/memory_plan.h"
+#include "engine/restore/new_ids.h"
 #include "engine/restore/new_process.h"
 #include "engine/restore/puppet.h"
 #include "engine/session.h"
@@ -36,6 +38,10 @@ namespace ckpt::engine {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+struct IdTaken : Error {
+  using Error::Error;
+};
 
 // Everything that the stages share.
 class Restore {
@@ -52,11 +58,13 @@ class Restore {
   void check();
   void build_mappings();
   void complete();
+  void run_with_threads(const PlanBuilder& plan);
   void make_threads(PlanBuilder& plan);
   void plan_descriptors(PlanBuilder& plan);
   void restore_thread_states();
   void give_up_capabilities(PlanBuilder& plan);
   void correct_ids();
+  void correct_deadlines();
   void restore_process_state();
   void remove_restorer();
   void put_registers_back(InterruptedCalls& calls);
@@ -97,6 +105,7 @@ void Restore::check() {
                     host.kernel));
   }
   check_mapped_files(process_);
+  make_missing_files(process_, reader_);  // some may be open as well, which comes next
   check_descriptors(*checkpoint_, &notes_);
   check_process_state(process_, notes_);
 }
@@ -149,12 +158,22 @@ void Restore::make_threads(PlanBuilder& plan) {
   }
 }
 
+// Another process may have been faster to take the id of a thread than this one.
+void Restore::run_with_threads(const PlanBuilder& plan) {
+  try {
+    puppet_->run(plan, puppet_->pid());
+  } catch (const Error& error) {
+    if (error.code() != EEXIST || !built_.old_ids) throw;
+    throw IdTaken(fmt::format("{}; use --pids namespace or --pids new", error.what()), EEXIST);
+  }
+}
+
 void Restore::complete() {
   PlanBuilder plan = new_plan();
   plan_memory_completion({*checkpoint_, reader_, present_, area_, *files_, object_descriptors_}, plan);
   plan_descriptors(plan);
   make_threads(plan);
-  puppet_->run(plan, puppet_->pid());
+  run_with_threads(plan);
   seal_objects(*checkpoint_, object_descriptors_);
   if (puppet_->threads().size() != process_.threads.size()) {
     throw Error(
@@ -169,18 +188,19 @@ std::int32_t Restore::current_tid(std::size_t index) const {
 // The program gets new ids only where we are not in another pid namespace: outer and inner ids are the same.
 void Restore::correct_ids() {
   if (built_.old_ids) return;
-  for (std::size_t i = 0; i < process_.threads.size(); ++i) {
-    const image::ThreadT& thread = *process_.threads[i];
-    ids_[thread.tid] = current_tid(i);
-    if (thread.clear_child_tid == 0) continue;
-    // libc keeps the thread's id where the kernel is to clear it at its end.
-    RemoteAddr word{thread.clear_child_tid};
-    std::int32_t id = 0;
-    read_remote(puppet_->pid(), word, std::as_writable_bytes(std::span(&id, 1)));
-    if (id != thread.tid) continue;
-    id = ids_[thread.tid];
-    write_remote(puppet_->pid(), word, std::as_bytes(std::span(&id, 1)));
-  }
+  for (std::size_t i = 0; i < process_.threads.size(); ++i) ids_[process_.threads[i]->tid] = current_tid(i);
+  std::size_t mutexes = correct_ids_in_memory(puppet_->pid(), process_, ids_);
+  notes_.push_back(
+      fmt::format("the program has process id {} instead of {}, its threads have new ids too; held mutexes "
+                  "that were told: "
+                  "{}, those of other libraries than libc may still remember the old owner",
+                  current_tid(0), process_.pid, mutexes));
+}
+
+void Restore::correct_deadlines() {
+  if (!built_.clock_jump) return;
+  std::size_t count = move_absolute_deadlines(puppet_->pid(), process_, *built_.clock_jump);
+  if (count != 0) notes_.push_back(fmt::format("deadlines of waiting calls that were moved: {}", count));
 }
 
 // In an own user namespace the builder kept one capability across execve to make threads with old ids.
@@ -253,7 +273,7 @@ Restored Restore::run() {
   scratch_base_ = first_free_descriptor(process_);
   object_descriptors_ = create_objects(*checkpoint_, reader_, scratch_base_);
   for (int fd : object_descriptors_) object_owners_.emplace_back(fd);
-  files_.emplace(process_, reader_, scratch_base_);
+  files_.emplace(process_, scratch_base_);
   std::vector<int> kept = files_->descriptors();
   std::ranges::copy_if(object_descriptors_, std::back_inserter(kept), [](int fd) { return fd >= 0; });
   times.prepare_us = stage_us();
@@ -273,11 +293,13 @@ Restored Restore::run() {
     times.fill_us = stage_us();
     complete();
     correct_ids();
+    correct_deadlines();
     restore_thread_states();
     restore_process_state();
     remove_restorer();
     Session session(puppet_->pid());
     put_registers_back(RestoreAccess::state(session).calls);
+    if (options_.before_release) options_.before_release(puppet_->pid());
     release();
     RestoreAccess::state(session).calls.released();
     times.threads_us = stage_us();
@@ -286,7 +308,7 @@ Restored Restore::run() {
     if (options_.notes != nullptr) *options_.notes = notes_;
     return {.session = std::move(session), .namespace_init = built_.spawned.init, .times = times};
   } catch (...) {
-    kill_new_process(built_.spawned);
+    end_spawned(built_.spawned);
     throw;
   }
 }
@@ -294,7 +316,14 @@ Restored Restore::run() {
 }  // namespace
 
 Restored restore(const store::CheckpointReader& reader, const RestoreOptions& options) {
-  return Restore(reader, options).run();
+  try {
+    return Restore(reader, options).run();
+  } catch (const IdTaken&) {
+    if (options.pids != PidPolicy::kAuto) throw;
+  }
+  RestoreOptions in_namespace = options;
+  in_namespace.pids = PidPolicy::kNamespace;
+  return Restore(reader, in_namespace).run();
 }
 
 }  // namespace ckpt::engine

@@ -1,0 +1,188 @@
+#include "engine/restore/new_ids.h"
+
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <set>
+#include <span>
+#include <vector>
+
+#include "base/error.h"
+#include "base/remote_addr.h"
+#include "engine/capture/page_scan.h"
+#include "engine/restore/call_ahead.h"
+#include "engine/tracee/remote_memory.h"
+
+namespace ckpt::engine {
+namespace {
+
+constexpr int kFutexLockPi2 = 13;  // linux/futex.h, Linux 5.14
+
+// glibc's pthread_mutex_t on x86-64, the same since 2.2: its futex word is the first field.
+struct LibcMutex {
+  std::int32_t lock;
+  std::uint32_t count;
+  std::int32_t owner;
+  std::uint32_t users;
+  std::int32_t kind;
+  std::int16_t spins, elision;
+  std::uint64_t previous, next;
+};
+static_assert(sizeof(LibcMutex) == 40);
+constexpr std::uint64_t kOwnerOffset = 8;
+constexpr std::int32_t kTypeMask = 3, kRecursive = 1, kErrorChecking = 2, kInheriting = 32;
+
+template <typename T>
+std::optional<T> read_value(pid_t pid, RemoteAddr from) {
+  T value{};
+  try {
+    read_remote(pid, from, std::as_writable_bytes(std::span(&value, 1)));
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+template <typename T>
+void write_value(pid_t pid, RemoteAddr to, const T& value) {
+  write_remote(pid, to, std::as_bytes(std::span(&value, 1)));
+}
+
+class IdCorrection {
+ public:
+  IdCorrection(pid_t pid, const IdMap& ids) : pid_(pid), ids_(ids) {}
+
+  void correct_libc_id(const image::ThreadT& thread);
+  void correct_robust_list(const image::RobustListT& list);
+  void correct_awaited_mutex(const image::ThreadT& thread);
+  void correct_held_mutexes(std::uint64_t start, std::uint64_t end);
+  std::size_t corrected() const { return done_.size(); }
+
+ private:
+  bool correct_word(RemoteAddr at, std::uint32_t mask);
+  void correct_mutex(RemoteAddr futex);
+  void correct_held_mutexes_in(std::span<const std::byte> bytes, RemoteAddr at);
+
+  pid_t pid_;
+  const IdMap& ids_;
+  std::set<std::uint64_t> done_;  // futex words, each to be corrected once: a new id may be another's old one
+};
+
+// The part of a word that `mask` covers is an id.
+bool IdCorrection::correct_word(RemoteAddr at, std::uint32_t mask) {
+  std::optional<std::uint32_t> word = read_value<std::uint32_t>(pid_, at);
+  if (!word) return false;
+  auto found = ids_.find(static_cast<std::int32_t>(*word & mask));
+  if (found == ids_.end()) return false;
+  write_value(pid_, at, (*word & ~mask) | static_cast<std::uint32_t>(found->second));
+  return true;
+}
+
+void IdCorrection::correct_libc_id(const image::ThreadT& thread) {
+  if (thread.clear_child_tid == 0) return;
+  RemoteAddr at{thread.clear_child_tid};
+  if (read_value<std::int32_t>(pid_, at) == thread.tid) write_value(pid_, at, current_id(ids_, thread.tid));
+}
+
+void IdCorrection::correct_mutex(RemoteAddr futex) {
+  if (done_.contains(futex.value)) return;
+  std::optional<std::uint32_t> word = read_value<std::uint32_t>(pid_, futex);
+  std::optional<std::uint32_t> owner = read_value<std::uint32_t>(pid_, futex + kOwnerOffset);
+  if (!word || !correct_word(futex, FUTEX_TID_MASK)) return;
+  done_.insert(futex.value);
+  if (owner == (*word & FUTEX_TID_MASK)) correct_word(futex + kOwnerOffset, ~0U);
+}
+
+// man 2 get_robust_list; bit 0 of an entry tells priority inheritance.
+void IdCorrection::correct_robust_list(const image::RobustListT& list) {
+  struct Head {
+    std::uint64_t next;
+    std::int64_t futex_offset;
+    std::uint64_t pending;
+  };
+  std::optional<Head> head = read_value<Head>(pid_, RemoteAddr{list.head});
+  if (!head) return;
+  auto correct = [&](std::uint64_t entry) {
+    correct_mutex(RemoteAddr{entry + static_cast<std::uint64_t>(head->futex_offset)});
+  };
+  std::uint64_t entry = head->next & ~1ULL;
+  for (int i = 0; i < ROBUST_LIST_LIMIT && entry != 0 && entry != list.head; ++i) {
+    correct(entry);
+    entry = read_value<std::uint64_t>(pid_, RemoteAddr{entry}).value_or(0) & ~1ULL;
+  }
+  if (head->pending != 0) correct(head->pending & ~1ULL);
+}
+
+void IdCorrection::correct_awaited_mutex(const image::ThreadT& thread) {
+  std::optional<CallAhead> call = call_ahead(pid_, thread);
+  if (!call || call->number != SYS_futex) return;
+  auto command = static_cast<int>(call->arguments[1] & FUTEX_CMD_MASK);
+  if (command == FUTEX_LOCK_PI || command == kFutexLockPi2) correct_mutex(RemoteAddr{call->arguments[0]});
+  if (command == FUTEX_WAIT_REQUEUE_PI) correct_mutex(RemoteAddr{call->arguments[4]});
+}
+
+// Held by one of the threads and in no list, with an owner that libc looks at when it is locked again or
+// unlocked.
+bool is_held_mutex(const LibcMutex& mutex, const IdMap& ids) {
+  bool inheriting = (mutex.kind & ~kTypeMask) == kInheriting && (mutex.lock & FUTEX_TID_MASK) == mutex.owner;
+  bool recursive = mutex.kind == kRecursive && mutex.count > 0;
+  bool error_checking = mutex.kind == kErrorChecking && mutex.count == 0;
+  bool locked = inheriting || ((recursive || error_checking) && (mutex.lock == 1 || mutex.lock == 2));
+  bool plain = mutex.users > 0 && mutex.elision == 0 && mutex.previous == 0 && mutex.next == 0;
+  return locked && plain && ids.contains(mutex.owner);
+}
+
+void IdCorrection::correct_held_mutexes_in(std::span<const std::byte> bytes, RemoteAddr at) {
+  for (std::size_t i = 0; i + sizeof(LibcMutex) <= bytes.size(); i += alignof(LibcMutex)) {
+    LibcMutex mutex;
+    std::memcpy(&mutex, bytes.data() + i, sizeof(mutex));
+    if (!is_held_mutex(mutex, ids_) || !done_.insert(at.value + i).second) continue;
+    if (mutex.kind >= kInheriting) correct_word(at + i, FUTEX_TID_MASK);
+    write_value(pid_, at + i + kOwnerOffset, current_id(ids_, mutex.owner));
+  }
+}
+
+void IdCorrection::correct_held_mutexes(std::uint64_t start, std::uint64_t end) {
+  constexpr std::uint64_t kPiece = 1 << 20;
+  std::vector<std::byte> buffer;
+  while (start < end) {
+    buffer.resize(std::min(end - start, kPiece));
+    try {
+      read_remote(pid_, RemoteAddr{start}, buffer);
+    } catch (const Error&) {
+      return;
+    }
+    correct_held_mutexes_in(buffer, RemoteAddr{start});
+    // Pieces overlap by what may have begun in the one before.
+    start += buffer.size() < kPiece ? buffer.size() : kPiece - sizeof(LibcMutex);
+  }
+}
+
+}  // namespace
+
+std::size_t correct_ids_in_memory(pid_t pid, const image::ProcessT& process, const IdMap& ids) {
+  IdCorrection correction(pid, ids);
+  for (const auto& thread : process.threads) {
+    correction.correct_libc_id(*thread);
+    if (thread->robust_list) correction.correct_robust_list(*thread->robust_list);
+    correction.correct_awaited_mutex(*thread);
+  }
+  PageScanner pages(pid);
+  for (const auto& mapping : process.mappings) {
+    bool anonymous = mapping->kind == image::MappingKind::Anonymous;
+    if (!anonymous && mapping->kind != image::MappingKind::PrivateFile) continue;
+    if ((mapping->protection & PROT_WRITE) == 0) continue;
+    PageFilter filter = anonymous ? PageFilter::kAnyContent : PageFilter::kPrivateCopy;
+    for (const AddressRange& range : pages.scan({mapping->start, mapping->end}, filter))
+      correction.correct_held_mutexes(range.start, range.end);
+  }
+  return correction.corrected();
+}
+
+}  // namespace ckpt::engine

@@ -1,0 +1,22 @@
+// What a program with new thread ids keeps about its old ones, as far as the kernel and libc know where:
+//  - the id that libc keeps of each thread, where the kernel clears it at the thread's end;
+//  - the futex words of robust mutexes that a thread holds or is about to take (its robust list);
+//  - the futex words of priority-inheritance mutexes that a thread waits for;
+//  - the owner in libc's mutexes around these words;
+//  - the owner of recursive and error-checking mutexes, which no list names: they are recognised by their
+//  form.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+
+#include "engine/process/id_map.h"
+#include "image_generated.h"
+
+namespace ckpt::engine {
+
+// `pid` has its memory, its threads are stopped. Returns the number of held mutexes that were corrected.
+std::size_t correct_ids_in_memory(pid_t pid, const image::ProcessT& process, const IdMap& ids);
+
+}  // namespace ckpt::engine
