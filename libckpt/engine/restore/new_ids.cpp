@@ -17,6 +17,7 @@
 #include "base/remote_addr.h"
 #include "engine/capture/page_scan.h"
 #include "engine/restore/call_ahead.h"
+#include "engine/tracee/arch/x86_64/register_image.h"
 #include "engine/tracee/remote_memory.h"
 
 namespace ckpt::engine {
@@ -36,7 +37,9 @@ struct LibcMutex {
 };
 static_assert(sizeof(LibcMutex) == 40);
 constexpr std::uint64_t kOwnerOffset = 8;
-constexpr std::int32_t kTypeMask = 3, kRecursive = 1, kErrorChecking = 2, kInheriting = 32;
+// Of its kind: type, robustness, protocol. Above them: lock elision, and whether processes share it.
+constexpr std::int32_t kKindMask = 0x7f, kKnownKinds = 0x3ff;
+constexpr std::int32_t kTypeMask = 3, kRecursive = 1, kErrorChecking = 2, kRobust = 16, kInheriting = 32;
 
 template <typename T>
 std::optional<T> read_value(pid_t pid, RemoteAddr from) {
@@ -60,13 +63,15 @@ class IdCorrection {
 
   void correct_libc_id(const image::ThreadT& thread);
   void correct_robust_list(const image::RobustListT& list);
-  void correct_awaited_mutex(const image::ThreadT& thread);
+  void correct_waiting(const image::ThreadT& thread);
   void correct_held_mutexes(std::uint64_t start, std::uint64_t end);
   std::size_t corrected() const { return done_.size(); }
 
  private:
   bool correct_word(RemoteAddr at, std::uint32_t mask);
   void correct_mutex(RemoteAddr futex);
+  void correct_lock_function(const image::ThreadT& thread);
+  std::optional<RemoteAddr> awaited_mutex(const CallAhead& call) const;
   void correct_held_mutexes_in(std::span<const std::byte> bytes, RemoteAddr at);
 
   pid_t pid_;
@@ -119,22 +124,49 @@ void IdCorrection::correct_robust_list(const image::RobustListT& list) {
   if (head->pending != 0) correct(head->pending & ~1ULL);
 }
 
-void IdCorrection::correct_awaited_mutex(const image::ThreadT& thread) {
+// The lock functions of libc read the thread's id before they wait and store it as the owner afterwards: it
+// is among the few words above the stack pointer.
+void IdCorrection::correct_lock_function(const image::ThreadT& thread) {
+  constexpr std::uint64_t kFrames = 256;
+  RemoteAddr stack{arch::from_image(thread.registers).rsp};
+  for (std::uint64_t at = 0; at < kFrames; at += sizeof(std::int32_t)) {
+    if (read_value<std::int32_t>(pid_, stack + at) == thread.tid)
+      write_value(pid_, stack + at, current_id(ids_, thread.tid));
+  }
+}
+
+// The futex word of a mutex, if that is what the call waits for.
+std::optional<RemoteAddr> IdCorrection::awaited_mutex(const CallAhead& call) const {
+  if (call.number != SYS_futex) return std::nullopt;
+  auto command = static_cast<int>(call.arguments[1] & FUTEX_CMD_MASK);
+  RemoteAddr word{call.arguments[0]};
+  if (command == FUTEX_LOCK_PI || command == kFutexLockPi2) return word;
+  if (command == FUTEX_WAIT_REQUEUE_PI) return RemoteAddr{call.arguments[4]};
+  if (command != FUTEX_WAIT && command != FUTEX_WAIT_BITSET) return std::nullopt;
+  std::optional<LibcMutex> mutex = read_value<LibcMutex>(pid_, word);
+  bool robust = mutex && (mutex->kind & kKindMask & ~kTypeMask) == kRobust;
+  if (robust && mutex->owner == (mutex->lock & FUTEX_TID_MASK)) return word;
+  return std::nullopt;
+}
+
+void IdCorrection::correct_waiting(const image::ThreadT& thread) {
   std::optional<CallAhead> call = call_ahead(pid_, thread);
-  if (!call || call->number != SYS_futex) return;
-  auto command = static_cast<int>(call->arguments[1] & FUTEX_CMD_MASK);
-  if (command == FUTEX_LOCK_PI || command == kFutexLockPi2) correct_mutex(RemoteAddr{call->arguments[0]});
-  if (command == FUTEX_WAIT_REQUEUE_PI) correct_mutex(RemoteAddr{call->arguments[4]});
+  std::optional<RemoteAddr> word = call ? awaited_mutex(*call) : std::nullopt;
+  if (!word) return;
+  correct_mutex(*word);
+  if (done_.contains(word->value)) correct_lock_function(thread);
 }
 
 // Held by one of the threads and in no list, with an owner that libc looks at when it is locked again or
 // unlocked.
 bool is_held_mutex(const LibcMutex& mutex, const IdMap& ids) {
-  bool inheriting = (mutex.kind & ~kTypeMask) == kInheriting && (mutex.lock & FUTEX_TID_MASK) == mutex.owner;
-  bool recursive = mutex.kind == kRecursive && mutex.count > 0;
-  bool error_checking = mutex.kind == kErrorChecking && mutex.count == 0;
+  std::int32_t kind = mutex.kind & kKindMask;
+  bool inheriting = (kind & ~kTypeMask) == kInheriting && (mutex.lock & FUTEX_TID_MASK) == mutex.owner;
+  bool recursive = kind == kRecursive && mutex.count > 0;
+  bool error_checking = kind == kErrorChecking && mutex.count == 0;
   bool locked = inheriting || ((recursive || error_checking) && (mutex.lock == 1 || mutex.lock == 2));
-  bool plain = mutex.users > 0 && mutex.elision == 0 && mutex.previous == 0 && mutex.next == 0;
+  bool plain = (mutex.kind & ~kKnownKinds) == 0 && mutex.users > 0 && mutex.elision == 0 &&
+               mutex.previous == 0 && mutex.next == 0;
   return locked && plain && ids.contains(mutex.owner);
 }
 
@@ -143,7 +175,7 @@ void IdCorrection::correct_held_mutexes_in(std::span<const std::byte> bytes, Rem
     LibcMutex mutex;
     std::memcpy(&mutex, bytes.data() + i, sizeof(mutex));
     if (!is_held_mutex(mutex, ids_) || !done_.insert(at.value + i).second) continue;
-    if (mutex.kind >= kInheriting) correct_word(at + i, FUTEX_TID_MASK);
+    if ((mutex.kind & kInheriting) != 0) correct_word(at + i, FUTEX_TID_MASK);
     write_value(pid_, at + i + kOwnerOffset, current_id(ids_, mutex.owner));
   }
 }
@@ -171,8 +203,8 @@ std::size_t correct_ids_in_memory(pid_t pid, const image::ProcessT& process, con
   for (const auto& thread : process.threads) {
     correction.correct_libc_id(*thread);
     if (thread->robust_list) correction.correct_robust_list(*thread->robust_list);
-    correction.correct_awaited_mutex(*thread);
   }
+  for (const auto& thread : process.threads) correction.correct_waiting(*thread);
   PageScanner pages(pid);
   for (const auto& mapping : process.mappings) {
     bool anonymous = mapping->kind == image::MappingKind::Anonymous;

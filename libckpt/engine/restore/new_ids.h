@@ -2,6 +2,7 @@
 //  - the id that libc keeps of each thread, where the kernel clears it at the thread's end;
 //  - the futex words of robust mutexes that a thread holds or is about to take (its robust list);
 //  - the futex words of priority-inheritance mutexes that a thread waits for;
+//  - the id that a thread inside a lock function of libc is about to store as the owner;
 //  - the owner in libc's mutexes around these words;
 //  - the owner of recursive and error-checking mutexes, which no list names: they are recognised by their
 //  form.
