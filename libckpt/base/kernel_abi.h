@@ -37,10 +37,18 @@ inline constexpr std::uint64_t kPageIsFile = 1 << 2;
 inline constexpr std::uint64_t kPageIsPresent = 1 << 3;
 inline constexpr std::uint64_t kPageIsSwapped = 1 << 4;
 inline constexpr std::uint64_t kPageIsPfnZero = 1 << 5;
+inline constexpr std::uint64_t kPageIsGuard = 1 << 8;  // Linux 6.15
 
 // /proc/PID/pagemap entries (same document).
 inline constexpr std::uint64_t kPagemapPresent = 1ULL << 63;
 inline constexpr std::uint64_t kPagemapSwapped = 1ULL << 62;
 inline constexpr std::uint64_t kPagemapFileOrShared = 1ULL << 61;
+inline constexpr std::uint64_t kPagemapGuard = 1ULL << 58;  // Linux 6.15
+
+// Linux 6.13 (include/uapi/asm-generic/mman-common.h).
+inline constexpr int kMadviseGuardInstall = 102;
+
+// Linux 6.3 (include/uapi/linux/membarrier.h).
+inline constexpr int kMembarrierGetRegistrations = 1 << 9;
 
 }  // namespace ckpt::kernel

@@ -20,3 +20,5 @@ refuses() {
 
 refuses socket 'descriptor [0-9]+ .*socket.*;' "$(program holds_socket)"
 refuses child 'child processes: CHILD \(has_child_proce\);' "$(program has_child_process)"
+refuses secret 'mapping .*secret memory.*;' "$(program has_secret_memory)"
+refuses segments 'segments of its own .*;' "$(program has_own_segments)"

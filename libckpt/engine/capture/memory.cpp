@@ -146,6 +146,9 @@ void MemoryCapture::describe_shared(const MapEntry& entry, image::ProcessT& proc
       !entry.path.ends_with(kDeleted)) {
     refuse(entry, "a mapped device", "close the device before the checkpoint");
   }
+  if (flags_.of(entry).has("lo") && entry.path.starts_with("/secretmem")) {
+    refuse(entry, "secret memory, which nobody else may read", "unmap it before the checkpoint");
+  }
   if (names_mapped_file(entry)) {
     mapping.kind = image::MappingKind::SharedFile;
     mapping.file = mapped_file(entry, process, mapping.may_write);
@@ -227,39 +230,41 @@ std::int32_t MemoryCapture::shared_object(const MapEntry& entry) {
   return index;
 }
 
-void MemoryCapture::write_content(const MapEntry& entry, const image::MappingT& mapping) {
-  if (mapping.kind == image::MappingKind::SharedObject) {
-    if (std::ranges::count(objects_made_here_, mapping.object) != 0) {
-      write_object_content(entry, objects_.at(mapping.object));
-    }
-    return;
-  }
-  PageFilter filter =
-      mapping.kind == image::MappingKind::PrivateFile ? PageFilter::kPrivateCopy : PageFilter::kAnyContent;
-  AddressRange all{entry.start, entry.end};
-  std::vector<AddressRange> ranges;
+void MemoryCapture::write_content(const MapEntry& entry, image::MappingT& mapping) {
   switch (mapping.kind) {
+    case image::MappingKind::SharedObject:
+      if (std::ranges::count(objects_made_here_, mapping.object) != 0) {
+        write_object_content(entry, objects_.at(mapping.object));
+      }
+      return;
     case image::MappingKind::Anonymous:
-      // What a replaced or deleted file holds is not in the page table until it is touched: take all of it.
-      ranges = entry.inode != 0 ? std::vector{all} : scanner_.scan(all, filter);
-      break;
     case image::MappingKind::PrivateFile:
-      ranges = scanner_.scan(all, filter);
-      break;
+      return write_private_content(entry, mapping);
     default:
       return;
   }
-  for (const AddressRange& range : ranges) write_range(kProcessSpace, range, range.start / kPageSize);
+}
+
+void MemoryCapture::write_private_content(const MapEntry& entry, image::MappingT& mapping) {
+  bool anonymous = mapping.kind == image::MappingKind::Anonymous;
+  AddressRange all{entry.start, entry.end};
+  ScannedPages pages = scanner_.scan_all(all, anonymous ? PageFilter::kAnyContent : PageFilter::kPrivateCopy);
+  for (const AddressRange& guard : pages.guards) mapping.guards.emplace_back(guard.start, guard.end);
+  // What a replaced or deleted file holds is not in the page table until it is touched: take all of it.
+  if (anonymous && entry.inode != 0) pages.content = {all};
+  for (const AddressRange& range : pages.content)
+    write_range(entry, kProcessSpace, range, range.start / kPageSize);
 }
 
 void MemoryCapture::write_object_content(const MapEntry& entry, const image::SharedObjectT& object) {
   for (const AddressRange& range : resident_object_pages(tracee_, entry, flags_.of(entry))) {
-    write_range(object.space, range, (entry.offset + (range.start - entry.start)) / kPageSize);
+    write_range(entry, object.space, range, (entry.offset + (range.start - entry.start)) / kPageSize);
   }
 }
 
 // Copies pages that may be forbidden to read (PROT_NONE) or lie behind the end of a mapped file (skipped).
-void MemoryCapture::write_range(store::SpaceId space, AddressRange range, std::uint64_t first_page) {
+void MemoryCapture::write_range(const MapEntry& entry, store::SpaceId space, AddressRange range,
+                                std::uint64_t first_page) {
   totals_.pages_scanned += (range.end - range.start) / kPageSize;
   totals_.resident_bytes += range.end - range.start;
   for (std::uint64_t at = range.start; at < range.end;) {
@@ -273,6 +278,12 @@ void MemoryCapture::write_range(store::SpaceId space, AddressRange range, std::u
     if (usable == 0) {
       if (errno == ESRCH)
         throw Error(fmt::format("process {} ended during the checkpoint", tracee_.pid()), ESRCH);
+      if (entry.inode == 0) {
+        throw Error(
+            fmt::format("memory at {:#x} cannot be read (damaged, or guarded in a way that this kernel does "
+                        "not tell); free it before the checkpoint",
+                        at));
+      }
       at += kPageSize;  // behind the end of the file: the program would get SIGBUS here, before and after
       ++first_page;
       continue;

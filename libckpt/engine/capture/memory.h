@@ -39,9 +39,10 @@ class MemoryCapture {
   void store_written_file(image::MappedFileT& file);
   std::int32_t shared_object(const MapEntry& entry);
 
-  void write_content(const MapEntry& entry, const image::MappingT& mapping);
+  void write_content(const MapEntry& entry, image::MappingT& mapping);
+  void write_private_content(const MapEntry& entry, image::MappingT& mapping);
   void write_object_content(const MapEntry& entry, const image::SharedObjectT& object);
-  void write_range(store::SpaceId space, AddressRange range, std::uint64_t first_page);
+  void write_range(const MapEntry& entry, store::SpaceId space, AddressRange range, std::uint64_t first_page);
 
   Tracee& tracee_;
   const MapFlagsTable& flags_;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file_io.h"
@@ -26,17 +27,22 @@ void append(std::vector<AddressRange>& ranges, AddressRange range) {
 
 }  // namespace
 
-PageScanner::PageScanner(pid_t pid)
-    : pid_(pid), pagemap_(open_or_throw(fmt::format("/proc/{}/pagemap", pid), O_RDONLY)) {}
+PageScanner::PageScanner(pid_t pid, ScanMethod method)
+    : pid_(pid),
+      pagemap_(open_or_throw(fmt::format("/proc/{}/pagemap", pid), O_RDONLY)),
+      has_ioctl_(method == ScanMethod::kFastest) {}
 
-std::vector<AddressRange> PageScanner::scan(AddressRange range, PageFilter filter) {
-  std::vector<AddressRange> found;
-  if (has_ioctl_) has_ioctl_ = scan_by_ioctl(range, filter, found);
-  if (!has_ioctl_) scan_by_reading(range, filter, found);
+ScannedPages PageScanner::scan_all(AddressRange range, PageFilter filter) {
+  ScannedPages found;
+  if (has_ioctl_ && scan_by_ioctl(range, filter, found)) return found;
+  // A kernel before 6.15 refuses to be asked for guards, one before 6.7 to be asked at all.
+  if (has_ioctl_ && std::exchange(knows_guards_, false) && scan_by_ioctl(range, filter, found)) return found;
+  has_ioctl_ = false;
+  scan_by_reading(range, filter, found);
   return found;
 }
 
-bool PageScanner::scan_by_ioctl(AddressRange range, PageFilter filter, std::vector<AddressRange>& found) {
+bool PageScanner::scan_by_ioctl(AddressRange range, PageFilter filter, ScannedPages& found) {
   std::array<kernel::PageRegion, 1024> regions;
   std::uint64_t unwanted = kernel::kPageIsPfnZero;
   if (filter == PageFilter::kPrivateCopy) unwanted |= kernel::kPageIsFile;
@@ -48,7 +54,7 @@ bool PageScanner::scan_by_ioctl(AddressRange range, PageFilter filter, std::vect
   arguments.category_inverted = unwanted;
   arguments.category_mask = unwanted;
   arguments.category_anyof_mask = kernel::kPageIsPresent | kernel::kPageIsSwapped;
-  arguments.return_mask = kernel::kPageIsPresent;
+  arguments.return_mask = kernel::kPageIsPresent | (knows_guards_ ? kernel::kPageIsGuard : 0);
   for (std::uint64_t at = range.start; at < range.end; at = arguments.walk_end) {
     arguments.start = at;
     int count = ::ioctl(pagemap_.get(), kernel::kPagemapScan, &arguments);
@@ -56,14 +62,14 @@ bool PageScanner::scan_by_ioctl(AddressRange range, PageFilter filter, std::vect
     if (count < 0) throw_errno(fmt::format("scan memory of process {} at {:#x}", pid_, at));
     for (int i = 0; i < count; ++i) {
       const kernel::PageRegion& region = regions[static_cast<std::size_t>(i)];
-      append(found, {region.start, region.end});
+      bool guard = (region.categories & kernel::kPageIsGuard) != 0;
+      append(guard ? found.guards : found.content, {region.start, region.end});
     }
   }
   return true;
 }
 
-void PageScanner::scan_by_reading(AddressRange range, PageFilter filter,
-                                  std::vector<AddressRange>& found) const {
+void PageScanner::scan_by_reading(AddressRange range, PageFilter filter, ScannedPages& found) const {
   std::array<std::uint64_t, 8192> entries;
   for (std::uint64_t at = range.start; at < range.end;) {
     std::size_t count = std::min<std::size_t>(entries.size(), (range.end - at) / kPageSize);
@@ -72,7 +78,11 @@ void PageScanner::scan_by_reading(AddressRange range, PageFilter filter,
     for (std::size_t i = 0; i < count; ++i, at += kPageSize) {
       bool content = (entries[i] & (kernel::kPagemapPresent | kernel::kPagemapSwapped)) != 0;
       bool file = (entries[i] & kernel::kPagemapFileOrShared) != 0;
-      if (content && !(file && filter == PageFilter::kPrivateCopy)) append(found, {at, at + kPageSize});
+      if ((entries[i] & kernel::kPagemapGuard) != 0) {
+        append(found.guards, {at, at + kPageSize});
+      } else if (content && !(file && filter == PageFilter::kPrivateCopy)) {
+        append(found.content, {at, at + kPageSize});
+      }
     }
   }
 }

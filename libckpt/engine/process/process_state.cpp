@@ -6,6 +6,7 @@
 #include "engine/process/children.h"
 #include "engine/process/credentials.h"
 #include "engine/process/limits.h"
+#include "engine/process/memory_promises.h"
 #include "engine/process/proc_status.h"
 #include "engine/process/scheduling.h"
 #include "engine/process/signals.h"
@@ -20,6 +21,7 @@ void save_process_state(Tracee& tracee, image::ProcessT& process, std::vector<st
   save_credentials(tracee, status, process);
   save_attributes(tracee, status, process);
   save_limits(tracee.pid(), process);
+  save_memory_promises(tracee, process);
   save_signal_actions(tracee, status, process);
   save_interval_timers(tracee, process);
   save_posix_timers(tracee, process);

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/kernel_abi.h"
 
 namespace ckpt::engine {
 namespace {
@@ -223,6 +224,10 @@ void plan_memory_completion(const MemoryPlanInput& input, PlanBuilder& plan) {
       plan.expect("mprotect " + range, SYS_mprotect, {mapping->start, size, mapping->protection}, 0);
     }
     plan_name(*mapping, plan);
+    for (const image::GuardRegion& guard : mapping->guards) {
+      plan.expect("guard region " + range_text(guard.start(), guard.end(), mapping->name), SYS_madvise,
+                  {guard.start(), guard.end() - guard.start(), kernel::kMadviseGuardInstall}, 0);
+    }
     if (mapping->locked) plan.attempt("mlock " + range, SYS_mlock, {mapping->start, size});
   }
   plan_layout(*input.checkpoint.process->layout, plan);

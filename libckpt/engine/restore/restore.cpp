@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "engine/capture/host.h"
 #include "engine/image/image_file.h"
+#include "engine/process/memory_promises.h"
 #include "engine/process/process_state.h"
 #include "engine/resource/descriptors.h"
 #include "engine/restore/absolute_deadlines.h"
@@ -171,6 +172,7 @@ void Restore::run_with_threads(const PlanBuilder& plan) {
 void Restore::complete() {
   PlanBuilder plan = new_plan();
   plan_memory_completion({*checkpoint_, reader_, present_, area_, *files_, object_descriptors_}, plan);
+  plan_memory_promises(process_, plan);
   plan_descriptors(plan);
   make_threads(plan);
   run_with_threads(plan);

@@ -1,0 +1,87 @@
+#include "engine/process/memory_promises.h"
+
+#include <fmt/format.h>
+#include <linux/membarrier.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <array>
+#include <cerrno>
+
+#include "base/error.h"
+#include "base/file_io.h"
+#include "base/kernel_abi.h"
+#include "base/parse.h"
+#include "engine/capture/memory_map.h"
+#include "engine/process/proc_status.h"
+#include "engine/process/remote_value.h"
+
+namespace ckpt::engine {
+namespace {
+
+struct Barrier {
+  int command;
+  int registration;
+};
+
+constexpr std::array<Barrier, 3> kBarriers{
+    {{MEMBARRIER_CMD_PRIVATE_EXPEDITED, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED},
+     {MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE},
+     {MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ}}};
+
+std::int64_t membarrier(Tracee& tracee, int command) {
+  return tracee.remote_syscall(SYS_membarrier, {static_cast<std::uint64_t>(command), 0, 0});
+}
+
+// Before Linux 6.3 nothing tells of registrations, but a barrier without one is refused.
+std::uint32_t barrier_registrations(Tracee& tracee) {
+  std::int64_t told = membarrier(tracee, kernel::kMembarrierGetRegistrations);
+  if (told >= 0) return static_cast<std::uint32_t>(told);
+  std::uint32_t found = 0;
+  for (const Barrier& barrier : kBarriers) {
+    if (membarrier(tracee, barrier.command) == 0) found |= static_cast<std::uint32_t>(barrier.registration);
+  }
+  return found;
+}
+
+// The scratch area is a mapping made just now: it has the flags that any later one gets.
+std::uint32_t future_lock(Tracee& tracee, const ProcStatus& status) {
+  if (status.text("VmLck").starts_with("0 ")) return 0;
+  RemoteAddr latest = tracee.scratch();
+  MapFlagsTable flags = MapFlagsTable::read(tracee.pid());
+  for (const MapEntry& entry : read_memory_map(tracee.pid())) {
+    if (entry.start != latest.value || !flags.of(entry).has("lo")) continue;
+    bool on_fault = flags.of(entry).has("lf");
+    return static_cast<std::uint32_t>(MCL_FUTURE | (on_fault ? MCL_ONFAULT : 0));
+  }
+  return 0;
+}
+
+void refuse_own_segments(Tracee& tracee) {
+  constexpr std::uint64_t kRead = 0;
+  std::int64_t size = tracee.remote_syscall(SYS_modify_ldt, {kRead, tracee.scratch().value, 8});
+  if (size <= 0) return;  // none, or a kernel without
+  throw Error(
+      "the program has segments of its own (modify_ldt), which cannot be carried over; run a program that "
+      "does not use 16- or 32-bit code");
+}
+
+}  // namespace
+
+void save_memory_promises(Tracee& tracee, image::ProcessT& process) {
+  refuse_own_segments(tracee);
+  process.membarrier_registrations = barrier_registrations(tracee);
+  process.future_lock = future_lock(tracee, ProcStatus::of_process(tracee.pid()));
+}
+
+void plan_memory_promises(const image::ProcessT& process, PlanBuilder& plan) {
+  for (std::uint32_t rest = process.membarrier_registrations; rest != 0; rest &= rest - 1) {
+    std::uint32_t registration = rest & (~rest + 1);
+    plan.expect(fmt::format("membarrier {:#x}", registration), SYS_membarrier, {registration, 0, 0}, 0);
+  }
+  if (process.future_lock != 0) {
+    plan.attempt("lock later mappings (mlockall)", SYS_mlockall, {process.future_lock});
+  }
+}
+
+}  // namespace ckpt::engine
