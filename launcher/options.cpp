@@ -9,6 +9,7 @@
 
 #include "base/duration.h"
 #include "base/error.h"
+#include "base/parse.h"
 #include "launcher/signal_names.h"
 
 namespace ckpt::launcher {
@@ -32,8 +33,7 @@ constexpr const char* kFooter =
 
 // Options as typed; turned into RunOptions afterwards, so that every message about a value is ours.
 struct RawOptions {
-  std::string store, name, every, on_signal, on_term, pids, recover;
-  std::uint64_t keep = 0;
+  std::string store, name, every, keep, on_signal, on_term, pids, recover;
   bool recover_or_run = false;
   bool verbose = false;
 };
@@ -153,8 +153,10 @@ RunOptions interpret(const CLI::App& app, const RawOptions& raw) {
   if (!raw.recover.empty()) options.target = parse_target(raw.recover);
   if (app.count("--every") > 0) options.every = parse_duration(raw.every);
   if (app.count("--keep") > 0) {
-    if (raw.keep == 0) throw Error("--keep 0 would keep nothing to resume; give 1 or more");
-    options.keep = raw.keep;
+    std::optional<std::uint64_t> keep = parse_unsigned(raw.keep);
+    if (!keep) throw Error(fmt::format("--keep does not take '{}'; give a number, 1 or more", raw.keep));
+    if (*keep == 0) throw Error("--keep 0 would keep nothing to resume; give 1 or more");
+    options.keep = *keep;
   }
   if (app.count("--on-term") > 0) {
     options.on_term =

@@ -76,6 +76,7 @@ TEST(Options, RefusalsSayWhatIsWrong) {
   EXPECT_THAT(refusal({"--every", "soon", "prog"}), HasSubstr("not a duration"));
   EXPECT_THAT(refusal({"--keep", "0", "prog"}), HasSubstr("--keep"));
   EXPECT_THAT(refusal({"--keep", "many", "prog"}), HasSubstr("--keep"));
+  EXPECT_THAT(refusal({"--keep", "-1", "prog"}), HasSubstr("--keep"));
   EXPECT_THAT(refusal({"--on-term", "die", "prog"}), HasSubstr("pass, save"));
   EXPECT_THAT(refusal({"--on-signal", "KILL", "prog"}), HasSubstr("SIGKILL"));
   EXPECT_THAT(refusal({"--on-signal", "TERM", "--on-term", "save", "prog"}), HasSubstr("--on-signal"));
