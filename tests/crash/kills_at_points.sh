@@ -15,6 +15,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
 seed=${CKPT_CRASH_SEED:-$((RANDOM * 32768 + RANDOM))}
 one_in=$(share_of 1 20)
 only=${CKPT_CRASH_CASE:-}
+few=3  # once for each thread of the program
 victims=(supervisor program both)
 command=("$(realpath "$(program holds_256_mib)")" 2 "$WORK/go")
 earlier_checkpoints=2  # all pages change from each to the next, so the third removes both segments
@@ -25,7 +26,7 @@ eval "$(declare -f reproduce | sed '1s/reproduce/reproduce_all/')"
 reproduce() { echo "the case: CKPT_CRASH_CASE='${CKPT_CRASH_CASE:-}'"; reproduce_all; }
 
 files_named() { find "$CKPT_STORE" -name "$1" 2>/dev/null; }
-newest_version() { files_named 'v*.ckpt' | sed 's/.*\/v0*\([0-9]*\)\.ckpt/\1/' | sort -n | tail -n 1; }
+newest_version() { { echo 0; files_named 'v*.ckpt' | sed 's/.*\/v0*\([0-9]*\)\.ckpt/\1/'; } | sort -n | tail -n 1; }
 was_struck() { [[ -e $WORK/result ]]; }
 goes_on() { (( $(line_count "$OUT") >= $1 )); }
 nobody_left() { [[ -z $(marked_pids) ]]; }
@@ -172,7 +173,7 @@ run_case() {
   recovers
 }
 
-# Every one_in-th case, and one of each point.
+# Every one_in-th case, and all of the points that are few; at least one of each.
 run_stage() {
   local stage=$1 point count number victim index=0 all=0 chosen=()
   shift
@@ -190,7 +191,7 @@ run_stage() {
     for (( number = 1; number <= count; number++ )); do
       for index in 0 1 2; do
         victim=${victims[index]}
-        if (( (seed + all++) % one_in == 0 || (number == 1 + seed % count && index == seed % 3) )); then
+        if (( (seed + all++) % one_in == 0 || count <= few || (number == 1 + seed % count && index == seed % 3) )); then
           chosen+=("$stage $point $number $victim")
         fi
       done
