@@ -55,7 +55,7 @@ bool PageScanner::scan_by_ioctl(AddressRange range, PageFilter filter, ScannedPa
   arguments.category_mask = unwanted;
   arguments.category_anyof_mask = kernel::kPageIsPresent | kernel::kPageIsSwapped;
   arguments.return_mask = kernel::kPageIsPresent | (knows_guards_ ? kernel::kPageIsGuard : 0);
-  for (std::uint64_t at = range.start; at < range.end; at = arguments.walk_end) {
+  for (std::uint64_t at = range.start; at < range.end;) {
     arguments.start = at;
     int count = ::ioctl(pagemap_.get(), kernel::kPagemapScan, &arguments);
     if (count < 0 && (errno == ENOTTY || errno == EINVAL) && at == range.start) return false;
@@ -65,6 +65,10 @@ bool PageScanner::scan_by_ioctl(AddressRange range, PageFilter filter, ScannedPa
       bool guard = (region.categories & kernel::kPageIsGuard) != 0;
       append(guard ? found.guards : found.content, {region.start, region.end});
     }
+    // Where regions filled the kernel's own buffer before the walk came to its end, walk_end is where that
+    // was.
+    at = arguments.walk_end;
+    if (count > 0) at = std::max(at, regions[static_cast<std::size_t>(count) - 1].end);
   }
   return true;
 }

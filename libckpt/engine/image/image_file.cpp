@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace ckpt::engine {
@@ -10,12 +12,18 @@ namespace {
 constexpr flatbuffers::uoffset_t kMaxDepth = 64;
 constexpr flatbuffers::uoffset_t kMaxTables = 16 << 20;
 
+// The verifier lets a union pass whose type is there and whose table is missing.
+bool has_detail(const image::DescriptionT& description) {
+  return description.detail.type != image::DescriptionDetail::NONE && description.detail.value != nullptr;
+}
+
 // Tables that every reader relies on.
 bool complete(const image::CheckpointT& checkpoint) {
   const image::ProcessT* process = checkpoint.process.get();
   if (checkpoint.host == nullptr || checkpoint.clocks == nullptr || process == nullptr) return false;
   return process->layout != nullptr && process->credentials != nullptr &&
-         process->executable_file != nullptr && !process->threads.empty();
+         process->executable_file != nullptr && !process->threads.empty() &&
+         std::ranges::all_of(process->descriptions, [](const auto& each) { return has_detail(*each); });
 }
 
 }  // namespace

@@ -35,7 +35,8 @@ std::vector<Interval> taken(const image::CheckpointT& checkpoint, const std::vec
 RemoteAddr find_hole(const std::vector<Interval>& intervals, std::uint64_t size_bytes) {
   std::uint64_t at = kLowest;
   for (const Interval& interval : intervals) {
-    if (interval.first > at && interval.first - at >= size_bytes + 2 * kGuard) return RemoteAddr{at + kGuard};
+    std::uint64_t end = std::min(interval.first, kHighest);  // [vsyscall] is far above it
+    if (end > at && end - at >= size_bytes + 2 * kGuard) return RemoteAddr{at + kGuard};
     at = std::max(at, interval.second);
   }
   if (at < kHighest && kHighest - at >= size_bytes + 2 * kGuard) return RemoteAddr{at + kGuard};

@@ -15,8 +15,7 @@ namespace ckpt::engine {
 namespace {
 
 // From the build tree (build/PRESET/bin, build/PRESET/tests/...) and from an installation (PREFIX/bin).
-std::string find_restorer() {
-  std::filesystem::path directory = std::filesystem::path(read_link("/proc/self/exe")).parent_path();
+std::string find_restorer(const std::filesystem::path& directory) {
   for (std::filesystem::path at = directory; at != at.root_path(); at = at.parent_path()) {
     std::filesystem::path candidate = at / "libexec" / "ckpt" / "ckpt-restorer";
     std::error_code error;
@@ -26,22 +25,31 @@ std::string find_restorer() {
                           directory.string()));
 }
 
+bool inside(const std::string& file, std::uint64_t offset, std::uint64_t size) {
+  return offset <= file.size() && size <= file.size() - offset;
+}
+
 }  // namespace
 
 RestorerCode load_restorer() {
-  RestorerCode code{.path = find_restorer(), .bytes = {}};
+  return load_restorer_beside(std::filesystem::path(read_link("/proc/self/exe")).parent_path());
+}
+
+RestorerCode load_restorer_beside(const std::string& directory) {
+  RestorerCode code{.path = find_restorer(directory), .bytes = {}};
   std::string file = read_file(code.path);
   Elf64_Ehdr header{};
-  if (file.size() < sizeof(header))
+  if (file.size() < sizeof(header) || !file.starts_with(ELFMAG))
     throw Error(fmt::format("{} is not an ELF file; install ckptrun again", code.path));
   std::memcpy(&header, file.data(), sizeof(header));
   for (std::size_t i = 0; i < header.e_phnum; ++i) {
     std::size_t at = header.e_phoff + i * sizeof(Elf64_Phdr);
-    if (at + sizeof(Elf64_Phdr) > file.size()) break;
+    if (!inside(file, at, sizeof(Elf64_Phdr))) break;
     Elf64_Phdr segment{};
     std::memcpy(&segment, file.data() + at, sizeof(segment));
     if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0) continue;
-    if (segment.p_vaddr != 0 || segment.p_offset + segment.p_filesz > file.size()) break;
+    if (segment.p_vaddr != 0 || !inside(file, segment.p_offset, segment.p_filesz)) break;
+    if (header.e_entry >= segment.p_filesz) break;
     auto bytes = std::as_bytes(std::span(file)).subspan(segment.p_offset, segment.p_filesz);
     code.bytes.assign(bytes.begin(), bytes.end());
     code.entry_offset = header.e_entry;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -16,5 +17,7 @@ struct RestorerCode {
 // Looks for libexec/ckpt/ckpt-restorer beside the running program's bin directory. Throws Error if it is
 // missing.
 RestorerCode load_restorer();
+// The same for a program in `directory`.
+RestorerCode load_restorer_beside(const std::string& directory);
 
 }  // namespace ckpt::engine
