@@ -23,8 +23,8 @@ std::string human_bytes(std::uint64_t size_bytes) {
 std::string human_age(std::int64_t age_ns) {
   std::int64_t seconds = age_ns < 0 ? 0 : age_ns / 1'000'000'000;
   if (seconds < 120) return fmt::format("{}s", seconds);
-  if (seconds < 2 * 3600) return fmt::format("{}m", seconds / 60);
-  if (seconds < 2 * 86400) return fmt::format("{}h", seconds / 3600);
+  if (seconds < 7200) return fmt::format("{}m", seconds / 60);
+  if (seconds < 172800) return fmt::format("{}h", seconds / 3600);
   return fmt::format("{}d", seconds / 86400);
 }
 
