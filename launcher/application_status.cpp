@@ -69,7 +69,14 @@ std::string still_running_message(const std::string& name, const ApplicationStat
 }
 
 void require_no_survivor(const std::string& name, int directory) {
-  std::optional<RunningRecord> running = RunState(directory).running();
+  RunState state(directory);
+  std::optional<RunningRecord> running = state.running();
+  if (!running && state.has_running_file()) {
+    throw Error(fmt::format(
+        "the run record of application {} is damaged, so its program may still run; make sure that "
+        "it does not, and remove the file 'running' from the application's directory",
+        name));
+  }
   if (!running || wait_until_gone(running->program, kGrace)) return;
   throw Error(still_running_message(
       name, {.activity = Activity::kRunning, .program = running->program.pid, .supervisor = 0, .ended = {}}));

@@ -135,6 +135,9 @@ std::optional<Settings> parse_settings(std::string_view text) {
 std::optional<RunningRecord> RunState::running() const {
   return load<RunningRecord>(directory_, kRunningFile, parse_running);
 }
+bool RunState::has_running_file() const {
+  return ::faccessat(directory_, kRunningFile, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
 std::optional<EndRecord> RunState::ended() const {
   return load<EndRecord>(directory_, kEndedFile, parse_ended);
 }

@@ -63,6 +63,7 @@ class RunState {
   explicit RunState(int directory) : directory_(directory) {}
 
   std::optional<RunningRecord> running() const;
+  bool has_running_file() const;  // readable or not
   std::optional<EndRecord> ended() const;
   std::optional<Settings> settings() const;
 

@@ -58,6 +58,12 @@ TEST_F(RunStateTest, AbsentAndDamagedFilesCountAsNothing) {
   }
 }
 
+TEST_F(RunStateTest, ADamagedRecordMayBeOfAProgramThatStillRuns) {
+  EXPECT_NO_THROW(require_no_survivor("app", directory_.descriptor()));
+  std::ofstream(directory_.path() + "/running") << "{\"pid\":";
+  EXPECT_THROW(require_no_survivor("app", directory_.descriptor()), Error);
+}
+
 TEST_F(RunStateTest, ClearingWhatIsNotThereIsFine) {
   EXPECT_NO_THROW(state_.clear_running());
   EXPECT_NO_THROW(state_.clear_ended());
