@@ -36,9 +36,9 @@ CaptureResult Session::capture(store::CheckpointWriter& writer, AfterCapture aft
   auto captured = Clock::now();
   if (after == AfterCapture::kHold) {
     state_->held = std::move(tracee);
-    state_->held_since = started;
+    state_->held_since = stopped;
   } else {
-    subtract_pause_from_timeouts(*tracee, Clock::now() - started);
+    subtract_pause_from_timeouts(*tracee, Clock::now() - stopped);
     tracee->release();
     state_->calls.released();
   }
