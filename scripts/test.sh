@@ -95,12 +95,12 @@ stage_for_ordinary_user() {
   mv "$stage/tests/examples" "$stage/examples"
   cp -r "$build/tests/programs" "$stage/programs"
   rm -rf "$stage/programs/CMakeFiles"
-  cp -r "$build/test_binaries" "$stage/test_binaries"
+  cp -r "$build/test_binaries" "$stage/prefix/test_binaries"  # where they find the restorer
   chmod -R a+rX "$stage"
   mkdir -m 700 "$stage/build" "$stage/user"
   chown "$ordinary_uid:$ordinary_uid" "$stage/build" "$stage/user"
   as_ordinary_user cmake -S "$stage/tests/e2e" -B "$stage/build" -DCKPT_BIN="$stage/prefix/bin" \
-    -DCKPT_PROGRAMS="$stage/programs" -DCKPT_TEST_BINARIES="$stage/test_binaries" \
+    -DCKPT_PROGRAMS="$stage/programs" -DCKPT_TEST_BINARIES="$stage/prefix/test_binaries" \
     -DCKPT_TIMEOUT_FACTOR="$timeout_factor" >/dev/null
 }
 
