@@ -36,9 +36,11 @@ bool says_ended(const siginfo_t& info) {
   return info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
 }
 
-// A thread group leader that has ended is not reported before its other traced threads are reaped.
-bool is_unreported_zombie(pid_t tid) {
-  std::string path = fmt::format("/proc/{}/stat", tid);
+// A thread group leader that has ended is not reported before its other traced threads are reaped. (Other
+// threads always are, and must not be taken for ended here: unreaped, they would keep the leader from being
+// reported for ever.)
+bool is_unreported_zombie(pid_t pid) {
+  std::string path = fmt::format("/proc/{}/stat", pid);
   std::ifstream file(path);
   std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   std::size_t state = text.rfind(')');
@@ -69,7 +71,7 @@ std::optional<Stop> wait_for_stop(pid_t pid, pid_t tid, std::chrono::steady_cloc
       ::sched_yield();
       continue;
     }
-    if (is_unreported_zombie(tid)) return Stop{.ended = true};
+    if (tid == pid && is_unreported_zombie(pid)) return Stop{.ended = true};
     if (std::chrono::steady_clock::now() >= deadline) return std::nullopt;
     timespec pause{.tv_sec = 0, .tv_nsec = 50'000};
     ::nanosleep(&pause, nullptr);
