@@ -14,6 +14,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
 
 seed=${CKPT_CRASH_SEED:-$((RANDOM * 32768 + RANDOM))}
 one_in=$(share_of 1 20)
+one_in_other=$(share_of 1 100)
 only=${CKPT_CRASH_CASE:-}
 few=3  # once for each thread of the program
 victims=(supervisor program both)
@@ -136,6 +137,7 @@ struck_or_recovered() { was_struck || run_has_ended || grep -q '^count ' "$OUT";
 ended_or_recovered() { run_has_ended || grep -q '^count ' "$OUT"; }
 
 strike_recover() {
+  local pid
   start_recover
   wait_until "the strike" struck_or_recovered
   wait_until "the end of ckptrun" ended_or_recovered  # struck too early, the program is built all the same
@@ -144,8 +146,8 @@ strike_recover() {
     wait_run
     (( RUN_STATUS != 0 )) || fail "ckptrun claims success"
     was_struck || fail "ckptrun failed without a strike: $(cat "$ERR")"
-  else
-    kill9_program
+  else  # the strike may still come, late as it is
+    for pid in $(program_pids); do kill -KILL "$pid" 2>/dev/null || true; done
   fi
   end_of_struck_run
 }
@@ -173,9 +175,10 @@ run_case() {
   recovers
 }
 
-# Every one_in-th case, and all of the points that are few; at least one of each.
+# Every one_in-th case, and all points that are few with one victim each; at least one of each. Calls that are no point
+# of their own ("other") matter less.
 run_stage() {
-  local stage=$1 point count number victim index=0 all=0 chosen=() named=$(($# - 1))
+  local stage=$1 point count number victim share index=0 all=0 chosen=() named=$(($# - 1))
   shift
   clean
   [[ $stage == checkpoint ]] || make_version
@@ -191,7 +194,10 @@ run_stage() {
     for (( number = 1; number <= count; number++ )); do
       for index in 0 1 2; do
         victim=${victims[index]}
-        if (( (seed + all++) % one_in == 0 || count <= few || (number == 1 + seed % count && index == seed % 3) )); then
+        share=$one_in
+        [[ $point != other ]] || share=$one_in_other
+        if (( (seed + all++) % share == 0 || (count <= few && (seed + number) % 3 == index) ||
+          (number == 1 + seed % count && index == seed % 3) )); then
           chosen+=("$stage $point $number $victim")
         fi
       done

@@ -256,7 +256,8 @@ children_of() { cat "/proc/$1/task"/*/children 2>/dev/null || true; }
 find_program() {
   local queue pid exe
   local supervisor
-  supervisor=$(readlink "/proc/$RUN_PID/exe") || return 1
+  run_has_ended && fail "ckptrun ended without a program"
+  supervisor=$(readlink "/proc/$RUN_PID/exe" 2>/dev/null) || return 1
   read -ra queue <<<"$(children_of "$RUN_PID" | tr '\n' ' ')"
   while (( ${#queue[@]} > 0 )); do
     pid=${queue[0]}
