@@ -108,7 +108,7 @@ def main():
         while not os.path.exists(go_file):
             check_round(count, state)
             workers[count % WORKERS].check()
-            print("count", count, flush=True)
+            print(f"count {count}\n", end="", flush=True)  # one write: a checkpoint may come between two
             count += 1
             time.sleep(0.01)
         finished.set()
