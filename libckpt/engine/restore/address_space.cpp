@@ -25,6 +25,7 @@ using Interval = std::pair<std::uint64_t, std::uint64_t>;
 
 std::vector<Interval> taken(const image::CheckpointT& checkpoint, const std::vector<MapEntry>& present) {
   std::vector<Interval> intervals;
+  intervals.reserve(present.size() + checkpoint.process->mappings.size());
   for (const MapEntry& entry : present) intervals.emplace_back(entry.start, entry.end);
   for (const auto& mapping : checkpoint.process->mappings)
     intervals.emplace_back(mapping->start, mapping->end);
