@@ -11,7 +11,8 @@ inline constexpr std::uint64_t kPageSize = 4096;
 struct RemoteAddr {
   std::uint64_t value = 0;
 
-  constexpr auto operator<=>(const RemoteAddr&) const = default;
+  // clang-tidy 14 takes the zero that rewritten comparisons compare with for a null pointer.
+  constexpr auto operator<=>(const RemoteAddr&) const = default;  // NOLINT(modernize-use-nullptr)
   constexpr RemoteAddr operator+(std::uint64_t offset) const { return {value + offset}; }
   constexpr RemoteAddr operator-(std::uint64_t offset) const { return {value - offset}; }
   constexpr std::uint64_t operator-(RemoteAddr other) const { return value - other.value; }
