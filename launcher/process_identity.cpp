@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <vector>
 
 #include "base/error.h"
@@ -43,6 +44,21 @@ bool kill_pending(pid_t pid) {
     if ((set & (1ULL << (SIGKILL - 1))) != 0) return true;
   }
   return false;
+}
+
+bool is_ended(const ProcessStat& stat) { return stat.state == 'Z' || stat.state == 'X'; }
+
+// After the main thread: a killed process ends thread by thread, and one whose main thread left lives on.
+bool remaining_threads_are_ending(pid_t pid) {
+  std::error_code gone;
+  for (const auto& task : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone)) {
+    auto tid = static_cast<pid_t>(parse_unsigned(task.path().filename().native()).value_or(0));
+    std::optional<std::string> text = read_proc(tid, "stat");
+    std::optional<ProcessStat> stat = text ? parse_process_stat(*text) : std::nullopt;
+    if (!stat || is_ended(*stat) || (stat->flags & kFlagExiting) != 0 || kill_pending(tid)) continue;
+    return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -88,10 +104,11 @@ Liveness liveness(const ProcessIdentity& identity) {
   std::optional<std::string> text = read_proc(identity.pid, "stat");
   std::optional<ProcessStat> stat = text ? parse_process_stat(*text) : std::nullopt;
   if (!stat || start_on_machine(*stat) != identity.start_time) return Liveness::kGone;
-  bool leader_ended = stat->state == 'Z' || stat->state == 'X';
-  if (leader_ended && stat->thread_count <= 1) return Liveness::kGone;
-  if ((stat->flags & kFlagExiting) != 0 && !leader_ended) return Liveness::kEnding;
-  if (kill_pending(identity.pid)) return Liveness::kEnding;
+  if (is_ended(*stat)) {
+    if (stat->thread_count <= 1) return Liveness::kGone;
+    return remaining_threads_are_ending(identity.pid) ? Liveness::kEnding : Liveness::kRunning;
+  }
+  if ((stat->flags & kFlagExiting) != 0 || kill_pending(identity.pid)) return Liveness::kEnding;
   return stat->state == 'T' ? Liveness::kStopped : Liveness::kRunning;
 }
 
