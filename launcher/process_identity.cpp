@@ -51,8 +51,9 @@ bool is_ended(const ProcessStat& stat) { return stat.state == 'Z' || stat.state 
 // After the main thread: a killed process ends thread by thread, and one whose main thread left lives on.
 bool remaining_threads_are_ending(pid_t pid) {
   std::error_code gone;
-  for (const auto& task : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone)) {
-    auto tid = static_cast<pid_t>(parse_unsigned(task.path().filename().native()).value_or(0));
+  std::filesystem::directory_iterator tasks(fmt::format("/proc/{}/task", pid), gone);
+  for (; !gone && tasks != std::filesystem::directory_iterator(); tasks.increment(gone)) {
+    auto tid = static_cast<pid_t>(parse_unsigned(tasks->path().filename().native()).value_or(0));
     std::optional<std::string> text = read_proc(tid, "stat");
     std::optional<ProcessStat> stat = text ? parse_process_stat(*text) : std::nullopt;
     if (!stat || is_ended(*stat) || (stat->flags & kFlagExiting) != 0 || kill_pending(tid)) continue;

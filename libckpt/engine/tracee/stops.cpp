@@ -80,8 +80,9 @@ std::optional<Stop> wait_for_stop(pid_t pid, pid_t tid, std::chrono::steady_cloc
 
 void reap_ended_threads(pid_t pid) {
   std::error_code gone;
-  for (const auto& entry : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone)) {
-    auto tid = static_cast<pid_t>(parse_unsigned(entry.path().filename().native()).value_or(0));
+  std::filesystem::directory_iterator tasks(fmt::format("/proc/{}/task", pid), gone);
+  for (; !gone && tasks != std::filesystem::directory_iterator(); tasks.increment(gone)) {
+    auto tid = static_cast<pid_t>(parse_unsigned(tasks->path().filename().native()).value_or(0));
     if (tid > 0 && tid != pid) ::waitpid(tid, nullptr, WNOHANG | __WALL);
   }
 }
