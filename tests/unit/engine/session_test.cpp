@@ -149,7 +149,7 @@ class SessionTest : public testing::Test {
     }
   }
 
-  void bring_back(store::Version version, RestoreOptions options = {}) {
+  void bring_back(store::Version version, const RestoreOptions& options = {}) {
     // Files keep their content, so that the program would find the requests since the checkpoint.
     mailbox_.request = requests_.at(version);
     mailbox_.answered = requests_.at(version);
@@ -275,7 +275,7 @@ TEST_F(SessionTest, RestoreRefusesAMappedFileThatChanged) {
   std::string path = directory_.file_with("library", std::string(4096, 'x'));
   start([&path] {
     int fd = ::open(path.c_str(), O_RDONLY);
-    ::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED) ::_exit(1);
     ::close(fd);
   });
   ASSERT_EQ(ask(), 1U);
