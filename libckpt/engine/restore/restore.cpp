@@ -81,6 +81,7 @@ class Restore {
   std::vector<std::string> notes_;
   NewProcess built_;
   std::optional<Puppet> puppet_;
+  RestorerCode restorer_;
   WorkArea area_;
   std::optional<MappedFileSet> files_;
   std::vector<int> object_descriptors_;
@@ -123,10 +124,9 @@ std::string program_file(const image::ProcessT& process, const RestorerCode& res
 
 void Restore::build_mappings() {
   puppet_.emplace(built_.spawned.pid);
-  RestorerCode code = load_restorer();
   present_ = read_memory_map(puppet_->pid());
-  area_ = choose_work_area(*checkpoint_, present_, code.bytes.size());
-  puppet_->place_executor(area_, code);
+  area_ = choose_work_area(*checkpoint_, present_, restorer_.bytes.size());
+  puppet_->place_executor(area_, restorer_);
   PlanBuilder plan = new_plan();
   plan_mappings({*checkpoint_, reader_, present_, area_, *files_, object_descriptors_}, plan);
   puppet_->run(plan, puppet_->pid());
@@ -272,6 +272,7 @@ Restored Restore::run() {
   auto started = Clock::now();
   RestoreTimes times;
   check();
+  restorer_ = load_restorer();
   scratch_base_ = first_free_descriptor(process_);
   object_descriptors_ = create_objects(*checkpoint_, reader_, scratch_base_);
   for (int fd : object_descriptors_) object_owners_.emplace_back(fd);
@@ -284,7 +285,7 @@ Restored Restore::run() {
                               .object_descriptors = object_descriptors_,
                               .kept_descriptors = kept,
                               .scratch_base = scratch_base_,
-                              .program_file = program_file(process_, load_restorer(), notes_),
+                              .program_file = program_file(process_, restorer_, notes_),
                               .pids = options_.pids},
                              notes_);
   try {

@@ -8,13 +8,11 @@
 #include <time.h>
 
 #include <cerrno>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
 
 #include "base/error.h"
-#include "base/parse.h"
 
 namespace ckpt::engine {
 namespace {
@@ -73,23 +71,6 @@ std::optional<Stop> wait_for_stop(pid_t pid, pid_t tid, std::chrono::steady_cloc
     }
     if (tid == pid && is_unreported_zombie(pid)) return Stop{.ended = true};
     if (std::chrono::steady_clock::now() >= deadline) return std::nullopt;
-    timespec pause{.tv_sec = 0, .tv_nsec = 50'000};
-    ::nanosleep(&pause, nullptr);
-  }
-}
-
-void reap_ended_threads(pid_t pid) {
-  std::error_code gone;
-  std::filesystem::directory_iterator tasks(fmt::format("/proc/{}/task", pid), gone);
-  for (; !gone && tasks != std::filesystem::directory_iterator(); tasks.increment(gone)) {
-    auto tid = static_cast<pid_t>(parse_unsigned(tasks->path().filename().native()).value_or(0));
-    if (tid > 0 && tid != pid) ::waitpid(tid, nullptr, WNOHANG | __WALL);
-  }
-}
-
-void reap_killed_process(pid_t pid) {
-  while (::waitpid(pid, nullptr, WNOHANG | __WALL) == 0) {
-    reap_ended_threads(pid);
     timespec pause{.tv_sec = 0, .tv_nsec = 50'000};
     ::nanosleep(&pause, nullptr);
   }

@@ -21,11 +21,4 @@ struct Stop {
 // The next stop of thread `tid` (of process `pid`), or nothing if `deadline` passes first.
 std::optional<Stop> wait_for_stop(pid_t pid, pid_t tid, std::chrono::steady_clock::time_point deadline);
 
-// Reaps the ended threads of a traced process, its leader excepted: nobody else can, and until it is done the
-// leader's exit is not reported to its parent.
-void reap_ended_threads(pid_t pid);
-
-// Reaps a child of ours, threads included, that was sent SIGKILL.
-void reap_killed_process(pid_t pid);
-
 }  // namespace ckpt::engine
