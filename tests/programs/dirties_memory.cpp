@@ -190,7 +190,7 @@ class Program {
 
   // Does what it is asked to do beside the clock: reading every page.
   void obey() {
-    std::uint32_t touched = control_.touch;
+    std::uint32_t touched = 0;
     while (!ended_) {
       if (const std::uint32_t asked = control_.touch; asked != touched) {
         touched = asked;
@@ -204,8 +204,8 @@ class Program {
   }
 
   void watch_clock() {
-    std::uint32_t window = control_.window;
-    std::uint32_t said = control_.say;
+    std::uint32_t window = 0;
+    std::uint32_t said = 0;
     std::int64_t last = target_now_ns(CLOCK_MONOTONIC);
     std::int64_t second_ends = last + kSecond;
     std::int64_t largest_in_window = 0;

@@ -1,6 +1,8 @@
 // What dirties_memory and whoever measures it say to each other: one page of a file that both have mapped, so
 // that it costs the program no call, no descriptor and no signal. Every word is written by one side only.
 //
+// The measuring side makes the file anew, all zero, before it starts the program.
+//
 // A *window* is a span of time whose largest gap between two clock reads is wanted. The measuring side opens
 // one by counting `window` up; the program answers with the largest gap of the window before.
 #pragma once
