@@ -47,7 +47,11 @@ std::unique_ptr<CheckpointReader> ApplicationDirectory::open(Version version) co
   return std::make_unique<SegmentReader>(files_->open_version(version));
 }
 
-std::unique_ptr<CheckpointWriter> ApplicationDirectory::begin(Version parent, Base base) {
+std::unique_ptr<CheckpointWriter> ApplicationDirectory::begin(Version parent, Base base,
+                                                              const WriteOptions& options) {
+  if (options.compression != Compression::kNone) {
+    throw Error("this program cannot compress checkpoints yet; use --compress none", ENOTSUP);
+  }
   if (!buffer_) buffer_ = std::make_shared<OutputBuffer>();
   return std::make_unique<SegmentWriter>(files_, buffer_, parent, base);
 }

@@ -21,7 +21,8 @@ class ApplicationDirectory final : public Application {
   std::vector<VersionEntry> versions() const override;
   std::vector<std::string> damaged() const override;
   std::unique_ptr<CheckpointReader> open(Version version) const override;
-  std::unique_ptr<CheckpointWriter> begin(Version parent, Base base) override;
+  using Application::begin;
+  std::unique_ptr<CheckpointWriter> begin(Version parent, Base base, const WriteOptions& options) override;
   void remove(Version version) override;
   std::vector<Version> retain(std::size_t keep, const std::string& current_run_id) override;
 

@@ -77,7 +77,15 @@ class CheckpointReader {
 
 enum class Base {
   kEmpty,   // the version contains exactly the pages that are put (pages equal to the parent's cost nothing)
-  kParent,  // the version starts as the parent's; put replaces, drop removes
+  kParent,  // the version starts as the parent's; put replaces, drop and keep_only remove
+};
+
+// How page data is stored. A store may mix versions written in different ways.
+enum class Compression { kNone, kLz4, kZstd };
+
+struct WriteOptions {
+  Compression compression = Compression::kNone;
+  int level = 0;  // of the method; 0: its default
 };
 
 // Builds one version. Not thread-safe. Destroyed without commit(): nothing remains on disk.
@@ -88,6 +96,12 @@ class CheckpointWriter {
   // parent's are referenced, not written. bytes.size() is a multiple of kPageBytes.
   virtual void put(SpaceId space, std::uint64_t first_page, std::span<const std::byte> bytes) = 0;
   virtual void drop(SpaceId space, PageRun run) = 0;
+  // Removes every page of `space` that is not in `present` (ascending, disjoint runs; none: the whole space),
+  // whether it came from the parent or was put in this version before. What is put later counts. Costs what
+  // the leaves at the edges of the runs cost, not what is kept.
+  virtual void keep_only(SpaceId space, std::span<const PageRun> present) = 0;
+  // The spaces of the parent version, ascending. Under Base::kParent those that are never mentioned stay.
+  virtual std::vector<SpaceId> parent_spaces() const = 0;
   // Flushes, syncs, renames, syncs the directory: on return the version is durable. Fills the store's fields
   // of `description`. After a failure the writer is dead and the previous version is still the latest.
   virtual Version commit(VersionDescription& description, std::span<const std::byte> image) = 0;
@@ -110,7 +124,8 @@ class Application {
   virtual std::vector<std::string> damaged() const = 0;                       // one line each: file and cause
   virtual std::unique_ptr<CheckpointReader> open(Version version) const = 0;  // throws if unknown or damaged
   // `parent` 0: no parent. Only one writer at a time (the caller holds the run lock).
-  virtual std::unique_ptr<CheckpointWriter> begin(Version parent, Base base) = 0;
+  std::unique_ptr<CheckpointWriter> begin(Version parent, Base base) { return begin(parent, base, {}); }
+  virtual std::unique_ptr<CheckpointWriter> begin(Version parent, Base base, const WriteOptions& options) = 0;
   // Makes one version disappear at once; its pages stay as long as other versions refer to them.
   virtual void remove(Version version) = 0;
   // Keeps the newest `keep` versions and the last version of every earlier run. Returns what was removed.

@@ -77,29 +77,28 @@ void SegmentWriter::check_alive() const {
   }
 }
 
-SegmentWriter::Space& SegmentWriter::space(SpaceId id) {
-  auto [found, inserted] = spaces_.try_emplace(id);
-  if (inserted) {
+SpaceChanges& SegmentWriter::space(SpaceId id) {
+  auto found = spaces_.find(id);
+  if (found == spaces_.end()) {
     const SpaceRoot* root = parent_ ? parent_->manifest.find_space(id) : nullptr;
-    found->second.parent = root != nullptr ? *root : SpaceRoot{.id = id, .page_count = 0, .root = {}};
+    SpaceRoot none{.id = id, .page_count = 0, .root = {}};
+    found = spaces_.try_emplace(id, root != nullptr ? *root : none, parent_tree_.get(), base_).first;
   }
   return found->second;
 }
 
-const Table* SegmentWriter::parent_leaf(Space& space, std::uint64_t leaf) {
-  if (!space.parent.root.present()) return nullptr;
-  if (space.leaf_number != leaf) {
-    space.leaf = parent_tree_->find_leaf(space.parent, leaf);
-    space.leaf_number = leaf;
-  }
-  return space.leaf.get();
+std::vector<SpaceId> SegmentWriter::parent_spaces() const {
+  std::vector<SpaceId> ids;
+  if (!parent_) return ids;
+  for (const SpaceRoot& root : parent_->manifest.spaces) ids.push_back(root.id);
+  return ids;
 }
 
 void SegmentWriter::put(SpaceId id, std::uint64_t first_page, std::span<const std::byte> bytes) {
   check_alive();
   if (bytes.size() % kPageBytes != 0) throw Error("put needs whole pages; this is a defect of the caller");
   check_range(first_page, bytes.size() / kPageBytes);
-  Space& target = space(id);
+  SpaceChanges& target = space(id);
   try {
     while (!bytes.empty()) {
       std::size_t index = first_page % kFanout;
@@ -114,10 +113,10 @@ void SegmentWriter::put(SpaceId id, std::uint64_t first_page, std::span<const st
   }
 }
 
-void SegmentWriter::put_in_leaf(Space& space, std::uint64_t leaf, std::size_t first_index,
+void SegmentWriter::put_in_leaf(SpaceChanges& space, std::uint64_t leaf, std::size_t first_index,
                                 std::span<const std::byte> bytes) {
-  const Table* parent = parent_leaf(space, leaf);
-  LeafChanges& changes = space.changes[leaf];
+  const Table* parent = space.parent_leaf(leaf);
+  LeafChanges& changes = space.changes()[leaf];
   if (changes.pages.empty()) changes.pages.reserve(bytes.size() / kPageBytes);
   for (std::size_t i = 0; i * kPageBytes < bytes.size(); ++i) {
     std::size_t index = first_index + i;
@@ -146,44 +145,22 @@ Reference SegmentWriter::append_page(std::span<const std::byte> page, const Dige
 void SegmentWriter::drop(SpaceId id, PageRun run) {
   check_alive();
   check_range(run.first_page, run.page_count);
-  if (run.page_count == 0) return;
-  Space& target = space(id);
-  std::uint64_t first_leaf = run.first_page / kFanout;
-  std::uint64_t last_leaf = (run.first_page + run.page_count - 1) / kFanout;
-  // Only leaves that exist, in the parent or among the changes, so a huge run costs no more than what is in
-  // it.
-  std::vector<std::uint64_t> leaves;
-  for (auto it = target.changes.lower_bound(first_leaf); it != target.changes.end() && it->first <= last_leaf;
-       ++it) {
-    leaves.push_back(it->first);
-  }
-  if (base_ == Base::kParent && target.parent.root.present()) {
-    parent_tree_->visit_leaves(target.parent, first_leaf, last_leaf,
-                               [&](std::uint64_t leaf, const Table&) { leaves.push_back(leaf); });
-  }
-  for (std::uint64_t leaf : leaves) drop_from_leaf(target, leaf, run);
+  space(id).drop(run);
 }
 
-void SegmentWriter::drop_from_leaf(Space& space, std::uint64_t leaf, PageRun run) {
-  LeafChanges& changes = space.changes[leaf];
-  std::uint64_t begin = std::max(run.first_page, leaf * kFanout);
-  std::uint64_t end = std::min(run.first_page + run.page_count, leaf * kFanout + kFanout);
-  if (end - begin == kFanout) {
-    changes.cleared = true;
-    changes.pages.clear();
-    return;
-  }
-  for (std::uint64_t page = begin; page < end; ++page) changes.add(page % kFanout, {});
+void SegmentWriter::keep_only(SpaceId id, std::span<const PageRun> present) {
+  check_alive();
+  space(id).keep_only(present);
 }
 
-void SegmentWriter::evacuate_pages(Space& space) {
-  if (base_ == Base::kParent && space.parent.root.present()) {
+void SegmentWriter::evacuate_pages(SpaceChanges& space) {
+  if (space.parent_remains()) {
     parent_tree_->visit_leaves(
-        space.parent, 0, kPageNumberLimit / kFanout - 1,
+        space.parent(), 0, kPageNumberLimit / kFanout - 1,
         [&](std::uint64_t leaf, const Table& table) { evacuate_leaf(space, leaf, table); });
   }
   // Pages that were put and found equal to the parent's.
-  for (auto& [leaf, changes] : space.changes) {
+  for (auto& [leaf, changes] : space.changes()) {
     changes.normalize();
     for (PageChange& page : changes.pages) {
       if (evacuation_.take_page(page.reference.segment)) page.reference = move_page(page.reference);
@@ -191,16 +168,16 @@ void SegmentWriter::evacuate_pages(Space& space) {
   }
 }
 
-void SegmentWriter::evacuate_leaf(Space& space, std::uint64_t leaf, const Table& parent) {
-  auto changes = space.changes.find(leaf);
-  if (changes != space.changes.end() && changes->second.cleared) return;
+void SegmentWriter::evacuate_leaf(SpaceChanges& space, std::uint64_t leaf, const Table& parent) {
+  auto changes = space.changes().find(leaf);
+  if (changes != space.changes().end() && changes->second.cleared) return;
   std::bitset<kFanout> changed;
-  for (std::size_t i = 0; changes != space.changes.end() && i < changes->second.pages.size(); ++i) {
+  for (std::size_t i = 0; changes != space.changes().end() && i < changes->second.pages.size(); ++i) {
     changed.set(changes->second.pages[i].index);
   }
   for (std::size_t i = 0; i < kFanout; ++i) {
     if (!changed[i] && evacuation_.take_page(parent[i].segment))
-      space.changes[leaf].add(i, move_page(parent[i]));
+      space.changes()[leaf].add(i, move_page(parent[i]));
   }
 }
 
@@ -233,14 +210,13 @@ Manifest SegmentWriter::build_manifest(const VersionDescription& description) {
   Manifest manifest{.description = description, .segments = {}, .spaces = {}};
   UseCounts uses = parent_ ? UseCounts(parent_->manifest.segments) : UseCounts();
   auto own = static_cast<std::uint32_t>(version_);
-  TreeBuilder builder(parent_tree_.get(), base_, own, evacuation_, uses,
-                      [this](std::span<const std::byte> node) {
-                        std::uint64_t unit = (output_->position() - pages_written_ * kPageBytes) / kNodeUnit;
-                        output_->append(node);
-                        return checked_unit(unit);
-                      });
+  TreeBuilder builder(parent_tree_.get(), own, evacuation_, uses, [this](std::span<const std::byte> node) {
+    std::uint64_t unit = (output_->position() - pages_written_ * kPageBytes) / kNodeUnit;
+    output_->append(node);
+    return checked_unit(unit);
+  });
   for (auto& [id, changed] : spaces_) {
-    auto root = builder.build(changed.parent, changed.changes);
+    auto root = builder.build(changed.parent(), changed.base(), changed.changes());
     if (root) manifest.spaces.push_back(*root);
   }
   manifest.segments = uses.referenced();

@@ -11,9 +11,9 @@
 #include "store/application_files.h"
 #include "store/checkpoint_store.h"
 #include "store/evacuation.h"
-#include "store/page_changes.h"
 #include "store/page_tree.h"
 #include "store/segment_output.h"
+#include "store/space_changes.h"
 
 namespace ckpt::store {
 
@@ -26,27 +26,18 @@ class SegmentWriter final : public CheckpointWriter {
 
   void put(SpaceId space, std::uint64_t first_page, std::span<const std::byte> bytes) override;
   void drop(SpaceId space, PageRun run) override;
+  void keep_only(SpaceId space, std::span<const PageRun> present) override;
+  std::vector<SpaceId> parent_spaces() const override;
   Version commit(VersionDescription& description, std::span<const std::byte> image) override;
 
  private:
-  struct Space {
-    SpaceRoot parent;  // without root if the parent version lacks it
-    PageChanges changes;
-    // The parent's leaf looked up last: puts are mostly ascending.
-    std::uint64_t leaf_number = ~0ULL;
-    std::shared_ptr<const Table> leaf;
-  };
-
   void check_alive() const;
-  Space& space(SpaceId id);
-  const Table* parent_leaf(Space& space, std::uint64_t leaf);
-  void put_in_leaf(Space& space, std::uint64_t leaf, std::size_t first_index,
+  SpaceChanges& space(SpaceId id);
+  void put_in_leaf(SpaceChanges& space, std::uint64_t leaf, std::size_t first_index,
                    std::span<const std::byte> bytes);
   Reference append_page(std::span<const std::byte> page, const Digest& digest);
-  void drop_from_leaf(Space& space, std::uint64_t leaf, PageRun run);
-  void clear_leaf(Space& space, std::uint64_t leaf);
-  void evacuate_pages(Space& space);
-  void evacuate_leaf(Space& space, std::uint64_t leaf, const Table& parent);
+  void evacuate_pages(SpaceChanges& space);
+  void evacuate_leaf(SpaceChanges& space, std::uint64_t leaf, const Table& parent);
   Reference move_page(const Reference& page);
   void complete_spaces();
   Manifest build_manifest(const VersionDescription& description);
@@ -60,7 +51,7 @@ class SegmentWriter final : public CheckpointWriter {
   Version version_ = 0;
   std::optional<OpenVersion> parent_;
   std::unique_ptr<PageTreeReader> parent_tree_;
-  std::map<SpaceId, Space> spaces_;
+  std::map<SpaceId, SpaceChanges> spaces_;
   std::optional<SegmentOutput> output_;  // none: dead or committed
   Evacuation evacuation_;
   std::uint64_t pages_written_ = 0;

@@ -9,6 +9,10 @@ void LeafChanges::add(std::size_t index, const Reference& reference) {
   pages.push_back({.reference = reference, .index = static_cast<std::uint16_t>(index)});
 }
 
+void LeafChanges::remove(const std::bitset<kFanout>& indices) {
+  std::erase_if(pages, [&](const PageChange& page) { return indices[page.index]; });
+}
+
 void LeafChanges::normalize() {
   std::ranges::stable_sort(pages, {}, &PageChange::index);
   std::size_t kept = 0;

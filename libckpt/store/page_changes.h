@@ -1,6 +1,7 @@
 // What a writer changed in one space, by leaf of the page tree. About 32 bytes per changed page.
 #pragma once
 
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -21,6 +22,8 @@ struct LeafChanges {
 
   // The last change of a page wins. Keeps the list short when the same pages are put again and again.
   void add(std::size_t index, const Reference& reference);
+  // Forgets what was put at these indices. What the parent has there is not marked as removed.
+  void remove(const std::bitset<kFanout>& indices);
   // Sorts by index and leaves one change per page.
   void normalize();
 };

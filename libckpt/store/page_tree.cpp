@@ -27,6 +27,12 @@ struct PageTreeReader::Walk {
   const LeafVisitor& visit;
 };
 
+struct PageTreeReader::NumberWalk {
+  std::uint64_t leaves_left;
+  const LeafFilter& skip;
+  const LeafNumberVisitor& visit;
+};
+
 Table table_of(const NodeChain& chain) {
   Table table{};
   for (auto node = chain.rbegin(); node != chain.rend(); ++node) apply_node(node->view, table);
@@ -130,6 +136,33 @@ void PageTreeReader::visit_leaves(const SpaceRoot& space, std::uint64_t first_le
   Walk state{
       .first_leaf = first_leaf, .last_leaf = last_leaf, .pages_left = space.page_count, .visit = visit};
   walk(state, space.root, kRootLevel, 0);
+}
+
+void PageTreeReader::walk_numbers(NumberWalk& state, const Reference& node, unsigned level,
+                                  std::uint64_t prefix) const {
+  auto table = load(node, level);
+  unsigned shift = kIndexBits * (level - 1);
+  for (std::size_t i = 0; i < kFanout; ++i) {
+    std::uint64_t child = prefix << kIndexBits | i;
+    std::uint64_t child_first = child << shift;
+    if (!(*table)[i].present() || state.skip(child_first, child_first | ((1ULL << shift) - 1))) continue;
+    if (level > 1) {
+      walk_numbers(state, (*table)[i], level - 1, child);
+      continue;
+    }
+    if (state.leaves_left == 0) {
+      throw damaged_node(*segments_->find(node.segment), node,
+                         "belongs to a tree with more leaves than its space has pages");
+    }
+    --state.leaves_left;
+    state.visit(child);
+  }
+}
+
+void PageTreeReader::visit_leaf_numbers(const SpaceRoot& space, const LeafFilter& skip,
+                                        const LeafNumberVisitor& visit) const {
+  NumberWalk state{.leaves_left = space.page_count, .skip = skip, .visit = visit};
+  walk_numbers(state, space.root, kRootLevel, 0);
 }
 
 }  // namespace ckpt::store

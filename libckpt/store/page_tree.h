@@ -44,10 +44,19 @@ class PageTreeReader {
   void visit_leaves(const SpaceRoot& space, std::uint64_t first_leaf, std::uint64_t last_leaf,
                     const LeafVisitor& visit) const;
 
+  // Calls `visit` for each leaf that exists, ascending, without loading it. Subtrees for which `skip` is true
+  // are left out without being loaded. Throws if there are more leaves than the space has pages.
+  using LeafFilter = std::function<bool(std::uint64_t first_leaf, std::uint64_t last_leaf)>;
+  using LeafNumberVisitor = std::function<void(std::uint64_t leaf)>;
+  void visit_leaf_numbers(const SpaceRoot& space, const LeafFilter& skip,
+                          const LeafNumberVisitor& visit) const;
+
  private:
   struct Walk;
+  struct NumberWalk;
   LoadedNode load_node(const Reference& node, unsigned level) const;
   void walk(Walk& state, const Reference& node, unsigned level, std::uint64_t prefix) const;
+  void walk_numbers(NumberWalk& state, const Reference& node, unsigned level, std::uint64_t prefix) const;
 
   std::shared_ptr<const SegmentSet> segments_;
   mutable std::mutex mutex_;

@@ -68,7 +68,8 @@ std::vector<SegmentUse> UseCounts::referenced() const {
   return result;
 }
 
-std::optional<SpaceRoot> TreeBuilder::build(const SpaceRoot& old, PageChanges& changes) {
+std::optional<SpaceRoot> TreeBuilder::build(const SpaceRoot& old, Base base, PageChanges& changes) {
+  base_ = base;
   page_count_ = static_cast<std::int64_t>(old.page_count);
   Reference root = build_node(old.root, kRootLevel, {.begin = changes.begin(), .end = changes.end()});
   if (!root.present()) return std::nullopt;

@@ -43,18 +43,13 @@ class TreeBuilder {
 
   // `parent` may be nullptr if there is none; `own` is the version being written. Nodes in segments that
   // `evacuation` takes are written again.
-  TreeBuilder(const PageTreeReader* parent, Base base, std::uint32_t own, const Evacuation& evacuation,
-              UseCounts& uses, NodeSink sink)
-      : parent_(parent),
-        base_(base),
-        own_(own),
-        evacuation_(evacuation),
-        uses_(uses),
-        sink_(std::move(sink)) {}
+  TreeBuilder(const PageTreeReader* parent, std::uint32_t own, const Evacuation& evacuation, UseCounts& uses,
+              NodeSink sink)
+      : parent_(parent), own_(own), evacuation_(evacuation), uses_(uses), sink_(std::move(sink)) {}
 
   // `old` is the parent's root of this space, with page_count 0 and no root if it has none.
   // Returns nullopt if no page is left.
-  std::optional<SpaceRoot> build(const SpaceRoot& old, PageChanges& changes);
+  std::optional<SpaceRoot> build(const SpaceRoot& old, Base base, PageChanges& changes);
 
  private:
   struct Range {
@@ -73,11 +68,12 @@ class TreeBuilder {
   void release_tree(const Reference& node, unsigned level);
 
   const PageTreeReader* parent_;
-  Base base_;
   std::uint32_t own_;
   const Evacuation& evacuation_;
   UseCounts& uses_;
   NodeSink sink_;
+  // Of the space that is being built.
+  Base base_ = Base::kEmpty;
   std::int64_t page_count_ = 0;
 };
 

@@ -1,0 +1,48 @@
+// One space of a version that is being written: the parent's pages, and what was put and removed since.
+#pragma once
+
+#include <bitset>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "store/checkpoint_store.h"
+#include "store/page_changes.h"
+#include "store/page_tree.h"
+
+namespace ckpt::store {
+
+class SpaceChanges {
+ public:
+  // `parent` has no root if the parent version lacks the space; `tree` may then be nullptr.
+  SpaceChanges(const SpaceRoot& parent, const PageTreeReader* tree, Base base)
+      : parent_(parent), tree_(tree), base_(base) {}
+
+  const SpaceRoot& parent() const { return parent_; }
+  // kEmpty: nothing of the parent remains.
+  Base base() const { return base_; }
+  PageChanges& changes() { return changes_; }
+
+  // The parent's leaf, to compare with; nullptr if it has none. Valid until the next call.
+  const Table* parent_leaf(std::uint64_t leaf);
+  bool parent_remains() const { return base_ == Base::kParent && parent_.root.present(); }
+
+  void drop(PageRun run);
+  // Removes what is not in `present`; an empty `present` removes everything.
+  void keep_only(std::span<const PageRun> present);
+
+ private:
+  using LeafPages = std::bitset<kFanout>;
+  void remove_from_leaf(std::uint64_t leaf, const LeafPages& gone);
+  void remove_all();
+
+  SpaceRoot parent_;
+  const PageTreeReader* tree_;
+  Base base_;
+  PageChanges changes_;
+  // The leaf looked up last: puts are mostly ascending.
+  std::uint64_t leaf_number_ = ~0ULL;
+  std::shared_ptr<const Table> leaf_;
+};
+
+}  // namespace ckpt::store
