@@ -98,6 +98,14 @@ void PageMemory::drop(store::SpaceId space, store::PageRun run) {
   for (std::uint64_t i = 0; i < run.page_count; ++i) pages_[space].erase(run.first_page + i);
 }
 
+void PageMemory::keep_only(store::SpaceId space, std::span<const store::PageRun> present) {
+  std::erase_if(pages_[space], [&](const auto& page) {
+    return std::ranges::none_of(present, [&](const store::PageRun& run) {
+      return page.first >= run.first_page && page.first - run.first_page < run.page_count;
+    });
+  });
+}
+
 store::Version PageMemory::commit(store::VersionDescription&, std::span<const std::byte>) { return 1; }
 
 std::vector<store::PageRun> PageMemory::runs(store::SpaceId space) const {

@@ -18,6 +18,8 @@ class PageMemory : public store::CheckpointWriter, public store::CheckpointReade
  public:
   void put(store::SpaceId space, std::uint64_t first_page, std::span<const std::byte> bytes) override;
   void drop(store::SpaceId space, store::PageRun run) override;
+  void keep_only(store::SpaceId space, std::span<const store::PageRun> present) override;
+  std::vector<store::SpaceId> parent_spaces() const override { return {}; }
   store::Version commit(store::VersionDescription& description, std::span<const std::byte> image) override;
 
   const store::VersionDescription& description() const override { return description_; }
