@@ -52,8 +52,8 @@ std::unique_ptr<CheckpointWriter> ApplicationDirectory::begin(Version parent, Ba
   if (options.compression != Compression::kNone) {
     throw Error("this program cannot compress checkpoints yet; use --compress none", ENOTSUP);
   }
-  if (!buffer_) buffer_ = std::make_shared<OutputBuffer>();
-  return std::make_unique<SegmentWriter>(files_, buffer_, parent, base);
+  if (!buffers_) buffers_ = std::make_shared<OutputBuffers>();
+  return std::make_unique<SegmentWriter>(files_, buffers_, parent, base);
 }
 
 void ApplicationDirectory::remove(Version version) {

@@ -36,7 +36,7 @@ class ApplicationDirectory final : public Application {
   void remove_unreferenced();
 
   std::shared_ptr<const ApplicationFiles> files_;
-  std::shared_ptr<OutputBuffer> buffer_;  // made by the first writer
+  std::shared_ptr<OutputBuffers> buffers_;  // made by the first writer, used by one at a time
 };
 
 }  // namespace ckpt::store

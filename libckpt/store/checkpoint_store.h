@@ -88,7 +88,9 @@ struct WriteOptions {
   int level = 0;  // of the method; 0: its default
 };
 
-// Builds one version. Not thread-safe. Destroyed without commit(): nothing remains on disk.
+// Builds one version. Not thread-safe but for hurry(). Destroyed without commit(): nothing remains on disk.
+// What is put is written by threads of low priority while the caller goes on; a failed write shows in a later
+// put, or in commit.
 class CheckpointWriter {
  public:
   virtual ~CheckpointWriter() = default;
@@ -102,6 +104,8 @@ class CheckpointWriter {
   virtual void keep_only(SpaceId space, std::span<const PageRun> present) = 0;
   // The spaces of the parent version, ascending. Under Base::kParent those that are never mentioned stay.
   virtual std::vector<SpaceId> parent_spaces() const = 0;
+  // The version is late: its threads no longer yield to others. Any thread may call it at any time.
+  virtual void hurry() = 0;
   // Flushes, syncs, renames, syncs the directory: on return the version is durable. Fills the store's fields
   // of `description`. After a failure the writer is dead and the previous version is still the latest.
   virtual Version commit(VersionDescription& description, std::span<const std::byte> image) = 0;

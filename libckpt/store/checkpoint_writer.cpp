@@ -51,7 +51,7 @@ std::uint32_t checked_unit(std::uint64_t unit) {
 }  // namespace
 
 SegmentWriter::SegmentWriter(std::shared_ptr<const ApplicationFiles> files,
-                             std::shared_ptr<OutputBuffer> buffer, Version parent, Base base)
+                             std::shared_ptr<OutputBuffers> buffers, Version parent, Base base)
     : files_(std::move(files)),
       writer_lock_(take_lock(*files_, ApplicationFiles::Lock::kWriter)),
       dead_lock_(take_lock(*files_, ApplicationFiles::Lock::kKeepDead)),
@@ -67,7 +67,8 @@ SegmentWriter::SegmentWriter(std::shared_ptr<const ApplicationFiles> files,
     parent_tree_ = std::make_unique<PageTreeReader>(parent_->segments);
     evacuation_ = Evacuation(parent_->manifest.segments, *parent_->segments, listing.dead);
   }
-  output_.emplace(files_->directory(), files_->path(), temporary_name(version_), std::move(buffer));
+  output_.emplace(files_->directory(), files_->path(), temporary_name(version_), std::move(buffers),
+                  priority_);
 }
 
 void SegmentWriter::check_alive() const {

@@ -21,13 +21,14 @@ class SegmentWriter final : public CheckpointWriter {
  public:
   // `parent` 0: none. Takes the writer's locks, removes what a crashed writer left. Throws if there is a
   // writer.
-  SegmentWriter(std::shared_ptr<const ApplicationFiles> files, std::shared_ptr<OutputBuffer> buffer,
+  SegmentWriter(std::shared_ptr<const ApplicationFiles> files, std::shared_ptr<OutputBuffers> buffers,
                 Version parent, Base base);
 
   void put(SpaceId space, std::uint64_t first_page, std::span<const std::byte> bytes) override;
   void drop(SpaceId space, PageRun run) override;
   void keep_only(SpaceId space, std::span<const PageRun> present) override;
   std::vector<SpaceId> parent_spaces() const override;
+  void hurry() override { priority_.hurry(); }
   Version commit(VersionDescription& description, std::span<const std::byte> image) override;
 
  private:
@@ -48,6 +49,7 @@ class SegmentWriter final : public CheckpointWriter {
   UniqueFd writer_lock_;
   UniqueFd dead_lock_;
   Base base_;
+  BackgroundPriority priority_;
   Version version_ = 0;
   std::optional<OpenVersion> parent_;
   std::unique_ptr<PageTreeReader> parent_tree_;

@@ -7,7 +7,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <new>
 
 #include "store/checkpoint_store.h"
 #include "store/segment_format.h"
@@ -28,30 +27,30 @@ int create_exclusive(int directory, const std::string& name) {
 
 }  // namespace
 
-OutputBuffer::OutputBuffer() : bytes_(static_cast<std::byte*>(std::aligned_alloc(kPageBytes, kBytes))) {
-  if (!bytes_) throw std::bad_alloc();
-}
-
 SegmentOutput::SegmentOutput(int directory, const std::string& directory_path, std::string temporary,
-                             std::shared_ptr<OutputBuffer> buffer)
+                             std::shared_ptr<OutputBuffers> buffers, BackgroundPriority& priority)
     : directory_(directory),
       directory_path_(directory_path),
       temporary_(std::move(temporary)),
       path_(fmt::format("{}/{}", directory_path, temporary_)),
-      buffer_(std::move(buffer)),
       fd_(create_exclusive(directory, temporary_)) {
   if (!fd_) throw write_error(fmt::format("create {}", path_), errno);
+  queue_.emplace(fd_.get(), std::move(buffers), priority);
 }
 
-SegmentOutput::~SegmentOutput() { remove_temporary(); }
+SegmentOutput::~SegmentOutput() {
+  queue_.reset();
+  remove_temporary();
+}
 
 void SegmentOutput::append(std::span<const std::byte> bytes) {
+  if (!queue_) throw Error(fmt::format("{} could not be written before; start a new version", path_));
   while (!bytes.empty()) {
-    std::size_t part = std::min(bytes.size(), OutputBuffer::kBytes - buffered_);
-    std::memcpy(buffer_->data() + buffered_, bytes.data(), part);
+    std::size_t part = std::min(bytes.size(), OutputBuffers::kBytes - buffered_);
+    std::memcpy(queue_->buffer() + buffered_, bytes.data(), part);
     buffered_ += part;
     bytes = bytes.subspan(part);
-    if (buffered_ == OutputBuffer::kBytes) flush();
+    if (buffered_ == OutputBuffers::kBytes) submit();
   }
 }
 
@@ -60,19 +59,14 @@ void SegmentOutput::pad_to(std::uint64_t alignment) {
   append(std::span(kZeroes).first(align_up(position(), alignment) - position()));
 }
 
-void SegmentOutput::flush() {
-  if (!fd_) throw Error(fmt::format("{} could not be written before; start a new version", path_));
-  std::size_t done = 0;
-  while (done < buffered_) {
-    ssize_t put = system_calls().pwrite(fd_.get(), buffer_->data() + done, buffered_ - done,
-                                        static_cast<off_t>(written_ + done));
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) fail(fmt::format("write {}", path_), errno);
-    if (put == 0) fail(fmt::format("write {}", path_), ENOSPC);
-    done += static_cast<std::size_t>(put);
-  }
-  written_ += buffered_;
+void SegmentOutput::submit() {
+  check(queue_->submit());
+  submitted_ += buffered_;
   buffered_ = 0;
+}
+
+void SegmentOutput::check(int write_result) {
+  if (write_result != 0) fail(fmt::format("write {}", path_), write_result);
 }
 
 void SegmentOutput::sync_and_close() {
@@ -82,7 +76,8 @@ void SegmentOutput::sync_and_close() {
 }
 
 void SegmentOutput::publish(const std::string& name) {
-  flush();
+  check(queue_->finish(buffered_));
+  queue_.reset();
   sync_and_close();
   if (system_calls().renameat(directory_, temporary_.c_str(), directory_, name.c_str()) != 0) {
     fail(fmt::format("rename {} to {}", path_, name), errno);
@@ -93,6 +88,7 @@ void SegmentOutput::publish(const std::string& name) {
 }
 
 void SegmentOutput::fail(const std::string& attempt, int code) {
+  queue_.reset();
   fd_.reset();
   remove_temporary();
   throw write_error(attempt, code);

@@ -1,5 +1,6 @@
 #include "store/system_calls.h"
 
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -12,6 +13,11 @@ int open_at(int directory, const char* path, int flags, mode_t mode) {
 }
 
 int lock_range(int fd, int command, struct flock* range) { return ::fcntl(fd, command, range); }
+
+int set_io_priority(pid_t thread, int priority) {
+  constexpr int kWhoProcess = 1;  // linux/ioprio.h
+  return static_cast<int>(::syscall(SYS_ioprio_set, kWhoProcess, thread, priority));
+}
 
 }  // namespace
 
@@ -31,7 +37,9 @@ SystemCalls& system_calls() {
                            .lock = lock_range,
                            .fdopendir = ::fdopendir,
                            .readdir = ::readdir,
-                           .closedir = ::closedir};
+                           .closedir = ::closedir,
+                           .sched_setscheduler = ::sched_setscheduler,
+                           .ioprio_set = set_io_priority};
   return table;
 }
 

@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -29,6 +30,8 @@ struct SystemCalls {
   DIR* (*fdopendir)(int fd);
   dirent* (*readdir)(DIR* directory);
   int (*closedir)(DIR* directory);
+  int (*sched_setscheduler)(pid_t thread, int policy, const sched_param* parameters);
+  int (*ioprio_set)(pid_t thread, int priority);  // ioprio_set(2) with IOPRIO_WHO_PROCESS
 };
 
 // The table in use. Only tests replace members, while no other thread uses the store.

@@ -4,6 +4,8 @@
 
 #include <cerrno>
 #include <functional>
+#include <mutex>
+#include <thread>
 
 #include "store/system_calls.h"
 #include "store_fixture.h"
@@ -11,13 +13,16 @@
 namespace ckpt::store {
 namespace {
 
-// Counts down over all calls that are made to fail; the call that reaches zero fails with `code`.
+// Counts down over all calls that are made to fail; the call that reaches zero fails with `code`. The store's
+// own threads make such calls too.
 struct Fault {
   int calls_left = -1;
   int code = ENOSPC;
   int met = 0;
 
   bool hits() {
+    static std::mutex mutex;
+    std::lock_guard lock(mutex);
     ++met;
     if (calls_left != 0) {
       if (calls_left > 0) --calls_left;
@@ -93,7 +98,8 @@ TEST_F(Failure, writer_is_dead_after_a_failed_write) {
   auto writer = application_->begin(1, Base::kParent);
   fault.calls_left = 0;
   std::vector<std::byte> bytes;
-  for (std::uint64_t i = 0; i < 1100; ++i) {
+  // More than all buffers hold: one of them has to be written before put returns.
+  for (std::uint64_t i = 0; i < 6000; ++i) {
     Page page = page_of(i + 7000);
     bytes.insert(bytes.end(), page.begin(), page.end());
   }
@@ -104,6 +110,63 @@ TEST_F(Failure, writer_is_dead_after_a_failed_write) {
   EXPECT_THROW(commit(*writer), Error);
   writer.reset();
   expect_only_first_version();
+}
+
+TEST_F(Failure, a_write_that_fails_later_fails_a_put_or_the_commit) {
+  make_fail<&SystemCalls::pwrite>();
+  for (int nth = 0; nth < 3; ++nth) {
+    auto writer = application_->begin(1, Base::kParent);
+    fault.calls_left = nth;
+    std::string message = error_of([&] {
+      for (std::uint64_t i = 0; i < 2100; ++i) writer->put(1, i, page_of(i + 1));
+      commit(*writer);
+    });
+    EXPECT_EQ(message.find("store is full: write "), 0U) << message;
+    EXPECT_THROW(writer->put(0, 0, page_of(1)), Error);
+    EXPECT_EQ(files(), std::vector<std::string>{"v0000000001.ckpt"});
+  }
+  expect_only_first_version();
+}
+
+TEST_F(Failure, a_writer_that_is_given_up_leaves_nothing) {
+  {
+    auto writer = application_->begin(1, Base::kParent);
+    for (std::uint64_t i = 0; i < 4000; ++i) writer->put(1, i, page_of(i + 1));
+  }
+  expect_only_first_version();
+}
+
+// Which priorities the store's own threads were given.
+struct Priorities {
+  std::mutex mutex;
+  std::vector<int> policies;
+  std::vector<int> io;
+};
+
+Priorities priorities;
+
+TEST_F(Failure, threads_of_a_version_yield_to_the_program_until_it_is_late) {
+  system_calls().sched_setscheduler = [](pid_t thread, int policy, const sched_param* parameters) {
+    std::lock_guard lock(priorities.mutex);
+    EXPECT_NE(thread, getpid()) << "the caller's own thread is none of the store's business";
+    priorities.policies.push_back(policy);
+    return real.sched_setscheduler(thread, policy, parameters);
+  };
+  system_calls().ioprio_set = [](pid_t thread, int priority) {
+    std::lock_guard lock(priorities.mutex);
+    priorities.io.push_back(priority);
+    return real.ioprio_set(thread, priority);
+  };
+  auto writer = application_->begin(1, Base::kParent);
+  for (std::uint64_t i = 0; i < 6000; ++i) writer->put(1, i, page_of(i + 1));
+  EXPECT_EQ(priorities.policies, std::vector<int>{SCHED_BATCH});
+  std::thread([&] { writer->hurry(); }).join();
+  writer->hurry();
+  EXPECT_EQ(priorities.policies, (std::vector<int>{SCHED_BATCH, SCHED_OTHER}));
+  EXPECT_EQ(priorities.io, (std::vector<int>{2 << 13 | 7, 0}));
+  commit(*writer);
+  writer->hurry();
+  EXPECT_EQ(content(2).at(1).size(), 6000U);
 }
 
 TEST_F(Failure, failed_sync_is_not_retried) {

@@ -20,6 +20,7 @@ class PageMemory : public store::CheckpointWriter, public store::CheckpointReade
   void drop(store::SpaceId space, store::PageRun run) override;
   void keep_only(store::SpaceId space, std::span<const store::PageRun> present) override;
   std::vector<store::SpaceId> parent_spaces() const override { return {}; }
+  void hurry() override {}
   store::Version commit(store::VersionDescription& description, std::span<const std::byte> image) override;
 
   const store::VersionDescription& description() const override { return description_; }

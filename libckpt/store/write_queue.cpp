@@ -1,0 +1,95 @@
+#include "store/write_queue.h"
+
+#include <cerrno>
+#include <new>
+#include <system_error>
+
+#include "store/checkpoint_store.h"
+#include "store/system_calls.h"
+
+namespace ckpt::store {
+
+OutputBuffers::OutputBuffers() {
+  for (auto& buffer : buffers_) {
+    buffer.reset(static_cast<std::byte*>(std::aligned_alloc(kPageBytes, kBytes)));
+    if (!buffer) throw std::bad_alloc();
+  }
+}
+
+WriteQueue::WriteQueue(int fd, std::shared_ptr<OutputBuffers> buffers, BackgroundPriority& priority)
+    : fd_(fd), buffers_(std::move(buffers)), priority_(priority) {}
+
+WriteQueue::~WriteQueue() {
+  {
+    std::lock_guard lock(mutex_);
+    order_ = Order::kGiveUp;
+  }
+  stop();
+}
+
+void WriteQueue::stop() {
+  changed_.notify_all();
+  if (thread_.joinable()) thread_.join();
+}
+
+int WriteQueue::submit() {
+  if (!thread_.joinable()) {
+    try {
+      thread_ = start_background_thread(priority_, [this] { run(); });
+    } catch (const std::system_error&) {
+      // No more threads for this user: the writes are then made here, one after the other.
+      int error = write_at(std::span(buffer(), OutputBuffers::kBytes), submitted_ * OutputBuffers::kBytes);
+      ++submitted_;
+      std::lock_guard lock(mutex_);
+      queued_ = written_ = submitted_;
+      return error_ = error;
+    }
+  }
+  std::unique_lock lock(mutex_);
+  queued_ = ++submitted_;
+  current_ = submitted_ % OutputBuffers::kCount;
+  changed_.notify_all();
+  changed_.wait(lock, [&] { return error_ != 0 || queued_ - written_ < OutputBuffers::kCount; });
+  return error_;
+}
+
+int WriteQueue::finish(std::size_t size) {
+  {
+    std::lock_guard lock(mutex_);
+    order_ = Order::kFinish;
+  }
+  stop();
+  if (error_ != 0) return error_;
+  return error_ = write_at(std::span(buffer(), size), submitted_ * OutputBuffers::kBytes);
+}
+
+void WriteQueue::run() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [&] { return order_ != Order::kWrite || written_ < queued_; });
+    if (order_ == Order::kGiveUp || written_ == queued_) return;
+    std::uint64_t next = written_;
+    lock.unlock();
+    int error = write_at(std::span(buffers_->data(next % OutputBuffers::kCount), OutputBuffers::kBytes),
+                         next * OutputBuffers::kBytes);
+    lock.lock();
+    ++written_;
+    error_ = error;
+    changed_.notify_all();
+    if (error != 0) return;
+  }
+}
+
+int WriteQueue::write_at(std::span<const std::byte> bytes, std::uint64_t offset) const {
+  while (!bytes.empty()) {
+    ssize_t put = system_calls().pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return errno;
+    if (put == 0) return ENOSPC;
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+    offset += static_cast<std::uint64_t>(put);
+  }
+  return 0;
+}
+
+}  // namespace ckpt::store
