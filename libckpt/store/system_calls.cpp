@@ -1,5 +1,6 @@
 #include "store/system_calls.h"
 
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -38,6 +39,7 @@ SystemCalls& system_calls() {
                            .fdopendir = ::fdopendir,
                            .readdir = ::readdir,
                            .closedir = ::closedir,
+                           .madvise = ::madvise,
                            .sched_setscheduler = ::sched_setscheduler,
                            .ioprio_set = set_io_priority};
   return table;

@@ -30,6 +30,7 @@ struct SystemCalls {
   DIR* (*fdopendir)(int fd);
   dirent* (*readdir)(DIR* directory);
   int (*closedir)(DIR* directory);
+  int (*madvise)(void* address, std::size_t size, int advice);
   int (*sched_setscheduler)(pid_t thread, int policy, const sched_param* parameters);
   int (*ioprio_set)(pid_t thread, int priority);  // ioprio_set(2) with IOPRIO_WHO_PROCESS
 };

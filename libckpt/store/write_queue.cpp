@@ -1,18 +1,26 @@
 #include "store/write_queue.h"
 
+#include <sys/mman.h>
+
 #include <cerrno>
 #include <new>
 #include <system_error>
 
-#include "store/checkpoint_store.h"
 #include "store/system_calls.h"
 
 namespace ckpt::store {
+namespace {
+
+constexpr std::size_t kHugePageBytes = 2U << 20;
+
+}  // namespace
 
 OutputBuffers::OutputBuffers() {
   for (auto& buffer : buffers_) {
-    buffer.reset(static_cast<std::byte*>(std::aligned_alloc(kPageBytes, kBytes)));
+    buffer.reset(static_cast<std::byte*>(std::aligned_alloc(kHugePageBytes, kBytes)));
     if (!buffer) throw std::bad_alloc();
+    // One piece per huge page instead of 512 makes a direct write up to twice as fast. Refused: only slower.
+    system_calls().madvise(buffer.get(), kBytes, MADV_HUGEPAGE);
   }
 }
 
