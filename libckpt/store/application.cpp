@@ -52,8 +52,8 @@ std::unique_ptr<CheckpointWriter> ApplicationDirectory::begin(Version parent, Ba
   if (options.compression != Compression::kNone) {
     throw Error("this program cannot compress checkpoints yet; use --compress none", ENOTSUP);
   }
-  if (!buffers_) buffers_ = std::make_shared<OutputBuffers>();
-  return std::make_unique<SegmentWriter>(files_, buffers_, parent, base);
+  if (!memory_) memory_ = std::make_shared<WriterMemory>();
+  return std::make_unique<SegmentWriter>(files_, memory_, parent, base);
 }
 
 void ApplicationDirectory::remove(Version version) {
@@ -89,6 +89,8 @@ void ApplicationDirectory::hide(Version version) {
   if (system_calls().renameat(directory(), from.c_str(), directory(), dead_name(version).c_str()) != 0) {
     throw write_error(fmt::format("rename {} to {}", files_->path_of(from), dead_name(version)), errno);
   }
+  // A known segment holds the space of its file.
+  if (memory_ && memory_->last && memory_->last->segment->version() == version) memory_->last.reset();
   files_->sync();
 }
 

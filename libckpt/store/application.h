@@ -7,7 +7,7 @@
 
 #include "store/application_files.h"
 #include "store/checkpoint_store.h"
-#include "store/segment_output.h"
+#include "store/writer_memory.h"
 
 namespace ckpt::store {
 
@@ -36,7 +36,7 @@ class ApplicationDirectory final : public Application {
   void remove_unreferenced();
 
   std::shared_ptr<const ApplicationFiles> files_;
-  std::shared_ptr<OutputBuffers> buffers_;  // made by the first writer, used by one at a time
+  std::shared_ptr<WriterMemory> memory_;  // made by the first writer
 };
 
 }  // namespace ckpt::store

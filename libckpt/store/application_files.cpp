@@ -108,6 +108,24 @@ OpenVersion ApplicationFiles::open_version(Version version) const {
   return open;
 }
 
+std::shared_ptr<const Segment> ApplicationFiles::open_published(const Footer& footer) const noexcept {
+  try {
+    std::string file = visible_name(footer.version);
+    UniqueFd fd(open_in(directory(), file, O_RDONLY | O_NONBLOCK));
+    if (!fd) return nullptr;
+    return std::make_shared<const Segment>(std::move(fd), path_of(file), footer);
+  } catch (const std::exception&) {
+    return nullptr;
+  }
+}
+
+bool ApplicationFiles::is_visible(const Segment& segment) const {
+  struct stat status {};
+  return system_calls().fstatat(directory(), visible_name(segment.version()).c_str(), &status,
+                                AT_SYMLINK_NOFOLLOW) == 0 &&
+         segment.is_file(status);
+}
+
 std::optional<UniqueFd> ApplicationFiles::lock(Lock kind) const {
   UniqueFd fd(open_in(directory(), kLockFile, O_RDWR | O_CREAT, 0600));
   if (!fd) throw write_error(fmt::format("open {}", path_of(kLockFile)), errno);

@@ -65,6 +65,11 @@ class ApplicationFiles {
   // Throws if the version is unknown or any segment that it refers to is missing or damaged.
   OpenVersion open_version(Version version) const;
 
+  // The segment of a version that this process has just published; nullptr if that cannot be opened, which is
+  // no error: the version is durable.
+  std::shared_ptr<const Segment> open_published(const Footer& footer) const noexcept;
+  bool is_visible(const Segment& segment) const;
+
   enum class Lock { kWriter, kKeepDead, kRemoveDead };
   // The lock lasts as long as the descriptor. nullopt if it is taken; kKeepDead waits instead (removal is
   // short).

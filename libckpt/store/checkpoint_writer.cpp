@@ -51,8 +51,9 @@ std::uint32_t checked_unit(std::uint64_t unit) {
 }  // namespace
 
 SegmentWriter::SegmentWriter(std::shared_ptr<const ApplicationFiles> files,
-                             std::shared_ptr<OutputBuffers> buffers, Version parent, Base base)
+                             std::shared_ptr<WriterMemory> memory, Version parent, Base base)
     : files_(std::move(files)),
+      memory_(std::move(memory)),
       writer_lock_(take_lock(*files_, ApplicationFiles::Lock::kWriter)),
       dead_lock_(take_lock(*files_, ApplicationFiles::Lock::kKeepDead)),
       base_(base) {
@@ -63,12 +64,17 @@ SegmentWriter::SegmentWriter(std::shared_ptr<const ApplicationFiles> files,
     throw Error(fmt::format("'{}' has used all version numbers; start a new application", files_->name()));
   }
   if (parent != 0) {
-    parent_ = files_->open_version(parent);
-    parent_tree_ = std::make_unique<PageTreeReader>(parent_->segments);
+    open_parent(parent);
     evacuation_ = Evacuation(parent_->manifest.segments, *parent_->segments, listing.dead);
   }
-  output_.emplace(files_->directory(), files_->path(), temporary_name(version_), std::move(buffers),
-                  priority_);
+  output_.emplace(files_->directory(), files_->path(), temporary_name(version_), memory_->buffers, priority_);
+}
+
+void SegmentWriter::open_parent(Version parent) {
+  const std::optional<OpenVersion>& last = memory_->last;
+  bool known = last && last->segment->version() == parent && files_->is_visible(*last->segment);
+  parent_ = known ? *last : files_->open_version(parent);
+  parent_tree_ = std::make_unique<PageTreeReader>(parent_->segments, memory_->nodes);
 }
 
 void SegmentWriter::check_alive() const {
@@ -211,11 +217,12 @@ Manifest SegmentWriter::build_manifest(const VersionDescription& description) {
   Manifest manifest{.description = description, .segments = {}, .spaces = {}};
   UseCounts uses = parent_ ? UseCounts(parent_->manifest.segments) : UseCounts();
   auto own = static_cast<std::uint32_t>(version_);
-  TreeBuilder builder(parent_tree_.get(), own, evacuation_, uses, [this](std::span<const std::byte> node) {
-    std::uint64_t unit = (output_->position() - pages_written_ * kPageBytes) / kNodeUnit;
-    output_->append(node);
-    return checked_unit(unit);
-  });
+  TreeBuilder builder(parent_tree_.get(), own, evacuation_, uses, *memory_->nodes,
+                      [this](std::span<const std::byte> node) {
+                        std::uint64_t unit = (output_->position() - pages_written_ * kPageBytes) / kNodeUnit;
+                        output_->append(node);
+                        return checked_unit(unit);
+                      });
   for (auto& [id, changed] : spaces_) {
     auto root = builder.build(changed.parent(), changed.base(), changed.changes());
     if (root) manifest.spaces.push_back(*root);
@@ -226,8 +233,8 @@ Manifest SegmentWriter::build_manifest(const VersionDescription& description) {
   return manifest;
 }
 
-void SegmentWriter::write_tail(const Manifest& manifest, std::span<const std::byte> image,
-                               std::uint64_t node_bytes) {
+Footer SegmentWriter::write_tail(const Manifest& manifest, std::span<const std::byte> image,
+                                 std::uint64_t node_bytes) {
   std::vector<std::byte> encoded = encode_manifest(manifest);
   if (encoded.size() > kMaxManifestBytes || image.size() > kMaxImageBytes) {
     throw Error("the process image is too large for a checkpoint; report this as a defect", EFBIG);
@@ -250,6 +257,20 @@ void SegmentWriter::write_tail(const Manifest& manifest, std::span<const std::by
   static constexpr std::array<std::byte, kPageBytes> kZeroes{};
   output_->append(std::span(kZeroes).first(footer.file_bytes - sizeof footer - output_->position()));
   output_->append(bytes);
+  return footer;
+}
+
+void SegmentWriter::remember(const Footer& footer, Manifest manifest) {
+  memory_->last.reset();
+  auto own = files_->open_published(footer);
+  if (!own) return;
+  std::vector<std::shared_ptr<const Segment>> segments;
+  for (const SegmentUse& use : manifest.segments) {
+    segments.push_back(use.segment == version_ ? own : parent_->segments->find_shared(use.segment));
+  }
+  memory_->last = OpenVersion{.segment = std::move(own),
+                              .manifest = std::move(manifest),
+                              .segments = std::make_shared<const SegmentSet>(std::move(segments))};
 }
 
 void SegmentWriter::fill(VersionDescription& description) const {
@@ -266,9 +287,11 @@ Version SegmentWriter::commit(VersionDescription& description, std::span<const s
     fill(description);
     Manifest manifest = build_manifest(description);
     std::uint64_t node_bytes = output_->position() - pages_written_ * kPageBytes;
-    write_tail(manifest, image, node_bytes);
+    Footer footer = write_tail(manifest, image, node_bytes);
     description.stats.bytes_written = output_->position();
     output_->publish(visible_name(version_));
+    manifest.description.stats.bytes_written = description.stats.bytes_written;
+    remember(footer, std::move(manifest));
   } catch (...) {
     output_.reset();
     throw;

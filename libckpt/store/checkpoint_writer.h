@@ -14,6 +14,7 @@
 #include "store/page_tree.h"
 #include "store/segment_output.h"
 #include "store/space_changes.h"
+#include "store/writer_memory.h"
 
 namespace ckpt::store {
 
@@ -21,7 +22,7 @@ class SegmentWriter final : public CheckpointWriter {
  public:
   // `parent` 0: none. Takes the writer's locks, removes what a crashed writer left. Throws if there is a
   // writer.
-  SegmentWriter(std::shared_ptr<const ApplicationFiles> files, std::shared_ptr<OutputBuffers> buffers,
+  SegmentWriter(std::shared_ptr<const ApplicationFiles> files, std::shared_ptr<WriterMemory> memory,
                 Version parent, Base base);
 
   void put(SpaceId space, std::uint64_t first_page, std::span<const std::byte> bytes) override;
@@ -42,10 +43,13 @@ class SegmentWriter final : public CheckpointWriter {
   Reference move_page(const Reference& page);
   void complete_spaces();
   Manifest build_manifest(const VersionDescription& description);
-  void write_tail(const Manifest& manifest, std::span<const std::byte> image, std::uint64_t node_bytes);
+  Footer write_tail(const Manifest& manifest, std::span<const std::byte> image, std::uint64_t node_bytes);
   void fill(VersionDescription& description) const;
+  void open_parent(Version parent);
+  void remember(const Footer& footer, Manifest manifest);
 
   std::shared_ptr<const ApplicationFiles> files_;
+  std::shared_ptr<WriterMemory> memory_;
   UniqueFd writer_lock_;
   UniqueFd dead_lock_;
   Base base_;

@@ -10,7 +10,7 @@
 namespace ckpt::store {
 namespace {
 
-constexpr std::size_t kMaxCachedNodes = 4096;
+constexpr std::size_t kMaxCachedNodes = 512;  // 12 KiB each
 // Most nodes are short deltas: one read of this size gets all of them.
 constexpr std::size_t kFirstReadBytes = 1024;
 
@@ -45,25 +45,33 @@ LoadedNode PageTreeReader::load_node(const Reference& node, unsigned level) cons
     throw damaged(segments_->all().back()->path(),
                   fmt::format("it refers to version {}, which it does not list", node.segment));
   }
-  std::uint64_t offset = std::uint64_t{node.unit} * kNodeUnit;
-  if (offset >= segment->node_bytes()) throw damaged_node(*segment, node, "lies outside the file's nodes");
-  std::uint64_t available = segment->node_bytes() - offset;
-  LoadedNode loaded{
-      .self = node, .bytes = std::vector<std::byte>(std::min(available, kFirstReadBytes)), .view = {}};
-  segment->read_nodes(offset, loaded.bytes);
-  NodeHeader header;
-  std::memcpy(&header, loaded.bytes.data(), sizeof header);
-  // A node with more than 512 entries would be refused below; refuse it before allocating for it.
-  std::size_t size = node_size(header);
-  if (size > available || header.entry_count > kFanout) throw damaged_node(*segment, node, "is malformed");
-  std::size_t have = std::min(size, loaded.bytes.size());
-  loaded.bytes.resize(size);
-  segment->read_nodes(offset + have, std::span(loaded.bytes).subspan(have));
-  if (digest_of(loaded.bytes) != node.digest) throw damaged_node(*segment, node, "does not match its digest");
-  auto view = parse_node(loaded.bytes, level);
+  LoadedNode loaded{.self = node, .bytes = cache_ ? cache_->find(node) : nullptr, .view = {}};
+  bool cached = loaded.bytes != nullptr;
+  if (!cached) loaded.bytes = read_node(node, *segment);
+  auto view = parse_node(*loaded.bytes, level);
   if (!view) throw damaged_node(*segment, node, "is malformed");
   loaded.view = *view;
+  if (!cached && cache_) cache_->insert(node, loaded.bytes);
   return loaded;
+}
+
+NodeBytes PageTreeReader::read_node(const Reference& node, const Segment& segment) const {
+  std::uint64_t offset = std::uint64_t{node.unit} * kNodeUnit;
+  if (offset >= segment.node_bytes()) throw damaged_node(segment, node, "lies outside the file's nodes");
+  std::uint64_t available = segment.node_bytes() - offset;
+  std::vector<std::byte> bytes(std::min(available, kFirstReadBytes));
+  segment.read_nodes(offset, bytes);
+  NodeHeader header;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  // A node with more than 512 entries would be refused below; refuse it before allocating for it.
+  std::size_t size = node_size(header);
+  if (size > available || header.entry_count > kFanout) throw damaged_node(segment, node, "is malformed");
+  std::size_t have = std::min(size, bytes.size());
+  bytes.resize(size);
+  segment.read_nodes(offset + have, std::span(bytes).subspan(have));
+  if (digest_of(bytes) != node.digest) throw damaged_node(segment, node, "does not match its digest");
+  bytes.shrink_to_fit();
+  return std::make_shared<const std::vector<std::byte>>(std::move(bytes));
 }
 
 NodeChain PageTreeReader::load_chain(const Reference& newest, unsigned level) const {

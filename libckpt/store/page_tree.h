@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "store/manifest.h"
+#include "store/node_cache.h"
 #include "store/node_codec.h"
 #include "store/segment.h"
 
@@ -18,7 +19,7 @@ namespace ckpt::store {
 
 struct LoadedNode {
   Reference self;
-  std::vector<std::byte> bytes;
+  NodeBytes bytes;
   NodeView view;  // into bytes
 };
 
@@ -29,7 +30,10 @@ Table table_of(const NodeChain& chain);
 
 class PageTreeReader {
  public:
-  explicit PageTreeReader(std::shared_ptr<const SegmentSet> segments) : segments_(std::move(segments)) {}
+  // `cache` is asked before the disk, and filled; nullptr: none.
+  explicit PageTreeReader(std::shared_ptr<const SegmentSet> segments,
+                          std::shared_ptr<NodeCache> cache = nullptr)
+      : segments_(std::move(segments)), cache_(std::move(cache)) {}
 
   const SegmentSet& segments() const { return *segments_; }
   NodeChain load_chain(const Reference& newest, unsigned level) const;
@@ -55,10 +59,12 @@ class PageTreeReader {
   struct Walk;
   struct NumberWalk;
   LoadedNode load_node(const Reference& node, unsigned level) const;
+  NodeBytes read_node(const Reference& node, const Segment& segment) const;
   void walk(Walk& state, const Reference& node, unsigned level, std::uint64_t prefix) const;
   void walk_numbers(NumberWalk& state, const Reference& node, unsigned level, std::uint64_t prefix) const;
 
   std::shared_ptr<const SegmentSet> segments_;
+  std::shared_ptr<NodeCache> cache_;
   mutable std::mutex mutex_;
   mutable std::unordered_map<std::uint64_t, std::shared_ptr<const Table>> inner_;  // key: segment and unit
 };

@@ -17,14 +17,30 @@ constexpr std::size_t kPrefetchBytes = 256U << 10;
 
 Segment::Segment(UniqueFd fd, std::string path, Version version)
     : fd_(std::move(fd)), path_(std::move(path)) {
+  std::uint64_t file_bytes = check_file();
+  if (file_bytes < sizeof(Footer)) throw damaged(path_, fmt::format("it has only {} bytes", file_bytes));
+  read_exactly(fd_.get(), std::as_writable_bytes(std::span(&footer_, 1)), file_bytes - sizeof(Footer), path_);
+  check_footer(version, file_bytes);
+}
+
+Segment::Segment(UniqueFd fd, std::string path, const Footer& footer)
+    : fd_(std::move(fd)), path_(std::move(path)), footer_(footer) {
+  check_footer(footer.version, check_file());
+}
+
+std::uint64_t Segment::check_file() {
   struct stat status {};
   if (system_calls().fstat(fd_.get(), &status) != 0) throw_errno(fmt::format("fstat {}", path_));
   if (!S_ISREG(status.st_mode)) throw damaged(path_, "it is not a regular file");
   check_private(status, path_);
-  auto file_bytes = static_cast<std::uint64_t>(status.st_size);
-  if (file_bytes < sizeof(Footer)) throw damaged(path_, fmt::format("it has only {} bytes", file_bytes));
-  read_exactly(fd_.get(), std::as_writable_bytes(std::span(&footer_, 1)), file_bytes - sizeof(Footer), path_);
-  check_footer(version, file_bytes);
+  device_ = status.st_dev;
+  inode_ = status.st_ino;
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+bool Segment::is_file(const struct stat& status) const {
+  return status.st_dev == device_ && status.st_ino == inode_ &&
+         static_cast<std::uint64_t>(status.st_size) == footer_.file_bytes;
 }
 
 void Segment::check_footer(Version version, std::uint64_t file_bytes) const {
@@ -86,9 +102,9 @@ void Segment::read_nodes(std::uint64_t offset, std::span<std::byte> out) const {
   read_exactly(fd_.get(), out, footer_.page_bytes + offset, path_);
 }
 
-const Segment* SegmentSet::find(std::uint32_t version) const {
+std::shared_ptr<const Segment> SegmentSet::find_shared(std::uint32_t version) const {
   auto found = std::ranges::lower_bound(segments_, version, {}, &Segment::version);
-  return found != segments_.end() && (*found)->version() == version ? found->get() : nullptr;
+  return found != segments_.end() && (*found)->version() == version ? *found : nullptr;
 }
 
 }  // namespace ckpt::store

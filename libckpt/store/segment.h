@@ -1,6 +1,8 @@
 // A segment file opened for reading, its footer checked. Immutable, so it may be shared between threads.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -19,7 +21,12 @@ class Segment {
   // permissions, framing and footer; throws Error.
   Segment(UniqueFd fd, std::string path, Version version);
 
+  // The same for a segment that this process has just written, whose footer is known.
+  Segment(UniqueFd fd, std::string path, const Footer& footer);
+
   const std::string& path() const { return path_; }
+  // Whether `status` is that of this very file.
+  bool is_file(const struct stat& status) const;
   Version version() const { return footer_.version; }
   std::uint64_t file_bytes() const { return footer_.file_bytes; }
   std::uint64_t page_count() const;
@@ -36,6 +43,7 @@ class Segment {
   std::uint64_t image_offset() const {
     return manifest_offset() + align_up(footer_.manifest_bytes, kNodeUnit);
   }
+  std::uint64_t check_file();
   void check_footer(Version version, std::uint64_t file_bytes) const;
   std::vector<std::byte> read_checked(std::uint64_t offset, std::uint64_t size, const Digest& digest,
                                       const char* what) const;
@@ -43,6 +51,8 @@ class Segment {
   UniqueFd fd_;
   std::string path_;
   Footer footer_;
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
 };
 
 // All segments that one version refers to.
@@ -52,7 +62,8 @@ class SegmentSet {
   explicit SegmentSet(std::vector<std::shared_ptr<const Segment>> segments)
       : segments_(std::move(segments)) {}
 
-  const Segment* find(std::uint32_t version) const;
+  const Segment* find(std::uint32_t version) const { return find_shared(version).get(); }
+  std::shared_ptr<const Segment> find_shared(std::uint32_t version) const;  // nullptr: not in it
   const std::vector<std::shared_ptr<const Segment>>& all() const { return segments_; }
 
  private:

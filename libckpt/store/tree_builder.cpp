@@ -143,16 +143,18 @@ Reference TreeBuilder::write_node(const NodeChain& old_chain, const Table& old, 
                               to_list(changed), next);
     if (delta.size() * 2 <= whole.size() && !must_leave(std::span(old_chain).subspan(absorbed))) {
       release_nodes(std::span(old_chain).first(absorbed));
-      return append(delta);
+      return append(std::move(delta));
     }
   }
   release_nodes(old_chain);
-  return append(whole);
+  return append(std::move(whole));
 }
 
-Reference TreeBuilder::append(std::span<const std::byte> node) {
+Reference TreeBuilder::append(std::vector<std::byte> node) {
   uses_.change_nodes(own_, 1);
-  return {.segment = own_, .unit = sink_(node), .digest = digest_of(node)};
+  Reference reference{.segment = own_, .unit = sink_(node), .digest = digest_of(node)};
+  cache_.insert(reference, std::make_shared<const std::vector<std::byte>>(std::move(node)));
+  return reference;
 }
 
 NodeChain TreeBuilder::load_chain(const Reference& node, unsigned level) const {
@@ -179,7 +181,10 @@ void TreeBuilder::count_pages(const Table& old, const Table& next) {
 }
 
 void TreeBuilder::release_nodes(std::span<const LoadedNode> nodes) {
-  for (const LoadedNode& node : nodes) uses_.change_nodes(node.self.segment, -1);
+  for (const LoadedNode& node : nodes) {
+    uses_.change_nodes(node.self.segment, -1);
+    cache_.erase(node.self);  // the next version is based on this one
+  }
 }
 
 void TreeBuilder::release_tree(const Reference& node, unsigned level) {

@@ -44,8 +44,13 @@ class TreeBuilder {
   // `parent` may be nullptr if there is none; `own` is the version being written. Nodes in segments that
   // `evacuation` takes are written again.
   TreeBuilder(const PageTreeReader* parent, std::uint32_t own, const Evacuation& evacuation, UseCounts& uses,
-              NodeSink sink)
-      : parent_(parent), own_(own), evacuation_(evacuation), uses_(uses), sink_(std::move(sink)) {}
+              NodeCache& cache, NodeSink sink)
+      : parent_(parent),
+        own_(own),
+        evacuation_(evacuation),
+        uses_(uses),
+        cache_(cache),
+        sink_(std::move(sink)) {}
 
   // `old` is the parent's root of this space, with page_count 0 and no root if it has none.
   // Returns nullopt if no page is left.
@@ -60,7 +65,7 @@ class TreeBuilder {
   Reference build_leaf(const Reference& old, Range changes);
   Reference finish_node(const NodeChain& old_chain, const Table& old, const Table& next, unsigned level);
   Reference write_node(const NodeChain& old_chain, const Table& old, const Table& next, unsigned level);
-  Reference append(std::span<const std::byte> node);
+  Reference append(std::vector<std::byte> node);
   NodeChain load_chain(const Reference& node, unsigned level) const;
   bool must_leave(std::span<const LoadedNode> nodes) const;
   void count_pages(const Table& old, const Table& next);
@@ -71,6 +76,7 @@ class TreeBuilder {
   std::uint32_t own_;
   const Evacuation& evacuation_;
   UseCounts& uses_;
+  NodeCache& cache_;
   NodeSink sink_;
   // Of the space that is being built.
   Base base_ = Base::kEmpty;

@@ -1,0 +1,20 @@
+// What the writers of one application hand on to each other, so that a checkpoint reads nothing from disk and
+// touches no fresh memory for what the one before it had at hand. Used by one writer at a time.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "store/application_files.h"
+#include "store/node_cache.h"
+#include "store/write_queue.h"
+
+namespace ckpt::store {
+
+struct WriterMemory {
+  std::shared_ptr<OutputBuffers> buffers = std::make_shared<OutputBuffers>();
+  std::shared_ptr<NodeCache> nodes = std::make_shared<NodeCache>();
+  std::optional<OpenVersion> last;  // mostly the parent of the next one
+};
+
+}  // namespace ckpt::store
