@@ -10,5 +10,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 arguments=(--seconds "${CKPT_FUZZ_SECONDS:-$(share_of 7200 60)}")
 [[ -z ${CKPT_FUZZ_SEED:-} ]] || arguments+=(--seed "$CKPT_FUZZ_SEED")
-fuzzer=$(program memory_fuzzer)
-TMPDIR=$WORK "$fuzzer" "${arguments[@]}"
+# It finds the restorer as ckptrun does: beside itself.
+mkdir bin
+cp "$(program memory_fuzzer)" "$(program changes_memory_at_random)" bin/
+ln -s "$(dirname "$CKPT_BIN")/libexec" libexec
+TMPDIR=$WORK bin/memory_fuzzer "${arguments[@]}"

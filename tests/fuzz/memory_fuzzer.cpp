@@ -92,17 +92,28 @@ class Program {
     wait_for_operations(1);
   }
   ~Program() {
-    if (pid_ > 0) {
-      ::kill(pid_, SIGKILL);
-      ::waitpid(pid_, nullptr, 0);
-    }
+    end();
     ::munmap(progress_, sizeof(Progress));
   }
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
   pid_t pid() const { return pid_; }
-  std::uint64_t operations() const { return progress_->operations; }
+
+  void end() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+    if (namespace_init_ > 0) ::waitpid(namespace_init_, nullptr, 0);
+    pid_ = namespace_init_ = 0;
+  }
+
+  // The same program, restored.
+  void adopt(pid_t pid, pid_t namespace_init) {
+    pid_ = pid;
+    namespace_init_ = namespace_init;
+  }
 
   // Until it has done that many more; throws if it ended.
   void wait_for_operations(std::uint64_t more) {
@@ -137,11 +148,13 @@ class Program {
   std::string progress_file_;
   Progress* progress_;
   pid_t pid_ = 0;
+  pid_t namespace_init_ = 0;
 };
 
 struct Totals {
   std::map<std::string, unsigned> versions;  // by the way in which they were copied
   unsigned refused = 0;
+  unsigned restored = 0;
   CheckTotals compared;
 };
 
@@ -172,7 +185,22 @@ class Fuzzer {
       application->retain(2, "run");
       program.check_alive();
     }
+    if (parent != 0) restore_and_compare(program, *application->open(parent));
     store::Store::open(directory_.file("store"), false).remove_application(application->name());
+  }
+
+  // The program as it comes back must be what the version says, before it runs on.
+  void restore_and_compare(Program& program, const store::CheckpointReader& version) {
+    moment_ += ", restored";
+    program.end();
+    std::optional<std::string> found;
+    engine::RestoreOptions options;
+    options.before_release = [&](pid_t pid) { found = difference(Snapshot(pid), version, totals_.compared); };
+    engine::Restored restored = engine::restore(version, options);
+    program.adopt(restored.session.pid(), restored.namespace_init);
+    if (found) throw Error(*found);
+    program.wait_for_operations(1);
+    ++totals_.restored;
   }
 
   std::optional<store::Version> take_and_compare(engine::Session& session, store::Application& application,
@@ -240,8 +268,9 @@ void report(const Totals& totals) {
     versions += fmt::format("{}{} by {}", versions.empty() ? "" : ", ", number, mode);
     count += number;
   }
-  fmt::print("{} versions ({}), {} refused; {} mappings and {} pages compared, all equal\n", count, versions,
-             totals.refused, totals.compared.mappings_compared, totals.compared.pages_compared);
+  fmt::print("{} versions ({}), {} refused, {} restored; {} mappings and {} pages compared, all equal\n",
+             count, versions, totals.refused, totals.restored, totals.compared.mappings_compared,
+             totals.compared.pages_compared);
 }
 
 int run(int argc, char** argv) {

@@ -105,21 +105,39 @@ class Comparison {
   std::map<std::string, UniqueFd> files_;
 };
 
-std::string text_of(const MapEntry& entry) {
-  return fmt::format("{:x}-{:x} protection {} {} offset {:x} {}", entry.start, entry.end, entry.protection,
-                     entry.shared ? "shared" : "private", entry.offset, entry.path);
-}
-
 std::string text_of(const image::MappingT& mapping) {
   return fmt::format("{:x}-{:x} protection {} {} offset {:x} {}", mapping.start, mapping.end,
                      mapping.protection, image::EnumNameMappingKind(mapping.kind), mapping.offset,
                      mapping.name);
 }
 
-bool same(const MapEntry& entry, const image::MappingT& mapping) {
-  const bool shared = mapping.kind == MappingKind::SharedFile || mapping.kind == MappingKind::SharedObject;
-  return entry.start == mapping.start && entry.end == mapping.end && entry.protection == mapping.protection &&
-         (is_made_by_kernel(entry) || entry.shared == shared);
+// Address space that a program cannot tell into mappings: neighbours with the same rights. The kernel merges
+// them or does not for reasons of its own, so a restored program may have fewer mappings.
+struct Range {
+  std::uint64_t start, end;
+  std::uint32_t protection;
+  bool shared;
+  bool operator==(const Range&) const = default;
+};
+
+void append(std::vector<Range>& ranges, const Range& range) {
+  if (!ranges.empty() && ranges.back().end == range.start && ranges.back().protection == range.protection &&
+      ranges.back().shared == range.shared) {
+    ranges.back().end = range.end;
+  } else {
+    ranges.push_back(range);
+  }
+}
+
+std::string text_of(const std::vector<Range>& ranges, std::size_t number) {
+  if (number >= ranges.size()) return "nothing";
+  const Range& range = ranges[number];
+  return fmt::format("{:x}-{:x} protection {} {}", range.start, range.end, range.protection,
+                     range.shared ? "shared" : "private");
+}
+
+bool is_shared(const image::MappingT& mapping) {
+  return mapping.kind == MappingKind::SharedFile || mapping.kind == MappingKind::SharedObject;
 }
 
 bool may_be_scratch(const MapEntry& entry) {
@@ -128,24 +146,25 @@ bool may_be_scratch(const MapEntry& entry) {
 }
 
 std::optional<std::string> Comparison::compare_mappings() {
-  const auto& mappings = image_->process->mappings;
-  auto mapping = mappings.begin();
-  bool scratch_met = false;
+  std::vector<Range> in_program;
   for (const MapEntry& entry : snapshot_.mappings()) {
-    if (entry.path == "[vsyscall]") continue;
-    if (mapping != mappings.end() && same(entry, **mapping)) {
-      ++mapping;
-      ++totals_.mappings_compared;
-    } else if (!scratch_met && may_be_scratch(entry)) {
-      scratch_met = true;
-    } else {
-      return fmt::format("the program has the mapping {}, the image {}", text_of(entry),
-                         mapping == mappings.end() ? "nothing more" : text_of(**mapping));
-    }
+    const image::MappingT* mapping = mapping_at(entry.start);
+    if (entry.path == "[vsyscall]" || (mapping == nullptr && may_be_scratch(entry))) continue;
+    append(in_program, {entry.start, entry.end, entry.protection, entry.shared && !is_made_by_kernel(entry)});
+    if (mapping != nullptr && mapping->file >= 0 &&
+        mapping->offset + (entry.start - mapping->start) != entry.offset)
+      return fmt::format("the program has offset {:x} at {:x}, the image {}", entry.offset, entry.start,
+                         text_of(*mapping));
   }
-  if (mapping != mappings.end())
-    return fmt::format("the image has a mapping that the program has not: {}", text_of(**mapping));
-  return std::nullopt;
+  std::vector<Range> in_image;
+  for (const auto& mapping : image_->process->mappings)
+    append(in_image, {mapping->start, mapping->end, mapping->protection, is_shared(*mapping)});
+  const auto [program, image] = std::ranges::mismatch(in_program, in_image);
+  totals_.mappings_compared += snapshot_.mappings().size();
+  if (program == in_program.end() && image == in_image.end()) return std::nullopt;
+  const auto number = static_cast<std::size_t>(program - in_program.begin());
+  return fmt::format("the program has {} where the image has {}", text_of(in_program, number),
+                     text_of(in_image, number));
 }
 
 std::optional<std::string> Comparison::compare_guards() const {
