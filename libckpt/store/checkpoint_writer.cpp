@@ -161,30 +161,46 @@ void SegmentWriter::keep_only(SpaceId id, std::span<const PageRun> present) {
 }
 
 void SegmentWriter::evacuate_pages(SpaceChanges& space) {
-  if (space.parent_remains()) {
-    parent_tree_->visit_leaves(
-        space.parent(), 0, kPageNumberLimit / kFanout - 1,
-        [&](std::uint64_t leaf, const Table& table) { evacuate_leaf(space, leaf, table); });
-  }
-  // Pages that were put and found equal to the parent's.
+  std::vector<std::uint64_t> touched;
   for (auto& [leaf, changes] : space.changes()) {
+    touched.push_back(leaf);
+    // Pages that were put and found equal to the parent's.
     changes.normalize();
     for (PageChange& page : changes.pages) {
       if (evacuation_.take_page(page.reference.segment)) page.reference = move_page(page.reference);
     }
   }
+  if (!space.parent_remains()) return;
+  for (std::uint64_t leaf : touched) evacuate_leaf(space, leaf);
+  for (std::uint64_t leaf : leaves_to_look_at(space)) {
+    // An entry without changes has the nodes on its way looked at too.
+    space.changes().try_emplace(leaf);
+    evacuate_leaf(space, leaf);
+  }
 }
 
-void SegmentWriter::evacuate_leaf(SpaceChanges& space, std::uint64_t leaf, const Table& parent) {
-  auto changes = space.changes().find(leaf);
-  if (changes != space.changes().end() && changes->second.cleared) return;
+// All of the parent, or some others with each version, so that every leaf has its turn.
+std::vector<std::uint64_t> SegmentWriter::leaves_to_look_at(const SpaceChanges& space) const {
+  constexpr std::uint64_t kLeavesPerVersion = 64;
+  std::vector<std::uint64_t> leaves;
+  parent_tree_->visit_leaf_numbers(
+      space.parent(), [](std::uint64_t, std::uint64_t) { return false; },
+      [&](std::uint64_t leaf) { leaves.push_back(leaf); });
+  if (evacuation_.walks_everything() || leaves.size() <= kLeavesPerVersion) return leaves;
+  auto start = static_cast<std::ptrdiff_t>(version_ * kLeavesPerVersion % leaves.size());
+  std::ranges::rotate(leaves, leaves.begin() + start);
+  leaves.resize(kLeavesPerVersion);
+  return leaves;
+}
+
+void SegmentWriter::evacuate_leaf(SpaceChanges& space, std::uint64_t leaf) {
+  const Table* parent = space.parent_leaf(leaf);
+  LeafChanges& changes = space.changes()[leaf];
+  if (parent == nullptr || changes.cleared) return;
   std::bitset<kFanout> changed;
-  for (std::size_t i = 0; changes != space.changes().end() && i < changes->second.pages.size(); ++i) {
-    changed.set(changes->second.pages[i].index);
-  }
+  for (const PageChange& page : changes.pages) changed.set(page.index);
   for (std::size_t i = 0; i < kFanout; ++i) {
-    if (!changed[i] && evacuation_.take_page(parent[i].segment))
-      space.changes()[leaf].add(i, move_page(parent[i]));
+    if (!changed[i] && evacuation_.take_page((*parent)[i].segment)) changes.add(i, move_page((*parent)[i]));
   }
 }
 
@@ -208,9 +224,9 @@ void SegmentWriter::complete_spaces() {
   if (parent_) {
     for (const SpaceRoot& root : parent_->manifest.spaces) space(root.id);
   }
-  for (auto& [id, changed] : spaces_) {
-    if (evacuation_.moves_pages()) evacuate_pages(changed);
-  }
+  evacuation_.grant(pages_written_);
+  if (!evacuation_.active()) return;
+  for (auto& [id, changed] : spaces_) evacuate_pages(changed);
 }
 
 Manifest SegmentWriter::build_manifest(const VersionDescription& description) {

@@ -39,7 +39,8 @@ class SegmentWriter final : public CheckpointWriter {
                    std::span<const std::byte> bytes);
   Reference append_page(std::span<const std::byte> page, const Digest& digest);
   void evacuate_pages(SpaceChanges& space);
-  void evacuate_leaf(SpaceChanges& space, std::uint64_t leaf, const Table& parent);
+  std::vector<std::uint64_t> leaves_to_look_at(const SpaceChanges& space) const;
+  void evacuate_leaf(SpaceChanges& space, std::uint64_t leaf);
   Reference move_page(const Reference& page);
   void complete_spaces();
   Manifest build_manifest(const VersionDescription& description);

@@ -97,7 +97,7 @@ Reference TreeBuilder::build_node(const Reference& old, unsigned level, Range ch
     if (base_ == Base::kEmpty) {
       release_tree(old_table[i], level - 1);
       next[i] = Reference{};
-    } else if (evacuation_.moves_nodes()) {
+    } else if (evacuation_.walks_everything()) {
       next[i] = build_node(old_table[i], level - 1, {.begin = changes.end, .end = changes.end});
     }
   }
@@ -119,16 +119,18 @@ Reference TreeBuilder::build_leaf(const Reference& old, Range changes) {
 
 Reference TreeBuilder::finish_node(const NodeChain& old_chain, const Table& old, const Table& next,
                                    unsigned level) {
-  if (next == old && !must_leave(old_chain)) return old_chain.empty() ? Reference{} : old_chain.front().self;
+  std::vector<bool> leaving = leaving_nodes(old_chain);
+  bool stays = std::ranges::find(leaving, true) == leaving.end();
+  if (next == old && stays) return old_chain.empty() ? Reference{} : old_chain.front().self;
   if (std::ranges::none_of(next, &Reference::present)) {
     release_nodes(old_chain);
     return {};
   }
-  return write_node(old_chain, old, next, level);
+  return write_node(old_chain, leaving, old, next, level);
 }
 
-Reference TreeBuilder::write_node(const NodeChain& old_chain, const Table& old, const Table& next,
-                                  unsigned level) {
+Reference TreeBuilder::write_node(const NodeChain& old_chain, const std::vector<bool>& leaving,
+                                  const Table& old, const Table& next, unsigned level) {
   auto whole = encode_whole(level, next);
   if (!old_chain.empty()) {
     IndexSet changed = differences(old, next);
@@ -141,7 +143,9 @@ Reference TreeBuilder::write_node(const NodeChain& old_chain, const Table& old, 
     }
     auto delta = encode_delta(level, static_cast<unsigned>(deltas - absorbed + 1), old_chain[absorbed].self,
                               to_list(changed), next);
-    if (delta.size() * 2 <= whole.size() && !must_leave(std::span(old_chain).subspan(absorbed))) {
+    auto base = leaving.begin() + static_cast<std::ptrdiff_t>(absorbed);
+    bool base_stays = std::find(base, leaving.end(), true) == leaving.end();
+    if (delta.size() * 2 <= whole.size() && base_stays) {
       release_nodes(std::span(old_chain).first(absorbed));
       return append(std::move(delta));
     }
@@ -161,9 +165,10 @@ NodeChain TreeBuilder::load_chain(const Reference& node, unsigned level) const {
   return node.present() ? parent_->load_chain(node, level) : NodeChain{};
 }
 
-bool TreeBuilder::must_leave(std::span<const LoadedNode> nodes) const {
-  return std::ranges::any_of(
-      nodes, [&](const LoadedNode& node) { return evacuation_.takes_nodes(node.self.segment); });
+std::vector<bool> TreeBuilder::leaving_nodes(const NodeChain& chain) {
+  std::vector<bool> leaving;
+  for (const LoadedNode& node : chain) leaving.push_back(evacuation_.take_node(node.self.segment));
+  return leaving;
 }
 
 void TreeBuilder::count_pages(const Table& old, const Table& next) {

@@ -12,6 +12,7 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "store/checkpoint_store.h"
 #include "store/evacuation.h"
@@ -43,7 +44,7 @@ class TreeBuilder {
 
   // `parent` may be nullptr if there is none; `own` is the version being written. Nodes in segments that
   // `evacuation` takes are written again.
-  TreeBuilder(const PageTreeReader* parent, std::uint32_t own, const Evacuation& evacuation, UseCounts& uses,
+  TreeBuilder(const PageTreeReader* parent, std::uint32_t own, Evacuation& evacuation, UseCounts& uses,
               NodeCache& cache, NodeSink sink)
       : parent_(parent),
         own_(own),
@@ -64,17 +65,19 @@ class TreeBuilder {
   Reference build_node(const Reference& old, unsigned level, Range changes);
   Reference build_leaf(const Reference& old, Range changes);
   Reference finish_node(const NodeChain& old_chain, const Table& old, const Table& next, unsigned level);
-  Reference write_node(const NodeChain& old_chain, const Table& old, const Table& next, unsigned level);
+  Reference write_node(const NodeChain& old_chain, const std::vector<bool>& leaving, const Table& old,
+                       const Table& next, unsigned level);
   Reference append(std::vector<std::byte> node);
   NodeChain load_chain(const Reference& node, unsigned level) const;
-  bool must_leave(std::span<const LoadedNode> nodes) const;
+  // Which of them lie in segments that are emptied.
+  std::vector<bool> leaving_nodes(const NodeChain& chain);
   void count_pages(const Table& old, const Table& next);
   void release_nodes(std::span<const LoadedNode> nodes);
   void release_tree(const Reference& node, unsigned level);
 
   const PageTreeReader* parent_;
   std::uint32_t own_;
-  const Evacuation& evacuation_;
+  Evacuation& evacuation_;
   UseCounts& uses_;
   NodeCache& cache_;
   NodeSink sink_;
