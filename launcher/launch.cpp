@@ -8,7 +8,9 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
+#include <string_view>
 
 #include "base/error.h"
 #include "launcher/claimed_application.h"
@@ -64,6 +66,13 @@ int supervise(ClaimedApplication claimed, ControlServer& control, engine::Sessio
   return end.suspended ? kExitSuspended : exit_code(end.end);
 }
 
+// CKPT_TRACKING=compare does without the kernel's help, as on kernels that have none to offer.
+engine::Tracking wanted_tracking() {
+  const char* value = std::getenv("CKPT_TRACKING");
+  return value != nullptr && std::string_view(value) == "compare" ? engine::Tracking::kCompare
+                                                                  : engine::Tracking::kKernel;
+}
+
 int run_fresh(const RunOptions& options, Messages& messages) {
   refuse_privileged(find_program(options.command.at(0)));
   store::Store store = open_store_for_run(options.store);
@@ -71,6 +80,7 @@ int run_fresh(const RunOptions& options, Messages& messages) {
   RunState state(claimed.application->directory());
   SupervisorConfig config{.settings = merge_settings(options, std::nullopt),
                           .verbose = options.verbose,
+                          .tracking = wanted_tracking(),
                           .run_id = new_run_id(),
                           .command = options.command,
                           .working_directory = working_directory(),
@@ -164,6 +174,7 @@ int recover(const RunOptions& options, const std::string& name, const store::Sto
   RunState state(application.directory());
   SupervisorConfig config{.settings = merge_settings(options, state.settings()),
                           .verbose = options.verbose,
+                          .tracking = wanted_tracking(),
                           .run_id = new_run_id(),
                           .command = description.command,
                           .working_directory = description.working_directory,

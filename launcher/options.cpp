@@ -4,12 +4,12 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
-#include <map>
 #include <memory>
 
 #include "base/duration.h"
 #include "base/error.h"
 #include "base/parse.h"
+#include "launcher/choices.h"
 #include "launcher/signal_names.h"
 
 namespace ckpt::launcher {
@@ -22,8 +22,9 @@ constexpr const char* kUsage =
 
 constexpr const char* kFooter =
     "Options end at PROGRAM or --. DURATION is a number with a unit: 250ms, 60s, 10m, 1h.\n"
-    "A recover uses --every, --keep, --on-term and --on-signal of the run before where they are not given "
-    "again.\n"
+    "A recover uses --every, --keep, --on-term, --on-signal, --mode, --pause-budget and --compress of the "
+    "run "
+    "before where they are not given again.\n"
     "\n"
     "Exit status: the program's (128+N if signal N killed it); 75 checkpointed and ended on request;\n"
     "125 ckptrun itself failed; 126 PROGRAM cannot be executed; 127 PROGRAM not found.\n"
@@ -33,7 +34,7 @@ constexpr const char* kFooter =
 
 // Options as typed; turned into RunOptions afterwards, so that every message about a value is ours.
 struct RawOptions {
-  std::string store, name, every, keep, on_signal, on_term, pids, recover;
+  std::string store, name, every, keep, on_signal, on_term, pids, recover, mode, pause_budget, compress;
   bool recover_or_run = false;
   bool verbose = false;
 };
@@ -67,6 +68,15 @@ void declare(CLI::App& app, RawOptions& raw) {
          "program (default: pass)")
       ->type_name("save|pass");
   app.add_option("--on-signal", raw.on_signal, "Signal to ckptrun that makes a checkpoint")->type_name("SIG");
+  app.add_option("--pause-budget", raw.pause_budget,
+                 "How long a checkpoint may stop the program (default: 10ms)")
+      ->type_name("DURATION");
+  app.add_option("--mode", raw.mode,
+                 "How memory is copied: while the program is stopped, while it runs, from a snapshot made by "
+                 "fork, or whatever keeps the pause within its budget (default: auto)")
+      ->type_name("auto|copy|precopy|fork");
+  app.add_option("--compress", raw.compress, "Compress the memory that checkpoints store (default: none)")
+      ->type_name("none|lz4|zstd[:LEVEL]");
   app.add_option("--pids", raw.pids, "Process ids of a recovered program (default: auto)")
       ->type_name("auto|keep|namespace|new");
   app.add_flag("-v,--verbose", raw.verbose, "Report every checkpoint and the stages of a recover");
@@ -75,15 +85,6 @@ void declare(CLI::App& app, RawOptions& raw) {
       ->expected(0, 1);
   app.add_flag("--recover-or-run", raw.recover_or_run,
                "Resume if there is something to resume, else start PROGRAM");
-}
-
-template <typename Value>
-Value choose(const std::string& option, const std::string& text,
-             const std::map<std::string, Value>& choices) {
-  if (auto found = choices.find(text); found != choices.end()) return found->second;
-  std::string names;
-  for (const auto& [name, value] : choices) names += fmt::format("{}{}", names.empty() ? "" : ", ", name);
-  throw Error(fmt::format("{} does not know '{}'; write one of {}", option, text, names));
 }
 
 int parse_checkpoint_signal(const std::string& text) {
@@ -171,6 +172,9 @@ RunOptions interpret(const CLI::App& app, const RawOptions& raw) {
                                       {"namespace", PidPolicy::kNamespace},
                                       {"new", PidPolicy::kNew}});
   }
+  if (app.count("--mode") > 0) options.copy_mode = parse_copy_mode(raw.mode);
+  if (app.count("--pause-budget") > 0) options.pause_budget = parse_duration(raw.pause_budget);
+  if (app.count("--compress") > 0) options.write = parse_compression(raw.compress);
   check_combination(options);
   return options;
 }
@@ -200,6 +204,9 @@ Settings merge_settings(const RunOptions& given, const std::optional<Settings>& 
   if (given.keep) settings.keep = *given.keep;
   if (given.on_term) settings.on_term = *given.on_term;
   if (given.on_signal) settings.on_signal = *given.on_signal;
+  if (given.copy_mode) settings.mode = *given.copy_mode;
+  if (given.pause_budget) settings.pause_budget = *given.pause_budget;
+  if (given.write) settings.write = *given.write;
   return settings;
 }
 

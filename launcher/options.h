@@ -29,6 +29,9 @@ struct RunOptions {
   std::optional<std::size_t> keep;
   std::optional<OnTerm> on_term;
   std::optional<int> on_signal;
+  std::optional<engine::CopyMode> copy_mode;
+  std::optional<std::chrono::nanoseconds> pause_budget;
+  std::optional<store::WriteOptions> write;
 };
 
 // A text to print on standard output and end with success: --help, --version.

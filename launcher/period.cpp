@@ -6,10 +6,11 @@ Period::Period(std::optional<std::chrono::nanoseconds> every, Clock::time_point 
   if (every_) next_ = start + *every_;
 }
 
-void Period::checkpoint_over(Clock::time_point began, Clock::time_point now) {
-  if (!every_) return;
+bool Period::checkpoint_over(Clock::time_point began, Clock::time_point now) {
+  if (!every_) return false;
   auto periods = (now - began) / *every_ + 1;
   next_ = began + periods * *every_;
+  return periods > 1;
 }
 
 }  // namespace ckpt::launcher

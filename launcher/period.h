@@ -15,8 +15,8 @@ class Period {
 
   std::optional<Clock::time_point> next_due() const { return next_; }
   bool due(Clock::time_point now) const { return next_ && *next_ <= now; }
-  // A checkpoint, periodic or not, that began at `began` is over.
-  void checkpoint_over(Clock::time_point began, Clock::time_point now);
+  // A checkpoint, periodic or not, that began at `began` is over. True if it took longer than the period.
+  bool checkpoint_over(Clock::time_point began, Clock::time_point now);
 
  private:
   std::optional<std::chrono::nanoseconds> every_;

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file_io.h"
 #include "base/unique_fd.h"
+#include "launcher/choices.h"
 #include "launcher/json_text.h"
 
 namespace ckpt::launcher {
@@ -117,7 +118,10 @@ std::string to_json_text(const Settings& settings) {
   return json_line({{"every_ns", settings.every ? settings.every->count() : 0},
                     {"keep", settings.keep},
                     {"on_term", settings.on_term == OnTerm::kSave ? "save" : "pass"},
-                    {"on_signal", settings.on_signal}});
+                    {"on_signal", settings.on_signal},
+                    {"mode", name_of(settings.mode)},
+                    {"pause_budget_ns", settings.pause_budget.count()},
+                    {"compress", name_of(settings.write)}});
 }
 
 std::optional<Settings> parse_settings(std::string_view text) {
@@ -128,6 +132,9 @@ std::optional<Settings> parse_settings(std::string_view text) {
     settings.keep = j.at("keep").get<std::size_t>();
     settings.on_term = j.at("on_term").get<std::string>() == "save" ? OnTerm::kSave : OnTerm::kPass;
     settings.on_signal = j.at("on_signal").get<int>();
+    settings.mode = parse_copy_mode(j.at("mode").get<std::string>());
+    settings.pause_budget = std::chrono::nanoseconds(j.at("pause_budget_ns").get<std::int64_t>());
+    settings.write = parse_compression(j.at("compress").get<std::string>());
     return settings;
   });
 }

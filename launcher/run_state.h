@@ -17,8 +17,10 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/session.h"
 #include "launcher/exit_codes.h"
 #include "launcher/process_identity.h"
+#include "store/checkpoint_store.h"
 
 namespace ckpt::launcher {
 
@@ -46,6 +48,9 @@ struct Settings {
   std::size_t keep = 3;
   OnTerm on_term = OnTerm::kPass;
   int on_signal = 0;  // 0: none
+  engine::CopyMode mode = engine::CopyMode::kAuto;
+  std::chrono::nanoseconds pause_budget = std::chrono::milliseconds(10);
+  store::WriteOptions write;
 
   bool operator==(const Settings&) const = default;
 };

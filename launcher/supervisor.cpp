@@ -43,8 +43,8 @@ EndRecord Supervisor::run() {
     handle_signals();
     reap_children();
     handle_requests();
-    if (job_.busy()) finish_commit();
-    if (!end_ && !held_) parts_.session.finish_due_calls();
+    if (job_.busy()) advance_checkpoint();
+    if (!end_ && !held()) parts_.session.finish_due_calls();
     if (!job_.busy()) do_removals();
     if (!end_ && !job_.busy()) start_checkpoint();
   }
@@ -58,7 +58,7 @@ timespec Supervisor::time_to_next_event() const {
     if (when && (!next || *when < *next)) next = when;
   };
   if (!end_ && !job_.busy()) consider(period_.next_due());
-  if (!end_ && !held_) consider(parts_.session.next_deadline());
+  if (!end_ && !held()) consider(parts_.session.next_deadline());
   if (!end_ && !job_.busy() && wanted_) consider(Clock::now());
   constexpr std::chrono::nanoseconds kLongest = std::chrono::hours(1);
   std::chrono::nanoseconds left = next ? *next - Clock::now() : kLongest;
@@ -98,7 +98,7 @@ void Supervisor::handle_signal(const signalfd_siginfo& info) {
 }
 
 void Supervisor::reap_children() {
-  if (held_) return;
+  if (held()) return;
   for (;;) {
     int status = 0;
     pid_t pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED | __WALL);
@@ -151,7 +151,7 @@ std::string Supervisor::status_reply() const {
                         {"pid", parts_.session.pid()},
                         {"run_id", config_.run_id},
                         {"last_version", last_version_},
-                        {"checkpoints", checkpoint_count_},
+                        {"checkpoints", summary_.count()},
                         {"checkpointing", job_.busy()}});
 }
 
@@ -190,41 +190,34 @@ void Supervisor::start_checkpoint() {
   current_ = std::exchange(wanted_, std::nullopt);
   current_began_ = Clock::now();
   try {
-    capture_and_commit();
+    job_.start(parts_.application, parts_.session, make_order());
+    if (!current_->by_period) job_.hurry();
   } catch (const std::exception& error) {
-    release_held();
-    checkpoint_failed(error.what());
+    job_.abandon();
+    return checkpoint_failed(error.what());
   }
+  advance_checkpoint();
 }
 
-void Supervisor::capture_and_commit() {
-  CommitWork work;
-  work.writer = begin_version();
-  engine::AfterCapture after =
-      current_->suspend ? engine::AfterCapture::kHold : engine::AfterCapture::kResume;
-  std::int64_t now_ns = realtime_now_ns();
-  engine::CaptureResult captured = parts_.session.capture(*work.writer, after);
-  held_ = current_->suspend;
-  work.image = std::move(captured.image);
-  work.files_to_sync = std::move(captured.files_to_sync);
-  work.keep = config_.settings.keep;
-  work.description.created_realtime_ns = now_ns;
-  work.description.run_id = config_.run_id;
-  work.description.command = config_.command;
-  work.description.working_directory = config_.working_directory;
-  work.description.pid = captured.program_pid;
-  work.description.process_count = captured.process_count;
-  work.description.thread_count = captured.thread_count;
-  work.description.notes = std::move(captured.notes);
-  work.description.stats = captured.stats;
-  job_.start(parts_.application, std::move(work));
-  // A stop by job control that met the capture may have been seen by the engine instead of us.
-  if (!held_ && stopped_now(parts_.session.pid())) stop_with_program();
+CheckpointOrder Supervisor::make_order() {
+  CheckpointOrder order;
+  order.writer = begin_version();
+  order.capture = {.mode = config_.settings.mode,
+                   .tracking = config_.tracking,
+                   .pause_budget = config_.settings.pause_budget,
+                   .after = current_->suspend ? engine::AfterCapture::kHold : engine::AfterCapture::kResume,
+                   .parent = last_version_};
+  order.keep = config_.settings.keep;
+  order.description.created_realtime_ns = realtime_now_ns();
+  order.description.run_id = config_.run_id;
+  order.description.command = config_.command;
+  order.description.working_directory = config_.working_directory;
+  return order;
 }
 
 std::unique_ptr<store::CheckpointWriter> Supervisor::begin_version() {
   try {
-    return parts_.application.begin(last_version_, store::Base::kEmpty);
+    return parts_.application.begin(last_version_, store::Base::kParent, config_.settings.write);
   } catch (const Error&) {
     // The parent may have been removed meanwhile; then the newest version there is takes its place.
     std::vector<store::VersionEntry> versions = parts_.application.versions();
@@ -233,27 +226,29 @@ std::unique_ptr<store::CheckpointWriter> Supervisor::begin_version() {
     };
     if (last_version_ == 0 || std::ranges::any_of(versions, same)) throw;
     last_version_ = versions.empty() ? 0 : versions.back().description.version;
-    return parts_.application.begin(last_version_, store::Base::kEmpty);
+    return parts_.application.begin(last_version_, store::Base::kParent, config_.settings.write);
   }
 }
 
-void Supervisor::finish_commit() {
-  pollfd done{.fd = job_.fd(), .events = POLLIN, .revents = 0};
-  if (::poll(&done, 1, 0) <= 0) return;
-  CommitResult result = job_.finish();
-  if (!result.error.empty()) {
+void Supervisor::advance_checkpoint() {
+  if (wanted_ || period_.due(Clock::now())) job_.hurry();  // the next one waits already
+  try {
+    std::optional<CheckpointOutcome> outcome = job_.advance();
+    // A stop by job control that met the capture may have been seen by the engine instead of us.
+    if (!held() && !end_ && stopped_now(parts_.session.pid())) stop_with_program();
+    if (!outcome) return;
+    if (!outcome->retention_error.empty()) {
+      parts_.messages.line_once(fmt::format("old versions were not removed: {}", outcome->retention_error));
+    }
+    checkpoint_done(outcome->description);
+  } catch (const std::exception& error) {
     release_held();
-    return checkpoint_failed(result.error);
+    checkpoint_failed(error.what());
   }
-  if (!result.retention_error.empty()) {
-    parts_.messages.line_once(fmt::format("old versions were not removed: {}", result.retention_error));
-  }
-  checkpoint_done(result.description);
 }
 
 void Supervisor::release_held() {
-  if (!std::exchange(held_, false)) return;
-  parts_.session.release_held();
+  if (held()) parts_.session.release_held();
 }
 
 bool Supervisor::program_is_ending() const {
@@ -278,25 +273,26 @@ void Supervisor::checkpoint_failed(const std::string& error) {
 
 void Supervisor::checkpoint_done(const store::VersionDescription& description) {
   Wanted done = *std::exchange(current_, std::nullopt);
-  period_.checkpoint_over(current_began_, Clock::now());
+  if (period_.checkpoint_over(current_began_, Clock::now())) {
+    parts_.messages.line_once(
+        "checkpoints take longer than the period given by --every; they are made as often as they can be");
+  }
   last_version_ = description.version;
   last_period_failure_.clear();
-  ++checkpoint_count_;
-  longest_pause_us_ = std::max(longest_pause_us_, description.stats.frozen_time_us);
-  bytes_written_ += description.stats.bytes_written;
+  summary_.add(description.stats);
   print_notes(description.notes);
   if (config_.verbose) {
-    parts_.messages.line(fmt::format(
-        "checkpoint {}@{}: paused {}, wrote {}", parts_.application.name(), description.version,
-        human_microseconds(description.stats.frozen_time_us), human_bytes(description.stats.bytes_written)));
+    parts_.messages.line(fmt::format("checkpoint {}@{}: paused {}, wrote {} ({})", parts_.application.name(),
+                                     description.version,
+                                     human_microseconds(description.stats.frozen_time_us),
+                                     human_bytes(description.stats.bytes_written), description.stats.mode));
   }
   std::string reply = reply_for(parts_.application.name(), description);
-  if (!held_) return tell_clients(done.clients, reply);
+  if (!held()) return tell_clients(done.clients, reply);
   // Those who asked for a suspend are answered when the program is gone, by wind_up().
   current_ = std::move(done);
   suspend_reply_ = reply;
   suspended_ = true;
-  held_ = false;
   parts_.session.end_held();
 }
 
@@ -314,9 +310,7 @@ void Supervisor::tell_clients(std::vector<ClientId>& clients, const std::string&
 
 void Supervisor::wind_up() {
   if (config_.verbose) {
-    parts_.messages.line(fmt::format("{} checkpoints, longest pause {}, {} written; the program ended: {}",
-                                     checkpoint_count_, human_microseconds(longest_pause_us_),
-                                     human_bytes(bytes_written_),
+    parts_.messages.line(fmt::format("{}; the program ended: {}", summary_.describe(),
                                      end_->suspended ? "suspended" : describe(end_->end)));
   }
   try {

@@ -17,13 +17,14 @@
 #include <vector>
 
 #include "engine/session.h"
-#include "launcher/commit_job.h"
+#include "launcher/checkpoint_job.h"
 #include "launcher/control_protocol.h"
 #include "launcher/control_server.h"
 #include "launcher/exit_codes.h"
 #include "launcher/messages.h"
 #include "launcher/period.h"
 #include "launcher/run_state.h"
+#include "launcher/run_summary.h"
 #include "launcher/signal_gate.h"
 #include "store/checkpoint_store.h"
 
@@ -41,6 +42,7 @@ struct SupervisorParts {
 struct SupervisorConfig {
   Settings settings;
   bool verbose = false;
+  engine::Tracking tracking = engine::Tracking::kKernel;
   std::string run_id;
   std::vector<std::string> command;
   std::string working_directory;
@@ -70,6 +72,7 @@ class Supervisor {
   };
 
   bool over() const { return end_.has_value() && !job_.busy(); }
+  bool held() const { return parts_.session.holding(); }
   void wait_for_events();
   timespec time_to_next_event() const;
 
@@ -85,9 +88,9 @@ class Supervisor {
 
   void want(Wanted more);
   void start_checkpoint();
-  void capture_and_commit();
+  CheckpointOrder make_order();
   std::unique_ptr<store::CheckpointWriter> begin_version();
-  void finish_commit();
+  void advance_checkpoint();
   bool program_is_ending() const;
   void checkpoint_failed(const std::string& error);
   void checkpoint_done(const store::VersionDescription& description);
@@ -99,22 +102,19 @@ class Supervisor {
 
   SupervisorParts parts_;
   SupervisorConfig config_;
-  CommitJob job_;
+  CheckpointJob job_;
   Period period_;
   std::optional<Wanted> wanted_;
   std::optional<Wanted> current_;
   Clock::time_point current_began_{};
   std::deque<Removal> removals_;
   store::Version last_version_;
-  bool held_ = false;
   bool suspended_ = false;  // end_held() was called: the program's death is our doing
   std::string suspend_reply_;
   std::string last_period_failure_;  // said once, until a checkpoint succeeds or fails differently
   bool ignore_next_continue_ = false;
   std::optional<EndRecord> end_;
-  std::uint64_t checkpoint_count_ = 0;
-  std::uint64_t longest_pause_us_ = 0;
-  std::uint64_t bytes_written_ = 0;
+  RunSummary summary_;
 };
 
 }  // namespace ckpt::launcher

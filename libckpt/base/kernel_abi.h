@@ -33,11 +33,19 @@ static_assert(sizeof(PagemapScanArguments) == 96);
 
 inline constexpr unsigned long kPagemapScan = _IOWR('f', 16, PagemapScanArguments);
 
+inline constexpr std::uint64_t kScanWriteProtectMatching = 1 << 0;
+inline constexpr std::uint64_t kScanCheckWriteProtectAsync = 1 << 1;
+
+inline constexpr std::uint64_t kPageIsWritten = 1 << 1;
 inline constexpr std::uint64_t kPageIsFile = 1 << 2;
 inline constexpr std::uint64_t kPageIsPresent = 1 << 3;
 inline constexpr std::uint64_t kPageIsSwapped = 1 << 4;
 inline constexpr std::uint64_t kPageIsPfnZero = 1 << 5;
 inline constexpr std::uint64_t kPageIsGuard = 1 << 8;  // Linux 6.15
+
+// userfaultfd(2) features, Linux 6.4 and 6.7 (include/uapi/linux/userfaultfd.h).
+inline constexpr std::uint64_t kUserfaultWriteProtectUnpopulated = 1 << 13;
+inline constexpr std::uint64_t kUserfaultWriteProtectAsync = 1 << 15;
 
 // /proc/PID/pagemap entries (same document).
 inline constexpr std::uint64_t kPagemapPresent = 1ULL << 63;

@@ -36,8 +36,47 @@ enum class AfterCapture {
   kHold,    // leave it stopped; the caller ends it with end_held() or lets it go with release_held()
 };
 
+// How memory is copied; see engine/capture/capture_run.h.
+enum class CopyMode {
+  kAuto,     // whatever keeps the pause within its budget
+  kCopy,     // while the program stands still
+  kPrecopy,  // while it runs, repeatedly; what was written meanwhile while it stands still
+  kFork      // from a copy-on-write snapshot, while the program runs on
+};
+
+// How unchanged pages are told from changed ones.
+enum class Tracking {
+  kKernel,  // userfaultfd and PAGEMAP_SCAN, or like kCompare where the kernel lacks them
+  kCompare  // every page is read and compared with the digest of the version before
+};
+
+struct CaptureOptions {
+  CopyMode mode = CopyMode::kAuto;
+  Tracking tracking = Tracking::kKernel;
+  std::chrono::nanoseconds pause_budget = std::chrono::milliseconds(10);
+  AfterCapture after = AfterCapture::kResume;
+  store::Version parent = 0;  // what the writer builds on (Base::kParent); 0: nothing
+  std::function<void(pid_t)> while_stopped = nullptr;  // called when everything has been read, in the pause
+};
+
+// One checkpoint under way, as a sequence of steps. Foreground steps are short and belong to the thread that
+// owns the Session; background steps are long, never touch ptrace, and may be run by any thread. Destroyed
+// by the Session's thread, before the Session and the writer; destroyed early, the program runs on unharmed.
+class Capture {
+ public:
+  enum class Next { kForeground, kBackground, kDone };
+  virtual ~Capture() = default;
+  virtual Next next() const = 0;
+  // Runs the next step. Throws Error if the checkpoint cannot be made.
+  virtual void run() = 0;
+  // After kDone: what the version needs besides the pages that the writer has.
+  virtual CaptureResult take_result() = 0;
+};
+
 class Session {
  public:
+  struct State;  // session_state.h
+
   // A program that this process started (and is the parent of), or that restore() made.
   explicit Session(pid_t pid);
   ~Session();
@@ -46,12 +85,16 @@ class Session {
 
   pid_t pid() const;
 
-  // Stops the program, writes its memory to `writer`, builds the image, and (kResume) lets it run on before
-  // returning. On failure the program runs on unharmed and Error says why ("process has children: 123 (cat);
-  // ...").
-  CaptureResult capture(store::CheckpointWriter& writer, AfterCapture after);
-  void end_held();      // kills the held program
-  void release_held();  // lets it run on
+  // Begins a checkpoint. With AfterCapture::kHold the program is held from the last stop on. Errors say why
+  // ("process has children: 123 (cat); ...").
+  std::unique_ptr<Capture> begin_capture(store::CheckpointWriter& writer, CaptureOptions options);
+  // All steps at once.
+  CaptureResult capture(store::CheckpointWriter& writer, CaptureOptions options = {});
+  // The version that the last capture was for is durable: the next one may build on it.
+  void committed(store::Version version);
+  bool holding() const;  // a capture with kHold has stopped the program
+  void end_held();       // kills the held program
+  void release_held();   // lets it run on
 
   // Blocking calls with a timeout that a stop made start over are finished by the supervisor when they are
   // due: call finish_due_calls() no later than next_deadline() (CLOCK_MONOTONIC).
@@ -60,7 +103,6 @@ class Session {
 
  private:
   friend struct RestoreAccess;
-  struct State;
   std::unique_ptr<State> state_;
 };
 

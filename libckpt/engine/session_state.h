@@ -4,6 +4,9 @@
 #include <memory>
 
 #include "engine/capture/file_identity.h"
+#include "engine/capture/page_buffer.h"
+#include "engine/capture/pause_model.h"
+#include "engine/capture/write_tracker.h"
 #include "engine/session.h"
 #include "engine/tracee/interrupted_calls.h"
 #include "engine/tracee/tracee.h"
@@ -14,6 +17,10 @@ struct Session::State {
   pid_t pid;
   InterruptedCalls calls;
   FileIdentities identities;
+  std::unique_ptr<WriteTracker> tracker;
+  bool can_track = true;  // false once the kernel has refused to
+  PageBuffer buffer;
+  PauseModel pause;
   std::unique_ptr<Tracee> held;  // the program after capture(kHold)
   std::chrono::steady_clock::time_point held_since;
 };

@@ -86,6 +86,8 @@ enum class Compression { kNone, kLz4, kZstd };
 struct WriteOptions {
   Compression compression = Compression::kNone;
   int level = 0;  // of the method; 0: its default
+
+  bool operator==(const WriteOptions&) const = default;
 };
 
 // Builds one version. Not thread-safe but for hurry(). Destroyed without commit(): nothing remains on disk.

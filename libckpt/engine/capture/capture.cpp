@@ -1,7 +1,6 @@
 #include "engine/capture/capture.h"
 
 #include "engine/capture/host.h"
-#include "engine/capture/memory.h"
 #include "engine/capture/threads.h"
 #include "engine/image/image_file.h"
 #include "engine/process/process_state.h"
@@ -18,38 +17,35 @@ void refresh_flags(pid_t pid, MapFlagsTable& flags) {
 
 }  // namespace
 
-CaptureResult capture_stopped(Tracee& tracee, const InterruptedCalls& calls, MapFlagsTable& flags,
-                              FileIdentities& identities, store::CheckpointWriter& writer) {
-  CaptureResult result;
-  image::CheckpointT checkpoint;
-  checkpoint.format = kImageFormat;
-  checkpoint.host = describe_host();
-  checkpoint.clocks = read_clocks(tracee.pid());
-  checkpoint.process = std::make_unique<image::ProcessT>();
-  image::ProcessT& process = *checkpoint.process;
+StoppedState capture_stopped(Tracee& tracee, CaptureContext context) {
+  StoppedState state;
+  state.checkpoint.format = kImageFormat;
+  state.checkpoint.host = describe_host();
+  state.checkpoint.clocks = read_clocks(tracee.pid());
+  state.checkpoint.process = std::make_unique<image::ProcessT>();
+  image::ProcessT& process = *state.checkpoint.process;
 
-  refresh_flags(tracee.pid(), flags);
-  save_process_state(tracee, process, result.notes);
+  refresh_flags(tracee.pid(), context.flags);
+  save_process_state(tracee, process, state.notes);
   for (StoppedThread& thread : tracee.threads())
-    process.threads.push_back(save_thread(tracee, calls, thread));
+    process.threads.push_back(save_thread(tracee, context.calls, thread));
 
+  // Numbers of spaces mean something else in every version, except the process's own.
+  for (store::SpaceId space : context.writer.parent_spaces()) {
+    if (space != kProcessSpace) context.writer.keep_only(space, {});
+  }
   ObjectTable objects;
-  SaveContext context{.pid = tracee.pid(),
-                      .writer = writer,
-                      .objects = objects,
-                      .notes = result.notes,
-                      .files_to_sync = result.files_to_sync};
-  save_descriptors(context, process);
-  MemoryTotals totals = MemoryCapture(tracee, flags, identities, objects, writer).run(process);
-  checkpoint.objects = objects.take();
-
-  result.image = pack_image(checkpoint);
-  result.thread_count = static_cast<std::uint32_t>(process.threads.size());
-  result.program_pid = process.pid;
-  result.stats.mode = "copy";
-  result.stats.pages_scanned = totals.pages_scanned;
-  result.stats.resident_bytes = totals.resident_bytes;
-  return result;
+  SaveContext save{.pid = tracee.pid(),
+                   .writer = context.writer,
+                   .objects = objects,
+                   .notes = state.notes,
+                   .files_to_sync = state.files_to_sync};
+  save_descriptors(save, process);
+  state.memory = MemoryCapture(tracee, context.flags, context.identities, objects, context.writer,
+                               std::move(context.written))
+                     .run(process);
+  state.checkpoint.objects = objects.take();
+  return state;
 }
 
 }  // namespace ckpt::engine

@@ -7,17 +7,34 @@
 #include <vector>
 
 #include "engine/capture/file_identity.h"
+#include "engine/capture/memory.h"
 #include "engine/capture/memory_map.h"
 #include "engine/session.h"
 #include "engine/tracee/interrupted_calls.h"
 #include "engine/tracee/tracee.h"
+#include "image_generated.h"
 #include "store/checkpoint_store.h"
 
 namespace ckpt::engine {
 
-// Reads everything about the stopped program; `flags` was read before the stop. Throws Error, leaving the
-// program as it was, if something cannot be carried over. Fills all of the result except the times.
-CaptureResult capture_stopped(Tracee& tracee, const InterruptedCalls& calls, MapFlagsTable& flags,
-                              FileIdentities& identities, store::CheckpointWriter& writer);
+struct CaptureContext {
+  const InterruptedCalls& calls;
+  MapFlagsTable& flags;  // read before the stop
+  FileIdentities& identities;
+  store::CheckpointWriter& writer;
+  WrittenPages written;
+};
+
+// What was read while the program stood still. The pages of `memory` are still to be copied.
+struct StoppedState {
+  image::CheckpointT checkpoint;
+  CapturedMemory memory;
+  std::vector<std::string> notes;
+  std::vector<UniqueFd> files_to_sync;
+};
+
+// Reads everything about the stopped program. Throws Error, leaving the program as it was, if something
+// cannot be carried over.
+StoppedState capture_stopped(Tracee& tracee, CaptureContext context);
 
 }  // namespace ckpt::engine

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,7 +19,8 @@
 namespace ckpt::engine {
 namespace {
 
-constexpr std::size_t kCopyBytes = 4 << 20;
+constexpr std::size_t kFileChunkBytes = 1 << 20;
+constexpr std::uint64_t kLargeMappingBytes = 4 << 20;
 constexpr std::uint64_t kStoredFileLimit = 64 << 20;
 constexpr std::string_view kDeleted = " (deleted)";
 
@@ -56,31 +56,37 @@ std::string without_deleted(const std::string& path) {
 
 }  // namespace
 
+std::optional<PageFilter> private_content_filter(const MapEntry& entry) {
+  if (entry.shared || entry.path == "[vsyscall]" || entry.path == "[vdso]" || entry.path.starts_with("[vvar"))
+    return std::nullopt;
+  return entry.inode != 0 && names_mapped_file(entry) ? PageFilter::kPrivateCopy : PageFilter::kAnyContent;
+}
+
 MemoryCapture::MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIdentities& identities,
-                             ObjectTable& objects, store::CheckpointWriter& writer)
+                             ObjectTable& objects, store::CheckpointWriter& writer, WrittenPages written)
     : tracee_(tracee),
       flags_(flags),
       identities_(identities),
       objects_(objects),
       writer_(writer),
-      scanner_(tracee.pid()),
-      mem_(open_or_throw(fmt::format("/proc/{}/mem", tracee.pid()), O_RDONLY)),
-      buffer_(kCopyBytes) {}
+      written_(std::move(written)),
+      scanner_(tracee.pid()) {}
 
-MemoryTotals MemoryCapture::run(image::ProcessT& process) {
+CapturedMemory MemoryCapture::run(image::ProcessT& process) {
   process.space = kProcessSpace;
   process.layout = save_memory_layout(tracee_);
   process.executable_file = identities_.describe(process.executable);
   for (const MapEntry& entry : read_memory_map(tracee_.pid())) {
     std::unique_ptr<image::MappingT> mapping = describe(entry, process);
     if (mapping == nullptr) continue;
-    write_content(entry, *mapping);
+    plan_content(entry, *mapping);
     process.mappings.push_back(std::move(mapping));
   }
+  if (written_.tracker != nullptr) written_.tracker->owe(written_now_);
   for (auto& file : process.mapped_files) {
     if (file->written) store_written_file(*file);
   }
-  return totals_;
+  return std::move(result_);
 }
 
 std::unique_ptr<image::MappingT> MemoryCapture::describe(const MapEntry& entry, image::ProcessT& process) {
@@ -187,16 +193,17 @@ void MemoryCapture::store_written_file(image::MappedFileT& file) {
   file.content_space = objects_.fresh_space();
   file.access = access_to(file.path);
   file.directory_access = access_to(std::filesystem::path(file.path).parent_path());
+  std::vector<std::byte> buffer(kFileChunkBytes);
   std::uint64_t at = 0;
   for (;;) {
-    ssize_t got = ::pread(fd.get(), buffer_.data(), buffer_.size(), static_cast<off_t>(at));
+    ssize_t got = ::pread(fd.get(), buffer.data(), buffer.size(), static_cast<off_t>(at));
     if (got < 0) throw_errno(fmt::format("read mapped file {}", file.path));
     if (got == 0) break;
     std::size_t padded = page_ceil(static_cast<std::uint64_t>(got));
-    std::fill(buffer_.begin() + got, buffer_.begin() + static_cast<std::ptrdiff_t>(padded), std::byte{0});
-    writer_.put(file.content_space, at / kPageSize, std::span(buffer_).first(padded));
+    std::fill(buffer.begin() + got, buffer.begin() + static_cast<std::ptrdiff_t>(padded), std::byte{0});
+    writer_.put(file.content_space, at / kPageSize, std::span(buffer).first(padded));
     at += static_cast<std::uint64_t>(got);
-    if (static_cast<std::size_t>(got) < buffer_.size()) break;
+    if (static_cast<std::size_t>(got) < buffer.size()) break;
   }
   file.size = at;
 }
@@ -230,68 +237,78 @@ std::int32_t MemoryCapture::shared_object(const MapEntry& entry) {
   return index;
 }
 
-void MemoryCapture::write_content(const MapEntry& entry, image::MappingT& mapping) {
+void MemoryCapture::plan_content(const MapEntry& entry, image::MappingT& mapping) {
   switch (mapping.kind) {
     case image::MappingKind::SharedObject:
       if (std::ranges::count(objects_made_here_, mapping.object) != 0) {
-        write_object_content(entry, objects_.at(mapping.object));
+        plan_object_content(entry, objects_.at(mapping.object));
       }
       return;
     case image::MappingKind::Anonymous:
     case image::MappingKind::PrivateFile:
-      return write_private_content(entry, mapping);
+      return plan_private_content(entry, mapping);
     default:
       return;
   }
 }
 
-void MemoryCapture::write_private_content(const MapEntry& entry, image::MappingT& mapping) {
+void MemoryCapture::plan_private_content(const MapEntry& entry, image::MappingT& mapping) {
   bool anonymous = mapping.kind == image::MappingKind::Anonymous;
   AddressRange all{entry.start, entry.end};
-  ScannedPages pages = scanner_.scan_all(all, anonymous ? PageFilter::kAnyContent : PageFilter::kPrivateCopy);
+  ScannedPages pages = scan(all, anonymous ? PageFilter::kAnyContent : PageFilter::kPrivateCopy);
   for (const AddressRange& guard : pages.guards) mapping.guards.emplace_back(guard.start, guard.end);
   // What a replaced or deleted file holds is not in the page table until it is touched: take all of it.
-  if (anonymous && entry.inode != 0) pages.content = {all};
-  for (const AddressRange& range : pages.content)
-    write_range(entry, kProcessSpace, range, range.start / kPageSize);
+  if (anonymous && entry.inode != 0) pages.content = pages.written = {all};
+  AddressRanges wanted = written_.all
+                             ? pages.content
+                             : intersect(unite(pages.written, slice(written_.must, all)), pages.content);
+  const MapFlags& flags = flags_.of(entry);
+  bool in_snapshot = !flags.has("dc") && !flags.has("wf");
+  for (const AddressRange& range : wanted) {
+    result_.tasks.push_back({.range = range,
+                             .space = kProcessSpace,
+                             .first_page = range.start / kPageSize,
+                             .may_end_early = entry.inode != 0,
+                             .in_snapshot = in_snapshot});
+  }
+  for (const AddressRange& range : pages.content) {
+    count(range);
+    result_.present.push_back({range.start / kPageSize, range.size_bytes() / kPageSize});
+  }
+  if (wanted.empty() && in_snapshot && total_bytes(pages.content) >= kLargeMappingBytes)
+    result_.quiet.push_back(all);
 }
 
-void MemoryCapture::write_object_content(const MapEntry& entry, const image::SharedObjectT& object) {
+void MemoryCapture::plan_object_content(const MapEntry& entry, const image::SharedObjectT& object) {
   for (const AddressRange& range : resident_object_pages(tracee_, entry, flags_.of(entry))) {
-    write_range(entry, object.space, range, (entry.offset + (range.start - entry.start)) / kPageSize);
+    count(range);
+    result_.tasks.push_back({.range = range,
+                             .space = object.space,
+                             .first_page = (entry.offset + (range.start - entry.start)) / kPageSize,
+                             .may_end_early = entry.inode != 0,
+                             .in_snapshot = false});
   }
 }
 
-// Copies pages that may be forbidden to read (PROT_NONE) or lie behind the end of a mapped file (skipped).
-void MemoryCapture::write_range(const MapEntry& entry, store::SpaceId space, AddressRange range,
-                                std::uint64_t first_page) {
-  totals_.pages_scanned += (range.end - range.start) / kPageSize;
-  totals_.resident_bytes += range.end - range.start;
-  for (std::uint64_t at = range.start; at < range.end;) {
-    std::size_t wanted = std::min<std::size_t>(buffer_.size(), range.end - at);
-    iovec local{buffer_.data(), wanted};
-    iovec remote{reinterpret_cast<void*>(at),
-                 wanted};  // NOLINT(performance-no-int-to-ptr): process_vm_readv's ABI
-    ssize_t got = ::process_vm_readv(tracee_.pid(), &local, 1, &remote, 1, 0);
-    if (got <= 0) got = ::pread(mem_.get(), buffer_.data(), wanted, static_cast<off_t>(at));
-    auto usable = static_cast<std::size_t>(got > 0 ? got : 0) / kPageSize * kPageSize;
-    if (usable == 0) {
-      if (errno == ESRCH)
-        throw Error(fmt::format("process {} ended during the checkpoint", tracee_.pid()), ESRCH);
-      if (entry.inode == 0) {
-        throw Error(
-            fmt::format("memory at {:#x} cannot be read (damaged, or guarded in a way that this kernel does "
-                        "not tell); free it before the checkpoint",
-                        at));
-      }
-      at += kPageSize;  // behind the end of the file: the program would get SIGBUS here, before and after
-      ++first_page;
-      continue;
+void MemoryCapture::count(AddressRange range) {
+  result_.pages_scanned += range.size_bytes() / kPageSize;
+  result_.resident_bytes += range.size_bytes();
+}
+
+// A mapping that is new, or lost its registration, is tracked from now on.
+ScannedPages MemoryCapture::scan(AddressRange range, PageFilter filter) {
+  if (written_.tracker != nullptr) {
+    std::optional<ScannedPages> pages = scanner_.scan_tracked(range, filter, Arm::kYes);
+    if (!pages && written_.tracker->register_mapping(range))
+      pages = scanner_.scan_tracked(range, filter, Arm::kYes);
+    if (pages) {
+      for (const AddressRange& written : pages->written) append(written_now_, written);
+      return *std::move(pages);
     }
-    writer_.put(space, first_page, std::span(buffer_).first(usable));
-    at += usable;
-    first_page += usable / kPageSize;
   }
+  ScannedPages pages = scanner_.scan_all(range, filter);
+  pages.written = pages.content;
+  return pages;
 }
 
 }  // namespace ckpt::engine

@@ -1,14 +1,18 @@
-// Memory of a stopped program: describes every mapping in the image and writes the content to the store.
+// Memory of a stopped program: describes every mapping in the image and finds out which pages a version
+// needs.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/capture/file_identity.h"
 #include "engine/capture/memory_map.h"
 #include "engine/capture/page_scan.h"
+#include "engine/capture/page_tasks.h"
+#include "engine/capture/write_tracker.h"
 #include "engine/resource/descriptors.h"
 #include "engine/tracee/tracee.h"
 #include "image_generated.h"
@@ -18,18 +22,33 @@ namespace ckpt::engine {
 
 inline constexpr store::SpaceId kProcessSpace = 1;
 
-struct MemoryTotals {
-  std::uint64_t pages_scanned = 0;  // pages with content, looked at
+struct CapturedMemory {
+  PageTasks tasks;                      // pages to be copied
+  std::vector<store::PageRun> present;  // all pages of the process space that have content
+  AddressRanges quiet;                  // large private mappings without a page to copy
+  std::uint64_t pages_scanned = 0;      // pages with content, looked at
   std::uint64_t resident_bytes = 0;
 };
+
+// Which pages with content have to be copied.
+struct WrittenPages {
+  WriteTracker* tracker = nullptr;  // none: all of them
+  bool all = true;                  // all of them too, but they are armed
+  AddressRanges must = {};          // else: these, and those written since they were armed
+};
+
+// Which private mappings can be tracked, and how their content is told from what their file holds. Nothing
+// for those that have no content of their own.
+std::optional<PageFilter> private_content_filter(const MapEntry& entry);
 
 class MemoryCapture {
  public:
   MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIdentities& identities, ObjectTable& objects,
-                store::CheckpointWriter& writer);
+                store::CheckpointWriter& writer, WrittenPages written);
 
-  // Fills mappings, mapped_files, layout, executable_file and space of `process`.
-  MemoryTotals run(image::ProcessT& process);
+  // Fills mappings, mapped_files, layout, executable_file and space of `process`. Everything that is tracked
+  // is armed anew, and what was written since is owed (WriteTracker).
+  CapturedMemory run(image::ProcessT& process);
 
  private:
   std::unique_ptr<image::MappingT> describe(const MapEntry& entry, image::ProcessT& process);
@@ -39,21 +58,22 @@ class MemoryCapture {
   void store_written_file(image::MappedFileT& file);
   std::int32_t shared_object(const MapEntry& entry);
 
-  void write_content(const MapEntry& entry, image::MappingT& mapping);
-  void write_private_content(const MapEntry& entry, image::MappingT& mapping);
-  void write_object_content(const MapEntry& entry, const image::SharedObjectT& object);
-  void write_range(const MapEntry& entry, store::SpaceId space, AddressRange range, std::uint64_t first_page);
+  void plan_content(const MapEntry& entry, image::MappingT& mapping);
+  void plan_private_content(const MapEntry& entry, image::MappingT& mapping);
+  void plan_object_content(const MapEntry& entry, const image::SharedObjectT& object);
+  ScannedPages scan(AddressRange range, PageFilter filter);
+  void count(AddressRange range);
 
   Tracee& tracee_;
   const MapFlagsTable& flags_;
   FileIdentities& identities_;
   ObjectTable& objects_;
   store::CheckpointWriter& writer_;
+  WrittenPages written_;
+  AddressRanges written_now_;
   PageScanner scanner_;
-  UniqueFd mem_;
-  std::vector<std::byte> buffer_;
   std::vector<std::int32_t> objects_made_here_;  // objects whose content comes from mappings
-  MemoryTotals totals_;
+  CapturedMemory result_;
 };
 
 }  // namespace ckpt::engine

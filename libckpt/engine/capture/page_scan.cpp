@@ -17,60 +17,75 @@
 namespace ckpt::engine {
 namespace {
 
-void append(std::vector<AddressRange>& ranges, AddressRange range) {
-  if (!ranges.empty() && ranges.back().end == range.start) {
-    ranges.back().end = range.end;
-  } else {
-    ranges.push_back(range);
-  }
-}
+constexpr std::size_t kRegionsPerCall = 8192;
 
 }  // namespace
 
 PageScanner::PageScanner(pid_t pid, ScanMethod method)
     : pid_(pid),
       pagemap_(open_or_throw(fmt::format("/proc/{}/pagemap", pid), O_RDONLY)),
-      has_ioctl_(method == ScanMethod::kFastest) {}
+      has_ioctl_(method == ScanMethod::kFastest),
+      regions_(kRegionsPerCall) {}
 
 ScannedPages PageScanner::scan_all(AddressRange range, PageFilter filter) {
   ScannedPages found;
-  if (has_ioctl_ && scan_by_ioctl(range, filter, found)) return found;
+  if (has_ioctl_ && walk(range, filter, 0, found) == Outcome::kDone) return found;
   // A kernel before 6.15 refuses to be asked for guards, one before 6.7 to be asked at all.
-  if (has_ioctl_ && std::exchange(knows_guards_, false) && scan_by_ioctl(range, filter, found)) return found;
+  if (has_ioctl_ && std::exchange(knows_guards_, false) && walk(range, filter, 0, found) == Outcome::kDone)
+    return found;
   has_ioctl_ = false;
   scan_by_reading(range, filter, found);
   return found;
 }
 
-bool PageScanner::scan_by_ioctl(AddressRange range, PageFilter filter, ScannedPages& found) {
-  std::array<kernel::PageRegion, 1024> regions;
+std::optional<ScannedPages> PageScanner::scan_tracked(AddressRange range, PageFilter filter, Arm arm) {
+  ScannedPages found;
+  std::uint64_t flags = kernel::kScanCheckWriteProtectAsync;
+  if (arm == Arm::kYes) flags |= kernel::kScanWriteProtectMatching;
+  if (!has_ioctl_) return std::nullopt;
+  Outcome outcome = walk(range, filter, flags, found);
+  if (outcome == Outcome::kNotSupported && std::exchange(knows_guards_, false))
+    outcome = walk(range, filter, flags, found);
+  if (outcome != Outcome::kDone) return std::nullopt;
+  return found;
+}
+
+PageScanner::Outcome PageScanner::walk(AddressRange range, PageFilter filter, std::uint64_t flags,
+                                       ScannedPages& found) {
   std::uint64_t unwanted = kernel::kPageIsPfnZero;
   if (filter == PageFilter::kPrivateCopy) unwanted |= kernel::kPageIsFile;
   kernel::PagemapScanArguments arguments{};
   arguments.size = sizeof(arguments);
+  arguments.flags = flags;
   arguments.end = range.end;
-  arguments.vec = reinterpret_cast<std::uintptr_t>(regions.data());
-  arguments.vec_len = regions.size();
+  arguments.vec = reinterpret_cast<std::uintptr_t>(regions_.data());
+  arguments.vec_len = regions_.size();
   arguments.category_inverted = unwanted;
   arguments.category_mask = unwanted;
   arguments.category_anyof_mask = kernel::kPageIsPresent | kernel::kPageIsSwapped;
-  arguments.return_mask = kernel::kPageIsPresent | (knows_guards_ ? kernel::kPageIsGuard : 0);
+  arguments.return_mask =
+      (knows_guards_ ? kernel::kPageIsGuard : 0) | (flags != 0 ? kernel::kPageIsWritten : 0);
+  // A region without any of the categories asked for would be left out.
+  arguments.return_mask |= kernel::kPageIsPresent | kernel::kPageIsSwapped;
   for (std::uint64_t at = range.start; at < range.end;) {
     arguments.start = at;
     int count = ::ioctl(pagemap_.get(), kernel::kPagemapScan, &arguments);
-    if (count < 0 && (errno == ENOTTY || errno == EINVAL) && at == range.start) return false;
+    if (count < 0 && errno == EPERM && flags != 0) return Outcome::kNotTracked;
+    if (count < 0 && (errno == ENOTTY || errno == EINVAL) && at == range.start) return Outcome::kNotSupported;
     if (count < 0) throw_errno(fmt::format("scan memory of process {} at {:#x}", pid_, at));
     for (int i = 0; i < count; ++i) {
-      const kernel::PageRegion& region = regions[static_cast<std::size_t>(i)];
+      const kernel::PageRegion& region = regions_[static_cast<std::size_t>(i)];
       bool guard = (region.categories & kernel::kPageIsGuard) != 0;
       append(guard ? found.guards : found.content, {region.start, region.end});
+      bool written = (region.categories & kernel::kPageIsWritten) != 0;
+      if (written && !guard) append(found.written, {region.start, region.end});
     }
     // Where regions filled the kernel's own buffer before the walk came to its end, walk_end is where that
     // was.
     at = arguments.walk_end;
-    if (count > 0) at = std::max(at, regions[static_cast<std::size_t>(count) - 1].end);
+    if (count > 0) at = std::max(at, regions_[static_cast<std::size_t>(count) - 1].end);
   }
-  return true;
+  return Outcome::kDone;
 }
 
 void PageScanner::scan_by_reading(AddressRange range, PageFilter filter, ScannedPages& found) const {

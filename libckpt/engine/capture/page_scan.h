@@ -4,17 +4,14 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "base/kernel_abi.h"
 #include "base/unique_fd.h"
+#include "engine/capture/address_ranges.h"
 
 namespace ckpt::engine {
-
-// Addresses, page aligned.
-struct AddressRange {
-  std::uint64_t start = 0;
-  std::uint64_t end = 0;
-};
 
 enum class PageFilter {
   kAnyContent,  // present or swapped out, not the shared zero page
@@ -22,8 +19,14 @@ enum class PageFilter {
 };
 
 struct ScannedPages {
-  std::vector<AddressRange> content;
-  std::vector<AddressRange> guards;  // MADV_GUARD_INSTALL: every access is a SIGSEGV
+  AddressRanges content;
+  AddressRanges guards;   // MADV_GUARD_INSTALL: every access is a SIGSEGV
+  AddressRanges written;  // tracked scans only: content that was written since it was last armed
+};
+
+enum class Arm {
+  kNo,   // look only
+  kYes,  // what is reported counts as unwritten from this moment on
 };
 
 enum class ScanMethod {
@@ -40,15 +43,20 @@ class PageScanner {
   std::vector<AddressRange> scan(AddressRange range, PageFilter filter) {
     return scan_all(range, filter).content;
   }
+  // Content and what of it was written, of one mapping that is registered with a WriteTracker; nothing if it
+  // is not (or no longer) registered, or the kernel cannot tell. May be called while the program runs.
+  std::optional<ScannedPages> scan_tracked(AddressRange range, PageFilter filter, Arm arm);
 
  private:
-  bool scan_by_ioctl(AddressRange range, PageFilter filter, ScannedPages& found);
+  enum class Outcome { kDone, kNotSupported, kNotTracked };
+  Outcome walk(AddressRange range, PageFilter filter, std::uint64_t flags, ScannedPages& found);
   void scan_by_reading(AddressRange range, PageFilter filter, ScannedPages& found) const;
 
   pid_t pid_;
   UniqueFd pagemap_;
   bool has_ioctl_;
   bool knows_guards_ = true;
+  std::vector<kernel::PageRegion> regions_;
 };
 
 }  // namespace ckpt::engine

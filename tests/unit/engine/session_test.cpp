@@ -135,7 +135,7 @@ class SessionTest : public testing::Test {
                                            AfterCapture after = AfterCapture::kResume) {
     try {
       std::unique_ptr<store::CheckpointWriter> writer = application_->begin(parent, store::Base::kEmpty);
-      CaptureResult result = session_->capture(*writer, after);
+      CaptureResult result = session_->capture(*writer, {.after = after});
       EXPECT_EQ(result.thread_count, 1U);
       store::VersionDescription description;
       description.run_id = "run";

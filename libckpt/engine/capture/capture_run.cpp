@@ -1,0 +1,268 @@
+#include "engine/capture/capture_run.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "engine/image/image_file.h"
+#include "engine/tracee/written_back_timeouts.h"
+
+namespace ckpt::engine {
+namespace {
+
+constexpr int kMostRounds = 6;
+constexpr int kMostStaleSurveys = 2;
+constexpr double kWorthwhileShrinkage =
+    0.7;  // a round that leaves more than this of the one before is the last
+constexpr std::size_t kSpareBytes = 4 << 20;
+
+std::uint64_t microseconds(std::chrono::nanoseconds duration) {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
+}
+
+}  // namespace
+
+CaptureRun::CaptureRun(Session::State& session, store::CheckpointWriter& writer, CaptureOptions options)
+    : session_(session), writer_(writer), options_(std::move(options)) {
+  bool wants_tracker = options_.tracking == Tracking::kKernel && session_.can_track;
+  bool has_tracker = session_.tracker != nullptr && session_.tracker->alive();
+  if (!has_tracker) session_.tracker.reset();
+  step_ = wants_tracker && !has_tracker ? Step::kTrack : Step::kSurvey;
+  if (tracks() && options_.parent != 0 && session_.tracker->base() == options_.parent) {
+    all_ = false;
+    must_ = session_.tracker->owed();
+  }
+}
+
+CaptureRun::~CaptureRun() {
+  session_.buffer.clear();
+  if (snapshot_ == nullptr) return;
+  try {
+    reap();
+  } catch (const Error&) {
+    return;  // the program has ended, and its children with it
+  }
+}
+
+Capture::Next CaptureRun::next() const {
+  switch (step_) {
+    case Step::kDone:
+      return Next::kDone;
+    case Step::kSurvey:
+    case Step::kPrecopy:
+    case Step::kStore:
+      return Next::kBackground;
+    default:
+      return Next::kForeground;
+  }
+}
+
+void CaptureRun::run() {
+  switch (step_) {
+    case Step::kTrack:
+      return track();
+    case Step::kSurvey:
+      return survey();
+    case Step::kBarrier:
+      with_program_stopped([](Tracee&) {});
+      step_ = Step::kPrecopy;
+      return;
+    case Step::kPrecopy:
+      return precopy();
+    case Step::kStop:
+      return stop();
+    case Step::kStore:
+      return store();
+    case Step::kReap:
+      reap();
+      step_ = Step::kDone;
+      return;
+    case Step::kDone:
+      return;
+  }
+}
+
+void CaptureRun::with_program_stopped(const std::function<void(Tracee&)>& action) {
+  session_.calls.observe_before_stop(session_.pid);
+  Tracee tracee(session_.pid);
+  session_.calls.fix_up(tracee);
+  auto stopped = Clock::now();
+  action(tracee);
+  subtract_pause_from_timeouts(tracee, Clock::now() - stopped);
+  tracee.release();
+  session_.calls.released();
+}
+
+void CaptureRun::track() {
+  with_program_stopped([this](Tracee& tracee) { session_.tracker = WriteTracker::create(tracee); });
+  session_.can_track = session_.tracker != nullptr;
+  step_ = Step::kSurvey;
+}
+
+// Tracked private memory that the version lacks; with Arm::kYes it is unwritten from now on, and owed. Memory
+// that cannot be tracked is left to the stop.
+PageTasks CaptureRun::find_written(Arm arm) {
+  PageTasks tasks;
+  PageScanner scanner(session_.pid);
+  AddressRanges newly_owed;
+  for (const MapEntry& entry : read_memory_map(session_.pid)) {
+    std::optional<PageFilter> filter = private_content_filter(entry);
+    if (!filter) continue;
+    AddressRange mapping{entry.start, entry.end};
+    std::optional<ScannedPages> pages = scanner.scan_tracked(mapping, *filter, arm);
+    if (!pages && session_.tracker->register_mapping(mapping))
+      pages = scanner.scan_tracked(mapping, *filter, arm);
+    if (!pages) continue;
+    for (const AddressRange& range : pages->written) append(newly_owed, range);
+    AddressRanges wanted =
+        all_ ? pages->content : intersect(unite(pages->written, slice(must_, mapping)), pages->content);
+    for (const AddressRange& range : wanted) {
+      tasks.push_back({.range = range,
+                       .space = kProcessSpace,
+                       .first_page = range.start / kPageSize,
+                       .may_end_early = entry.inode != 0,
+                       .in_snapshot = true});
+    }
+  }
+  if (arm == Arm::kYes) session_.tracker->owe(newly_owed);
+  return tasks;
+}
+
+void CaptureRun::survey() {
+  flags_ = MapFlagsTable::read(session_.pid);
+  std::uint64_t pending = 0;
+  if (tracks()) {
+    pending = total_bytes(find_written(Arm::kNo));
+  } else {
+    PageScanner scanner(session_.pid);
+    for (const MapEntry& entry : read_memory_map(session_.pid)) {
+      if (auto filter = private_content_filter(entry))
+        pending += total_bytes(scanner.scan({entry.start, entry.end}, *filter));
+    }
+  }
+  step_ = choose(pending);
+  if (step_ == Step::kStop) {
+    session_.buffer.warm(pending + pending / 4 + kSpareBytes);
+    return;
+  }
+  precopy_tasks_ = find_written(Arm::kYes);
+  ++rounds_;
+}
+
+CaptureRun::Step CaptureRun::choose(std::uint64_t pending_bytes) {
+  std::uint64_t before = std::exchange(last_pending_bytes_, pending_bytes);
+  bool may_precopy = options_.mode == CopyMode::kAuto || options_.mode == CopyMode::kPrecopy;
+  bool may_fork = options_.mode == CopyMode::kAuto || options_.mode == CopyMode::kFork;
+  if (options_.after == AfterCapture::kHold) return Step::kStop;  // it is not going to run on anyway
+  std::uint64_t fits = std::min<std::uint64_t>(PageBuffer::kCapacity - kSpareBytes,
+                                               session_.pause.bytes_within(options_.pause_budget));
+  bool fits_pause = pending_bytes <= fits;
+  if (options_.mode == CopyMode::kPrecopy && rounds_ == 0 && tracks()) return Step::kBarrier;
+  if (fits_pause && options_.mode != CopyMode::kFork) return Step::kStop;
+  bool converges =
+      rounds_ == 0 || static_cast<double>(pending_bytes) < kWorthwhileShrinkage * static_cast<double>(before);
+  if (may_precopy && tracks() && converges && rounds_ < kMostRounds) return Step::kBarrier;
+  want_snapshot_ = may_fork;
+  return Step::kStop;
+}
+
+void CaptureRun::precopy() {
+  MemoryReader reader(session_.pid);
+  store_pages(precopy_tasks_, reader, writer_, Unreadable::kSkip);
+  precopy_tasks_.clear();
+  all_ = false;
+  must_.clear();
+  step_ = Step::kSurvey;
+}
+
+void CaptureRun::stop() {
+  session_.calls.observe_before_stop(session_.pid);
+  auto started = Clock::now();
+  auto tracee = std::make_unique<Tracee>(session_.pid);
+  session_.calls.fix_up(*tracee);
+  auto stopped = Clock::now();
+  // Mappings came or went since their flags were read, and to read those again takes long: rather once more
+  // while the program runs.
+  bool stale = !flags_.covers(read_memory_map(session_.pid));
+  bool again = stale && options_.after == AfterCapture::kResume && stale_surveys_++ < kMostStaleSurveys;
+  if (!again) read_stopped(*tracee);
+  if (!again && options_.after == AfterCapture::kHold) {
+    session_.held = std::move(tracee);
+    session_.held_since = stopped;
+  } else {
+    subtract_pause_from_timeouts(*tracee, Clock::now() - stopped);
+    tracee->release();
+    session_.calls.released();
+  }
+  step_ = again ? Step::kSurvey : Step::kStore;
+  if (again) return;
+  auto released = Clock::now();
+  result_.stats.freezing_time_us = microseconds(stopped - started);
+  result_.stats.frozen_time_us = microseconds(released - started);
+  std::chrono::microseconds copying(result_.stats.memdump_time_us);
+  session_.pause.learn(released - started, copying, copied_bytes_);
+}
+
+void CaptureRun::read_stopped(Tracee& tracee) {
+  state_ = capture_stopped(
+      tracee,
+      {.calls = session_.calls,
+       .flags = flags_,
+       .identities = session_.identities,
+       .writer = writer_,
+       .written = {.tracker = tracks() ? session_.tracker.get() : nullptr, .all = all_, .must = must_}});
+  auto began = Clock::now();
+  copy_or_snapshot(tracee);
+  result_.stats.memdump_time_us = microseconds(Clock::now() - began);
+  if (options_.while_stopped) options_.while_stopped(session_.pid);
+}
+
+void CaptureRun::copy_or_snapshot(Tracee& tracee) {
+  PageTasks& tasks = state_->memory.tasks;
+  if (want_snapshot_) snapshot_ = Snapshot::take(tracee, state_->memory.quiet);
+  if (snapshot_ != nullptr) {
+    auto first = std::stable_partition(tasks.begin(), tasks.end(),
+                                       [](const PageTask& task) { return !task.in_snapshot; });
+    snapshot_tasks_.assign(first, tasks.end());
+    tasks.erase(first, tasks.end());
+  }
+  copied_bytes_ = total_bytes(tasks);
+  MemoryReader reader(session_.pid);
+  copy_pages(tasks, reader, session_.buffer, writer_);
+}
+
+void CaptureRun::store() {
+  session_.buffer.flush(writer_);
+  if (snapshot_ != nullptr) {
+    MemoryReader reader(snapshot_->pid());
+    store_pages(snapshot_tasks_, reader, writer_, Unreadable::kError);
+  }
+  writer_.keep_only(kProcessSpace, state_->memory.present);
+
+  image::CheckpointT& checkpoint = state_->checkpoint;
+  result_.image = pack_image(checkpoint);
+  result_.thread_count = static_cast<std::uint32_t>(checkpoint.process->threads.size());
+  result_.program_pid = checkpoint.process->pid;
+  result_.notes = std::move(state_->notes);
+  result_.files_to_sync = std::move(state_->files_to_sync);
+  result_.stats.mode = snapshot_ != nullptr ? "fork" : rounds_ > 0 ? "precopy" : "copy";
+  result_.stats.pages_scanned = state_->memory.pages_scanned;
+  result_.stats.resident_bytes = state_->memory.resident_bytes;
+  step_ = snapshot_ != nullptr ? Step::kReap : Step::kDone;
+}
+
+// Everything is in the store's hands: should the program have ended meanwhile, the version is complete all
+// the same.
+void CaptureRun::reap() {
+  std::unique_ptr<Snapshot> snapshot = std::move(snapshot_);
+  snapshot->end();
+  try {
+    with_program_stopped([&](Tracee& tracee) { snapshot->reap(tracee); });
+  } catch (const Error& error) {
+    if (error.code() != ESRCH) throw;
+  }
+}
+
+CaptureResult CaptureRun::take_result() { return std::move(result_); }
+
+}  // namespace ckpt::engine

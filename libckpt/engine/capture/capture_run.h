@@ -1,0 +1,76 @@
+// One checkpoint from its beginning to the last page in the store's hands.
+//
+//   track     stop for a moment: make the WriteTracker, if there is none yet
+//   survey    (running) read mapping flags, register new mappings, count what was written; choose:
+//               fits the pause           -> stop
+//               pre-copy gets it smaller -> arm, barrier, precopy, survey again
+//               else                     -> stop, with a snapshot
+//   barrier   stop every thread for a moment, so that no direct I/O is in flight that began before pages were
+//             armed (WriteTracker, rule 3)
+//   precopy   (running) pages written before they were armed go to the store
+//   stop      everything is read; written pages are copied into memory of ours, or a snapshot is taken
+//   store     (running) the copied pages, or the snapshot's, go to the store; pages that are gone are dropped
+//   reap      stop for a moment: remove what the snapshot left behind
+//
+// Whatever a failed checkpoint had armed stays owed (WriteTracker), so the next one is as complete as it
+// would have been.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+
+#include "engine/capture/capture.h"
+#include "engine/capture/memory_map.h"
+#include "engine/capture/page_tasks.h"
+#include "engine/capture/snapshot.h"
+#include "engine/session.h"
+#include "engine/session_state.h"
+
+namespace ckpt::engine {
+
+class CaptureRun final : public Capture {
+ public:
+  CaptureRun(Session::State& session, store::CheckpointWriter& writer, CaptureOptions options);
+  ~CaptureRun() override;
+
+  Next next() const override;
+  void run() override;
+  CaptureResult take_result() override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  enum class Step { kTrack, kSurvey, kBarrier, kPrecopy, kStop, kStore, kReap, kDone };
+  void track();
+  void survey();
+  PageTasks find_written(Arm arm);
+  Step choose(std::uint64_t pending_bytes);
+  void precopy();
+  void stop();
+  void read_stopped(Tracee& tracee);
+  void copy_or_snapshot(Tracee& tracee);
+  void store();
+  void reap();
+  void with_program_stopped(const std::function<void(Tracee&)>& action);
+  bool tracks() const { return options_.tracking == Tracking::kKernel && session_.tracker != nullptr; }
+
+  Session::State& session_;
+  store::CheckpointWriter& writer_;
+  CaptureOptions options_;
+  Step step_;
+  MapFlagsTable flags_;
+  PageTasks precopy_tasks_;
+  bool all_ = true;     // the version lacks pages that are not marked as written
+  AddressRanges must_;  // else: it lacks these, and those that are
+  int rounds_ = 0;
+  int stale_surveys_ = 0;
+  std::uint64_t last_pending_bytes_ = 0;
+  bool want_snapshot_ = false;
+  std::unique_ptr<Snapshot> snapshot_;
+  std::optional<StoppedState> state_;
+  PageTasks snapshot_tasks_;
+  std::uint64_t copied_bytes_ = 0;
+  CaptureResult result_;
+};
+
+}  // namespace ckpt::engine

@@ -1,0 +1,49 @@
+// Pages copied while the program stood still, waiting to be given to the store when it runs again.
+//
+// The memory is kept, and stays touched, between checkpoints: the first touch of fresh memory costs as much
+// as several copies of a page, and would be part of the pause.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "store/checkpoint_store.h"
+
+namespace ckpt::engine {
+
+class PageBuffer {
+ public:
+  static constexpr std::size_t kCapacity = std::size_t{48} << 20;
+
+  PageBuffer();
+  ~PageBuffer();
+  PageBuffer(const PageBuffer&) = delete;
+  PageBuffer& operator=(const PageBuffer&) = delete;
+
+  // Touches memory for `bytes` more, so that claiming them costs nothing. Not during a pause.
+  void warm(std::size_t bytes);
+  std::size_t free_bytes() const { return kCapacity - used_; }
+  // Where the next pages are to be copied, at most free_bytes().
+  std::span<std::byte> room(std::size_t bytes) { return {memory_ + used_, bytes}; }
+  // The next pages in the room, in order, are these.
+  void add(store::SpaceId space, std::uint64_t first_page, std::uint64_t page_count);
+  // Gives all pages to `writer` and is empty afterwards.
+  void flush(store::CheckpointWriter& writer);
+  void clear();
+
+ private:
+  struct Part {
+    store::SpaceId space;
+    std::uint64_t first_page;
+    std::uint64_t page_count;
+  };
+
+  std::byte* memory_;
+  std::size_t used_ = 0;
+  std::size_t warm_ = 0;
+  std::vector<Part> parts_;  // in the order of the memory
+};
+
+}  // namespace ckpt::engine

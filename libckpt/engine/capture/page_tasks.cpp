@@ -1,0 +1,146 @@
+#include "engine/capture/page_tasks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/remote_addr.h"
+
+namespace ckpt::engine {
+namespace {
+
+constexpr std::size_t kChunkBytes = std::size_t{1} << 20;
+
+[[noreturn]] void cannot_read(std::uint64_t address) {
+  throw Error(
+      fmt::format("memory at {:#x} cannot be read (damaged, or guarded in a way that this kernel does "
+                  "not tell); free it before the checkpoint",
+                  address));
+}
+
+// Calls `take(first_page, bytes)` for what can be read of the task.
+template <typename Take>
+void read_task(const PageTask& task, MemoryReader& reader, std::span<std::byte> chunk, Unreadable unreadable,
+               const Take& take) {
+  for (std::uint64_t at = task.range.start; at < task.range.end;) {
+    std::size_t got = reader.read({at, task.range.end}, chunk);
+    if (got == 0) {
+      if (!task.may_end_early && unreadable == Unreadable::kError) cannot_read(at);
+      at += kPageSize;
+      continue;
+    }
+    take(task.first_page + (at - task.range.start) / kPageSize, chunk.first(got));
+    at += got;
+  }
+}
+
+// Tasks that are copied with one call: whole, adjacent in the list, and together within the buffer.
+struct Batch {
+  std::span<const PageTask> tasks;
+  std::size_t bytes = 0;
+};
+
+Batch next_batch(std::span<const PageTask> tasks, std::size_t room) {
+  Batch batch;
+  std::size_t count = 0;
+  while (count < tasks.size() && count < MemoryReader::kMostRanges) {
+    std::size_t size = tasks[count].range.size_bytes();
+    if (batch.bytes + size > room) break;
+    batch.bytes += size;
+    ++count;
+  }
+  batch.tasks = tasks.first(count);
+  return batch;
+}
+
+// One system call for the whole batch.
+bool copy_batch(const Batch& batch, MemoryReader& reader, PageBuffer& buffer) {
+  std::vector<AddressRange> ranges;
+  ranges.reserve(batch.tasks.size());
+  for (const PageTask& task : batch.tasks) ranges.push_back(task.range);
+  if (!reader.read_scattered(ranges, buffer.room(batch.bytes))) return false;
+  for (const PageTask& task : batch.tasks)
+    buffer.add(task.space, task.first_page, task.range.size_bytes() / kPageSize);
+  return true;
+}
+
+// Page runs that access bits forbid, that end early, or that are larger than the buffer.
+class SlowCopy {
+ public:
+  SlowCopy(MemoryReader& reader, PageBuffer& buffer, store::CheckpointWriter& writer)
+      : reader_(reader), buffer_(buffer), writer_(writer) {}
+
+  void copy(const PageTask& task) {
+    if (chunk_.empty()) chunk_.resize(kChunkBytes);
+    read_task(task, reader_, chunk_, Unreadable::kError,
+              [&](std::uint64_t first_page, std::span<const std::byte> bytes) {
+                if (bytes.size() > buffer_.free_bytes()) return writer_.put(task.space, first_page, bytes);
+                std::ranges::copy(bytes, buffer_.room(bytes.size()).begin());
+                buffer_.add(task.space, first_page, bytes.size() / kPageSize);
+              });
+  }
+
+ private:
+  MemoryReader& reader_;
+  PageBuffer& buffer_;
+  store::CheckpointWriter& writer_;
+  std::vector<std::byte> chunk_;
+};
+
+}  // namespace
+
+std::uint64_t total_bytes(const PageTasks& tasks) {
+  std::uint64_t total = 0;
+  for (const PageTask& task : tasks) total += task.range.size_bytes();
+  return total;
+}
+
+void store_pages(const PageTasks& tasks, MemoryReader& reader, store::CheckpointWriter& writer,
+                 Unreadable unreadable) {
+  std::vector<std::byte> chunk(kChunkBytes);
+  std::span<const PageTask> left(tasks);
+  std::vector<AddressRange> ranges;
+  while (!left.empty()) {
+    Batch batch = next_batch(left, chunk.size());
+    ranges.clear();
+    for (const PageTask& task : batch.tasks) ranges.push_back(task.range);
+    std::span<std::byte> bytes = std::span(chunk).first(batch.bytes);
+    if (batch.tasks.empty() || !reader.read_scattered(ranges, bytes)) {
+      // One by one: too large for the chunk, or not all of it can be read.
+      batch.tasks = left.first(std::max<std::size_t>(1, batch.tasks.size()));
+      for (const PageTask& task : batch.tasks) {
+        read_task(task, reader, chunk, unreadable,
+                  [&](std::uint64_t first_page, std::span<const std::byte> part) {
+                    writer.put(task.space, first_page, part);
+                  });
+      }
+    } else {
+      for (const PageTask& task : batch.tasks) {
+        writer.put(task.space, task.first_page, bytes.first(task.range.size_bytes()));
+        bytes = bytes.subspan(task.range.size_bytes());
+      }
+    }
+    left = left.subspan(batch.tasks.size());
+  }
+}
+
+void copy_pages(const PageTasks& tasks, MemoryReader& reader, PageBuffer& buffer,
+                store::CheckpointWriter& writer) {
+  SlowCopy slow(reader, buffer, writer);
+  std::span<const PageTask> left(tasks);
+  while (!left.empty()) {
+    Batch batch = next_batch(left, buffer.free_bytes());
+    if (batch.tasks.empty()) {
+      slow.copy(left.front());
+      left = left.subspan(1);
+      continue;
+    }
+    if (!copy_batch(batch, reader, buffer)) {
+      for (const PageTask& task : batch.tasks) slow.copy(task);
+    }
+    left = left.subspan(batch.tasks.size());
+  }
+}
+
+}  // namespace ckpt::engine

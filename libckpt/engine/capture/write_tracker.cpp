@@ -1,0 +1,80 @@
+#include "engine/capture/write_tracker.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include "base/error.h"
+#include "base/file_io.h"
+#include "base/kernel_abi.h"
+
+namespace ckpt::engine {
+namespace {
+
+// Also for pages that fault inside the kernel: write faults in WP_ASYNC mode never reach a handler.
+constexpr std::uint64_t kCreateFlags = O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY;
+
+UniqueFd take_descriptor(pid_t pid, std::int64_t number) {
+  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!process) throw_errno(fmt::format("open process {}", pid));
+  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), number, 0)));
+}
+
+}  // namespace
+
+WriteTracker::WriteTracker(UniqueFd userfault, UniqueFd pagemap)
+    : userfault_(std::move(userfault)), pagemap_(std::move(pagemap)) {}
+
+std::unique_ptr<WriteTracker> WriteTracker::create(Tracee& tracee) {
+  std::int64_t inside = tracee.remote_syscall(SYS_userfaultfd, {kCreateFlags});
+  if (inside < 0) return nullptr;
+  UniqueFd userfault = take_descriptor(tracee.pid(), inside);
+  tracee.remote_syscall(SYS_close, {static_cast<std::uint64_t>(inside)});
+  if (!userfault) return nullptr;
+  uffdio_api api{};
+  api.api = UFFD_API;
+  api.features = kernel::kUserfaultWriteProtectAsync | kernel::kUserfaultWriteProtectUnpopulated;
+  if (::ioctl(userfault.get(), UFFDIO_API, &api) != 0) return nullptr;
+  UniqueFd pagemap = open_or_throw(fmt::format("/proc/{}/pagemap", tracee.pid()), O_RDONLY);
+  return std::unique_ptr<WriteTracker>(new WriteTracker(std::move(userfault), std::move(pagemap)));
+}
+
+bool WriteTracker::alive() const {
+  kernel::PagemapScanArguments arguments{};
+  arguments.size = sizeof(arguments);
+  arguments.end = kPageSize;
+  std::array<kernel::PageRegion, 1> regions{};
+  arguments.vec = reinterpret_cast<std::uintptr_t>(regions.data());
+  arguments.vec_len = regions.size();
+  arguments.category_anyof_mask = kernel::kPageIsPresent;
+  arguments.return_mask = kernel::kPageIsPresent;
+  return ::ioctl(pagemap_.get(), kernel::kPagemapScan, &arguments) >= 0;
+}
+
+bool WriteTracker::register_mapping(AddressRange range) {
+  uffdio_register request{};
+  request.range = {.start = range.start, .len = range.size_bytes()};
+  request.mode = UFFDIO_REGISTER_MODE_WP;
+  return ::ioctl(userfault_.get(), UFFDIO_REGISTER, &request) == 0;
+}
+
+void WriteTracker::owe(const AddressRanges& ranges) {
+  if (owed_.empty()) {
+    owed_ = ranges;
+  } else {
+    owed_ = unite(owed_, ranges);
+  }
+}
+
+void WriteTracker::settled(store::Version version) {
+  owed_.clear();
+  base_ = version;
+}
+
+}  // namespace ckpt::engine
