@@ -17,8 +17,10 @@ namespace {
 void start_named_child(const char* name) {
   int ends[2];
   if (pipe(ends) != 0) return;
+  pid_t parent = getpid();
   if (fork() == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(0);  // it was killed before it could be noticed
     prctl(PR_SET_NAME, name);
     close(ends[0]);
     close(ends[1]);
