@@ -211,7 +211,7 @@ class Fuzzer {
     store::Version version = 0;
     try {
       auto writer = application.begin(parent, store::Base::kEmpty);
-      engine::CaptureResult result = session.capture(*writer, engine::AfterCapture::kHold);
+      engine::CaptureResult result = session.capture(*writer, {.after = engine::AfterCapture::kHold});
       snapshot = std::make_unique<Snapshot>(session.pid());
       session.release_held();
       description.stats = result.stats;
