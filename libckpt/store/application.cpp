@@ -49,11 +49,8 @@ std::unique_ptr<CheckpointReader> ApplicationDirectory::open(Version version) co
 
 std::unique_ptr<CheckpointWriter> ApplicationDirectory::begin(Version parent, Base base,
                                                               const WriteOptions& options) {
-  if (options.compression != Compression::kNone) {
-    throw Error("this program cannot compress checkpoints yet; use --compress none", ENOTSUP);
-  }
   if (!memory_) memory_ = std::make_shared<WriterMemory>();
-  return std::make_unique<SegmentWriter>(files_, memory_, parent, base);
+  return std::make_unique<SegmentWriter>(files_, memory_, parent, base, options);
 }
 
 void ApplicationDirectory::remove(Version version) {

@@ -55,7 +55,7 @@ void BackgroundPriority::leave() {
 
 void BackgroundPriority::hurry() {
   std::lock_guard lock(mutex_);
-  if (std::exchange(hurried_, true)) return;
+  if (hurried_.exchange(true)) return;
   for (pid_t thread : threads_) set_priority(thread, SCHED_OTHER, kNoIoPriority);
 }
 

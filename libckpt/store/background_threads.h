@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <functional>
 #include <mutex>
 #include <set>
@@ -21,11 +22,12 @@ class BackgroundPriority {
   void leave();
   // Gives all threads, also later ones, normal priority.
   void hurry();
+  bool hurried() const { return hurried_; }
 
  private:
   std::mutex mutex_;
   std::set<pid_t> threads_;
-  bool hurried_ = false;
+  std::atomic<bool> hurried_ = false;
 };
 
 // Runs `work` in a thread with that priority, which must outlive it. `work` must not throw. Throws

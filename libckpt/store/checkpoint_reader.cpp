@@ -109,7 +109,7 @@ void SegmentReader::read_located(SpaceId space, std::uint64_t first_page, std::s
                   fmt::format("page {:#x} of space {} lies outside the segment of version {}", first_page,
                               space, pages[0].segment));
   }
-  segment->read_pages(pages[0].unit, out);
+  tree_.segments().read_pages(*segment, pages[0].unit, out);
   for (std::size_t i = 0; i < pages.size(); ++i) {
     if (digest_of(out.subspan(i * kPageBytes, kPageBytes)) == pages[i].digest) continue;
     throw damaged(segment->path(),

@@ -51,7 +51,8 @@ std::uint32_t checked_unit(std::uint64_t unit) {
 }  // namespace
 
 SegmentWriter::SegmentWriter(std::shared_ptr<const ApplicationFiles> files,
-                             std::shared_ptr<WriterMemory> memory, Version parent, Base base)
+                             std::shared_ptr<WriterMemory> memory, Version parent, Base base,
+                             const WriteOptions& options)
     : files_(std::move(files)),
       memory_(std::move(memory)),
       writer_lock_(take_lock(*files_, ApplicationFiles::Lock::kWriter)),
@@ -68,6 +69,7 @@ SegmentWriter::SegmentWriter(std::shared_ptr<const ApplicationFiles> files,
     evacuation_ = Evacuation(parent_->manifest.segments, *parent_->segments, listing.dead);
   }
   output_.emplace(files_->directory(), files_->path(), temporary_name(version_), memory_->buffers, priority_);
+  pages_.emplace(*output_, options, priority_);
 }
 
 void SegmentWriter::open_parent(Version parent) {
@@ -115,9 +117,14 @@ void SegmentWriter::put(SpaceId id, std::uint64_t first_page, std::span<const st
       first_page += count;
     }
   } catch (...) {
-    output_.reset();
+    end();
     throw;
   }
+}
+
+void SegmentWriter::end() {
+  pages_.reset();
+  output_.reset();
 }
 
 void SegmentWriter::put_in_leaf(SpaceChanges& space, std::uint64_t leaf, std::size_t first_index,
@@ -143,9 +150,8 @@ void SegmentWriter::put_in_leaf(SpaceChanges& space, std::uint64_t leaf, std::si
 }
 
 Reference SegmentWriter::append_page(std::span<const std::byte> page, const Digest& digest) {
-  std::uint32_t unit = checked_unit(pages_written_);
-  output_->append(page);
-  ++pages_written_;
+  std::uint32_t unit = checked_unit(pages_->page_count());
+  pages_->append(page);
   return {.segment = static_cast<std::uint32_t>(version_), .unit = unit, .digest = digest};
 }
 
@@ -211,7 +217,7 @@ Reference SegmentWriter::move_page(const Reference& page) {
     throw damaged(parent_->segment->path(),
                   fmt::format("a page lies outside the segment of version {}", page.segment));
   }
-  segment->read_pages(page.unit, bytes);
+  parent_->segments->read_pages(*segment, page.unit, bytes);
   if (digest_of(bytes) != page.digest) {
     throw damaged(segment->path(), fmt::format("its page {} does not match its digest", page.unit));
   }
@@ -224,7 +230,7 @@ void SegmentWriter::complete_spaces() {
   if (parent_) {
     for (const SpaceRoot& root : parent_->manifest.spaces) space(root.id);
   }
-  evacuation_.grant(pages_written_);
+  evacuation_.grant(pages_->page_count());
   if (!evacuation_.active()) return;
   for (auto& [id, changed] : spaces_) evacuate_pages(changed);
 }
@@ -235,7 +241,7 @@ Manifest SegmentWriter::build_manifest(const VersionDescription& description) {
   auto own = static_cast<std::uint32_t>(version_);
   TreeBuilder builder(parent_tree_.get(), own, evacuation_, uses, *memory_->nodes,
                       [this](std::span<const std::byte> node) {
-                        std::uint64_t unit = (output_->position() - pages_written_ * kPageBytes) / kNodeUnit;
+                        std::uint64_t unit = (output_->position() - nodes_begin_) / kNodeUnit;
                         output_->append(node);
                         return checked_unit(unit);
                       });
@@ -249,8 +255,7 @@ Manifest SegmentWriter::build_manifest(const VersionDescription& description) {
   return manifest;
 }
 
-Footer SegmentWriter::write_tail(const Manifest& manifest, std::span<const std::byte> image,
-                                 std::uint64_t node_bytes) {
+void SegmentWriter::write_tail(const Manifest& manifest, std::span<const std::byte> image, Footer& footer) {
   std::vector<std::byte> encoded = encode_manifest(manifest);
   if (encoded.size() > kMaxManifestBytes || image.size() > kMaxImageBytes) {
     throw Error("the process image is too large for a checkpoint; report this as a defect", EFBIG);
@@ -258,14 +263,11 @@ Footer SegmentWriter::write_tail(const Manifest& manifest, std::span<const std::
   output_->append(encoded);
   output_->pad_to(kNodeUnit);
   output_->append(image);
-  Footer footer{.version = version_,
-                .page_bytes = pages_written_ * kPageBytes,
-                .node_bytes = node_bytes,
-                .manifest_bytes = encoded.size(),
-                .image_bytes = image.size(),
-                .manifest_digest = digest_of(encoded),
-                .image_digest = digest_of(image),
-                .footer_digest = {}};
+  footer.version = version_;
+  footer.manifest_bytes = encoded.size();
+  footer.image_bytes = image.size();
+  footer.manifest_digest = digest_of(encoded);
+  footer.image_digest = digest_of(image);
   footer.file_bytes = align_up(output_->position() + sizeof footer, kPageBytes);
   auto bytes = std::as_bytes(std::span(&footer, 1));
   footer.footer_digest = digest_of(bytes.first(offsetof(Footer, footer_digest)));
@@ -273,7 +275,6 @@ Footer SegmentWriter::write_tail(const Manifest& manifest, std::span<const std::
   static constexpr std::array<std::byte, kPageBytes> kZeroes{};
   output_->append(std::span(kZeroes).first(footer.file_bytes - sizeof footer - output_->position()));
   output_->append(bytes);
-  return footer;
 }
 
 void SegmentWriter::remember(const Footer& footer, Manifest manifest) {
@@ -293,26 +294,33 @@ void SegmentWriter::fill(VersionDescription& description) const {
   description.version = version_;
   description.parent = parent_ ? parent_->manifest.description.version : 0;
   description.stats.pages_skipped_parent = pages_skipped_;
-  description.stats.pages_written = pages_written_ - pages_moved_;
+  description.stats.pages_written = pages_->page_count() - pages_moved_;
+}
+
+void SegmentWriter::publish(VersionDescription& description, std::span<const std::byte> image) {
+  complete_spaces();
+  fill(description);
+  Footer footer;
+  pages_->finish(footer);
+  nodes_begin_ = output_->position();
+  Manifest manifest = build_manifest(description);
+  footer.node_bytes = output_->position() - nodes_begin_;
+  write_tail(manifest, image, footer);
+  description.stats.bytes_written = output_->position();
+  output_->publish(visible_name(version_));
+  manifest.description.stats.bytes_written = description.stats.bytes_written;
+  remember(footer, std::move(manifest));
 }
 
 Version SegmentWriter::commit(VersionDescription& description, std::span<const std::byte> image) {
   check_alive();
   try {
-    complete_spaces();
-    fill(description);
-    Manifest manifest = build_manifest(description);
-    std::uint64_t node_bytes = output_->position() - pages_written_ * kPageBytes;
-    Footer footer = write_tail(manifest, image, node_bytes);
-    description.stats.bytes_written = output_->position();
-    output_->publish(visible_name(version_));
-    manifest.description.stats.bytes_written = description.stats.bytes_written;
-    remember(footer, std::move(manifest));
+    publish(description, image);
   } catch (...) {
-    output_.reset();
+    end();
     throw;
   }
-  output_.reset();
+  end();
   writer_lock_.reset();
   dead_lock_.reset();
   return version_;

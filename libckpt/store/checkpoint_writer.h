@@ -11,6 +11,7 @@
 #include "store/application_files.h"
 #include "store/checkpoint_store.h"
 #include "store/evacuation.h"
+#include "store/page_area.h"
 #include "store/page_tree.h"
 #include "store/segment_output.h"
 #include "store/space_changes.h"
@@ -23,7 +24,7 @@ class SegmentWriter final : public CheckpointWriter {
   // `parent` 0: none. Takes the writer's locks, removes what a crashed writer left. Throws if there is a
   // writer.
   SegmentWriter(std::shared_ptr<const ApplicationFiles> files, std::shared_ptr<WriterMemory> memory,
-                Version parent, Base base);
+                Version parent, Base base, const WriteOptions& options);
 
   void put(SpaceId space, std::uint64_t first_page, std::span<const std::byte> bytes) override;
   void drop(SpaceId space, PageRun run) override;
@@ -44,7 +45,9 @@ class SegmentWriter final : public CheckpointWriter {
   Reference move_page(const Reference& page);
   void complete_spaces();
   Manifest build_manifest(const VersionDescription& description);
-  Footer write_tail(const Manifest& manifest, std::span<const std::byte> image, std::uint64_t node_bytes);
+  void write_tail(const Manifest& manifest, std::span<const std::byte> image, Footer& footer);
+  void publish(VersionDescription& description, std::span<const std::byte> image);
+  void end();
   void fill(VersionDescription& description) const;
   void open_parent(Version parent);
   void remember(const Footer& footer, Manifest manifest);
@@ -60,8 +63,9 @@ class SegmentWriter final : public CheckpointWriter {
   std::unique_ptr<PageTreeReader> parent_tree_;
   std::map<SpaceId, SpaceChanges> spaces_;
   std::optional<SegmentOutput> output_;  // none: dead or committed
+  std::optional<PageArea> pages_;        // into output_
+  std::uint64_t nodes_begin_ = 0;        // in output_, once the pages are finished
   Evacuation evacuation_;
-  std::uint64_t pages_written_ = 0;
   std::uint64_t pages_moved_ = 0;  // of those written: taken over from older segments
   std::uint64_t pages_skipped_ = 0;
 };

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "store/checkpoint_store.h"
+#include "store/page_codec.h"
 #include "store/store_file.h"
 #include "store/system_calls.h"
 
@@ -12,6 +14,17 @@ namespace ckpt::store {
 namespace {
 
 constexpr std::size_t kPrefetchBytes = 256U << 10;
+constexpr std::size_t kReadBytes = 1U << 20;
+
+// Copies those pages of a block that `out`, which begins with `first_unit`, covers.
+void copy_overlap(std::uint64_t block, std::span<const std::byte> bytes, std::uint64_t first_unit,
+                  std::span<std::byte> out) {
+  std::uint64_t block_unit = block * kBlockPages;
+  std::uint64_t begin = std::max(block_unit, first_unit);
+  std::uint64_t end = std::min(block_unit + bytes.size() / kPageBytes, first_unit + out.size() / kPageBytes);
+  std::memcpy(out.data() + (begin - first_unit) * kPageBytes,
+              bytes.data() + (begin - block_unit) * kPageBytes, (end - begin) * kPageBytes);
+}
 
 }  // namespace
 
@@ -61,13 +74,19 @@ void Segment::check_footer(Version version, std::uint64_t file_bytes) const {
                  footer_.page_bytes <= file_bytes && footer_.node_bytes <= file_bytes &&
                  footer_.manifest_bytes <= std::min(file_bytes, kMaxManifestBytes) &&
                  footer_.image_bytes <= std::min(file_bytes, kMaxImageBytes);
-  if (!bounded || footer_.page_bytes % kPageBytes != 0 || footer_.node_bytes % kNodeUnit != 0 ||
+  if (!bounded || !pages_are_plausible(file_bytes) || footer_.node_bytes % kNodeUnit != 0 ||
       image_offset() + footer_.image_bytes > file_bytes - sizeof(Footer)) {
     throw damaged(path_, "the lengths in its footer do not fit the file");
   }
 }
 
-std::uint64_t Segment::page_count() const { return footer_.page_bytes / kPageBytes; }
+bool Segment::pages_are_plausible(std::uint64_t file_bytes) const {
+  if (footer_.table_bytes > file_bytes) return false;
+  if (footer_.table_bytes == 0)
+    return footer_.page_bytes % kPageBytes == 0 && footer_.page_count == footer_.page_bytes / kPageBytes;
+  return footer_.page_bytes % kNodeUnit == 0 && footer_.table_bytes % sizeof(BlockEntry) == 0 &&
+         block_count(footer_.page_count) == footer_.table_bytes / sizeof(BlockEntry);
+}
 
 std::vector<std::byte> Segment::read_checked(std::uint64_t offset, std::uint64_t size, const Digest& digest,
                                              const char* what) const {
@@ -88,7 +107,11 @@ std::vector<std::byte> Segment::read_image() const {
   return read_checked(image_offset(), footer_.image_bytes, footer_.image_digest, "process image");
 }
 
-void Segment::read_pages(std::uint64_t first_unit, std::span<std::byte> out) const {
+void Segment::read_pages(std::uint64_t first_unit, std::span<std::byte> out, BlockCache& cache) const {
+  if (footer_.table_bytes != 0) {
+    read_blocks(first_unit, out, cache);
+    return;
+  }
   // All of a large read is requested at once: segments are written past the page cache, so it is usually
   // cold. Advice that fails costs only time.
   if (out.size() >= kPrefetchBytes) {
@@ -99,7 +122,66 @@ void Segment::read_pages(std::uint64_t first_unit, std::span<std::byte> out) con
 }
 
 void Segment::read_nodes(std::uint64_t offset, std::span<std::byte> out) const {
-  read_exactly(fd_.get(), out, footer_.page_bytes + offset, path_);
+  read_exactly(fd_.get(), out, node_offset() + offset, path_);
+}
+
+const BlockTable& Segment::block_table() const {
+  std::call_once(table_read_, [&] {
+    auto bytes = read_checked(footer_.page_bytes, footer_.table_bytes, footer_.table_digest, "block table");
+    std::vector<BlockEntry> entries(bytes.size() / sizeof(BlockEntry));
+    std::memcpy(entries.data(), bytes.data(), bytes.size());
+    table_ = BlockTable::create(std::move(entries), footer_.page_count, footer_.page_bytes);
+    if (!table_) throw damaged(path_, "its block table does not fit its pages");
+  });
+  return *table_;
+}
+
+void Segment::read_blocks(std::uint64_t first_unit, std::span<std::byte> out, BlockCache& cache) const {
+  const BlockTable& table = block_table();
+  std::uint64_t end_unit = first_unit + out.size() / kPageBytes;
+  std::uint64_t end_block = block_count(end_unit);
+  std::vector<std::byte> stored;
+  for (std::uint64_t block = first_unit / kBlockPages; block < end_block;) {
+    if (BlockBytes bytes = cache.find(footer_.version, block)) {
+      copy_overlap(block, *bytes, first_unit, out);
+      ++block;
+      continue;
+    }
+    // As many as fit one read; they are adjacent.
+    StoredBlock first = table.find(block);
+    std::uint64_t end_offset = first.offset;
+    std::uint64_t last = block;
+    for (; last < end_block && end_offset - first.offset < kReadBytes; ++last)
+      end_offset += table.find(last).stored_bytes;
+    stored.resize(end_offset - first.offset);
+    read_exactly(fd_.get(), stored, first.offset, path_);
+    std::span<const std::byte> left(stored);
+    for (; block < last; ++block) {
+      StoredBlock at = table.find(block);
+      unpack_into(block, at, left.first(at.stored_bytes), first_unit, out, cache);
+      left = left.subspan(at.stored_bytes);
+    }
+  }
+}
+
+void Segment::unpack_into(std::uint64_t number, const StoredBlock& block, std::span<const std::byte> stored,
+                          std::uint64_t first_unit, std::span<std::byte> out, BlockCache& cache) const {
+  std::uint64_t block_unit = number * kBlockPages;
+  bool whole = block_unit >= first_unit && (block_unit - first_unit) * kPageBytes + block.bytes <= out.size();
+  if (whole) {
+    unpack(number, block, stored, out.subspan((block_unit - first_unit) * kPageBytes, block.bytes));
+    return;
+  }
+  auto bytes = std::make_shared<std::vector<std::byte>>(block.bytes);
+  unpack(number, block, stored, *bytes);
+  copy_overlap(number, *bytes, first_unit, out);
+  cache.insert(footer_.version, number, std::move(bytes));
+}
+
+void Segment::unpack(std::uint64_t number, const StoredBlock& block, std::span<const std::byte> stored,
+                     std::span<std::byte> out) const {
+  if (!decompress(block.codec, stored, out))
+    throw damaged(path_, fmt::format("block {} of its pages cannot be decompressed", number));
 }
 
 std::shared_ptr<const Segment> SegmentSet::find_shared(std::uint32_t version) const {

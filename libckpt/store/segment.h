@@ -6,10 +6,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "store/block_cache.h"
+#include "store/block_table.h"
 #include "store/manifest.h"
 #include "store/segment_format.h"
 
@@ -29,30 +33,42 @@ class Segment {
   bool is_file(const struct stat& status) const;
   Version version() const { return footer_.version; }
   std::uint64_t file_bytes() const { return footer_.file_bytes; }
-  std::uint64_t page_count() const;
+  std::uint64_t page_count() const { return footer_.page_count; }
   std::uint64_t node_bytes() const { return footer_.node_bytes; }
 
   Manifest read_manifest() const;
   std::vector<std::byte> read_image() const;
-  // `out` is filled from the page or node area; the range must lie within it (callers check it).
-  void read_pages(std::uint64_t first_unit, std::span<std::byte> out) const;
+  // `out` is filled from the page or node area; the range must lie within it (callers check it). Pages are
+  // not verified.
+  void read_pages(std::uint64_t first_unit, std::span<std::byte> out, BlockCache& cache) const;
   void read_nodes(std::uint64_t offset, std::span<std::byte> out) const;
 
  private:
-  std::uint64_t manifest_offset() const { return footer_.page_bytes + footer_.node_bytes; }
+  std::uint64_t node_offset() const { return footer_.page_bytes + align_up(footer_.table_bytes, kNodeUnit); }
+  std::uint64_t manifest_offset() const { return node_offset() + footer_.node_bytes; }
   std::uint64_t image_offset() const {
     return manifest_offset() + align_up(footer_.manifest_bytes, kNodeUnit);
   }
   std::uint64_t check_file();
+  bool pages_are_plausible(std::uint64_t file_bytes) const;
   void check_footer(Version version, std::uint64_t file_bytes) const;
   std::vector<std::byte> read_checked(std::uint64_t offset, std::uint64_t size, const Digest& digest,
                                       const char* what) const;
+
+  const BlockTable& block_table() const;
+  void read_blocks(std::uint64_t first_unit, std::span<std::byte> out, BlockCache& cache) const;
+  void unpack_into(std::uint64_t number, const StoredBlock& block, std::span<const std::byte> stored,
+                   std::uint64_t first_unit, std::span<std::byte> out, BlockCache& cache) const;
+  void unpack(std::uint64_t number, const StoredBlock& block, std::span<const std::byte> stored,
+              std::span<std::byte> out) const;
 
   UniqueFd fd_;
   std::string path_;
   Footer footer_;
   dev_t device_ = 0;
   ino_t inode_ = 0;
+  mutable std::once_flag table_read_;
+  mutable std::optional<BlockTable> table_;
 };
 
 // All segments that one version refers to.
@@ -64,10 +80,14 @@ class SegmentSet {
 
   const Segment* find(std::uint32_t version) const { return find_shared(version).get(); }
   std::shared_ptr<const Segment> find_shared(std::uint32_t version) const;  // nullptr: not in it
+  void read_pages(const Segment& segment, std::uint64_t first_unit, std::span<std::byte> out) const {
+    segment.read_pages(first_unit, out, *cache_);
+  }
   const std::vector<std::shared_ptr<const Segment>>& all() const { return segments_; }
 
  private:
   std::vector<std::shared_ptr<const Segment>> segments_;
+  std::unique_ptr<BlockCache> cache_ = std::make_unique<BlockCache>();
 };
 
 }  // namespace ckpt::store

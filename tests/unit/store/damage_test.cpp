@@ -121,7 +121,7 @@ TEST_F(Damage, truncated_segments_are_noticed) {
 
 TEST_F(Damage, garbage_and_other_kinds_of_files_are_refused) {
   std::string path = path_of("v0000000003.ckpt");
-  for (std::size_t size : {0UL, 1UL, 127UL, 128UL, 4096UL, 100000UL}) {
+  for (std::size_t size : {0UL, 1UL, 191UL, 192UL, 4096UL, 100000UL}) {
     std::string garbage;
     while (garbage.size() < size) garbage += static_cast<char>(garbage.size() * 131 % 251);
     write_bytes(path, garbage);
@@ -150,8 +150,8 @@ TEST_F(Damage, segment_under_another_number_or_missing_is_named) {
 TEST_F(Damage, forged_lengths_are_refused_before_they_are_used) {
   std::string path = path_of("v0000000003.ckpt");
   std::string good = read_bytes(path);
-  for (auto member : {&Footer::file_bytes, &Footer::page_bytes, &Footer::node_bytes, &Footer::manifest_bytes,
-                      &Footer::image_bytes, &Footer::version}) {
+  for (auto member : {&Footer::file_bytes, &Footer::page_bytes, &Footer::page_count, &Footer::table_bytes,
+                      &Footer::node_bytes, &Footer::manifest_bytes, &Footer::image_bytes, &Footer::version}) {
     for (std::uint64_t value :
          {0ULL, 1ULL, 8ULL, 4096ULL, 1ULL << 20U, 1ULL << 40U, 1ULL << 63U, ~0ULL, ~4095ULL}) {
       forge_footer("v0000000003.ckpt", [&](Footer& footer) { footer.*member = value; });
@@ -162,8 +162,8 @@ TEST_F(Damage, forged_lengths_are_refused_before_they_are_used) {
 }
 
 TEST_F(Damage, newer_format_is_refused_by_number) {
-  forge_footer("v0000000003.ckpt", [](Footer& footer) { footer.format_version = 2; });
-  EXPECT_NE(error_of([&] { application_->open(3); }).find("format version 2"), std::string::npos);
+  forge_footer("v0000000003.ckpt", [](Footer& footer) { footer.format_version = kFormatVersion + 1; });
+  EXPECT_NE(error_of([&] { application_->open(3); }).find("format version 3"), std::string::npos);
 }
 
 TEST_F(Damage, damaged_page_is_named_with_file_and_version) {
