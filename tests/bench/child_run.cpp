@@ -24,6 +24,7 @@ constexpr std::chrono::minutes kPatience{10};
 
 [[noreturn]] void become(const std::vector<std::string>& command, int output, int errors) {
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);

@@ -107,14 +107,14 @@ int run(Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Measures what checkpoints and resumes cost.", "ckpt_bench");
-  Options options;
-  declare(app, options);
-  CLI11_PARSE(app, argc, argv);
   try {
+    CLI::App app("Measures what checkpoints and resumes cost.", "ckpt_bench");
+    Options options;
+    declare(app, options);
+    CLI11_PARSE(app, argc, argv);
     return run(options);
   } catch (const std::exception& error) {
-    std::cerr << "ckpt_bench: " << error.what() << '\n';
+    std::fprintf(stderr, "ckpt_bench: %s\n", error.what());
     return 1;
   }
 }

@@ -108,7 +108,8 @@ void run(const std::string& parent, std::uint64_t mib, int versions) {
   }
   double changed = static_cast<double>(kChangedPages * kPageBytes);
   fmt::print(
-      "{} MiB, {} versions of {} pages: segment / changed bytes {:.4f} (most {:.4f}), {} reads by the writers, "
+      "{} MiB, {} versions of {} pages: segment / changed bytes {:.4f} (most {:.4f}), {} reads by the "
+      "writers, "
       "put {:.1f} ms, commit {:.1f} ms\n",
       mib, versions, kChangedPages, static_cast<double>(written) / changed / versions,
       static_cast<double>(most) / changed, reads.load(), put_ms / versions, commit_ms / versions);

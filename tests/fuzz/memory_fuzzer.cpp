@@ -139,6 +139,7 @@ class Program {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     ::close_range(3, UINT_MAX, 0);
     std::vector<char*> arguments;
+    arguments.reserve(words.size() + 1);
     for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
     arguments.push_back(nullptr);
     ::execv(path.c_str(), arguments.data());

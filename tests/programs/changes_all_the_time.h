@@ -32,7 +32,7 @@ inline std::uint64_t target_mix(std::uint64_t a, std::uint64_t b) {
   return x ^ (x >> 29);
 }
 
-__attribute__((format(printf, 1, 2))) [[noreturn]] inline void target_violated(const char* format, ...) {
+[[noreturn, gnu::format(printf, 1, 2)]] inline void target_violated(const char* format, ...) {
   va_list arguments;
   va_start(arguments, format);
   std::vprintf(format, arguments);
