@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <climits>
 #include <cstdlib>
@@ -179,9 +180,11 @@ class Fuzzer {
     auto application = store::Store::open(directory_.file("store"), true)
                            .create_application(fmt::format("fuzzed-{}", ++programs_));
     store::Version parent = 0;
+    tracking_ = random_() % 4 == 0 ? engine::Tracking::kCompare : engine::Tracking::kKernel;
     for (unsigned step = 0; step < arguments_.steps_per_program && Clock::now() < end; ++step) {
       program.wait_for_operations(random_() % 2000);
-      moment_ = fmt::format("program {} (seed {}), step {}", programs_, program_seed, step);
+      moment_ = fmt::format("program {} (seed {}, {}), step {}", programs_, program_seed,
+                            tracking_ == engine::Tracking::kCompare ? "compared" : "tracked", step);
       if (auto version = take_and_compare(session, *application, parent)) parent = *version;
       application->retain(2, "run");
       program.check_alive();
@@ -204,19 +207,34 @@ class Fuzzer {
     ++totals_.restored;
   }
 
+  engine::CaptureOptions chosen_options(store::Version parent) {
+    static constexpr std::array<engine::CopyMode, 4> kModes{engine::CopyMode::kCopy,
+                                                            engine::CopyMode::kPrecopy,
+                                                            engine::CopyMode::kFork, engine::CopyMode::kAuto};
+    static constexpr std::array<std::chrono::microseconds, 3> kBudgets{
+        {std::chrono::microseconds(100), std::chrono::milliseconds(2), std::chrono::milliseconds(10)}};
+    engine::CaptureOptions options;
+    options.mode = kModes[random_() % kModes.size()];
+    options.tracking = tracking_;
+    options.pause_budget = kBudgets[random_() % kBudgets.size()];
+    options.parent = parent;
+    return options;
+  }
+
   std::optional<store::Version> take_and_compare(engine::Session& session, store::Application& application,
                                                  store::Version parent) {
     std::unique_ptr<Snapshot> snapshot;
     store::VersionDescription description;
     description.run_id = "run";
     store::Version version = 0;
+    engine::CaptureOptions options = chosen_options(parent);
+    options.while_stopped = [&snapshot](pid_t pid) { snapshot = std::make_unique<Snapshot>(pid); };
     try {
-      auto writer = application.begin(parent, store::Base::kEmpty);
-      engine::CaptureResult result = session.capture(*writer, {.after = engine::AfterCapture::kHold});
-      snapshot = std::make_unique<Snapshot>(session.pid());
-      session.release_held();
+      auto writer = application.begin(parent, parent == 0 ? store::Base::kEmpty : store::Base::kParent);
+      engine::CaptureResult result = session.capture(*writer, options);
       description.stats = result.stats;
       version = writer->commit(description, result.image);
+      session.committed(version);
     } catch (const Error& error) {
       if (!is_known_refusal(error.what())) throw;
       ++totals_.refused;
@@ -232,6 +250,7 @@ class Fuzzer {
   std::mt19937 random_;
   WorkingDirectory directory_;
   Totals totals_;
+  engine::Tracking tracking_ = engine::Tracking::kKernel;
   unsigned programs_ = 0;
   std::string moment_;
 };
