@@ -27,6 +27,7 @@ CaptureResult Session::capture(store::CheckpointWriter& writer, CaptureOptions o
 
 void Session::committed(store::Version version) {
   if (state_->tracker) state_->tracker->settled(version);
+  state_->excluded = state_->excluded_in_last;
 }
 
 bool Session::holding() const { return state_->held != nullptr; }

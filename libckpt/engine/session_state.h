@@ -18,7 +18,9 @@ struct Session::State {
   InterruptedCalls calls;
   FileIdentities identities;
   std::unique_ptr<WriteTracker> tracker;
-  bool can_track = true;  // false once the kernel has refused to
+  bool can_track = true;           // false once the kernel has refused to
+  AddressRanges excluded;          // left out of the last durable version
+  AddressRanges excluded_in_last;  // by the last capture, durable or not
   PageBuffer buffer;
   PauseModel pause;
   std::unique_ptr<Tracee> held;  // the program after capture(kHold)

@@ -48,6 +48,20 @@ AddressRanges intersect(const AddressRanges& a, const AddressRanges& b) {
   return result;
 }
 
+AddressRanges subtract(const AddressRanges& a, const AddressRanges& b) {
+  AddressRanges result;
+  auto hole = b.begin();
+  for (AddressRange left : a) {
+    while (hole != b.end() && hole->end <= left.start) ++hole;
+    for (auto next = hole; next != b.end() && next->start < left.end; ++next) {
+      append(result, {left.start, next->start});
+      left.start = next->end;
+    }
+    append(result, left);
+  }
+  return result;
+}
+
 AddressRanges slice(const AddressRanges& ranges, AddressRange window) {
   AddressRanges result;
   auto range = std::ranges::upper_bound(ranges, window.start, {}, &AddressRange::end);

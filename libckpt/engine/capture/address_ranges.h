@@ -26,6 +26,7 @@ void normalize(AddressRanges& ranges);
 // Both arguments normalized; so is the result.
 AddressRanges unite(const AddressRanges& a, const AddressRanges& b);
 AddressRanges intersect(const AddressRanges& a, const AddressRanges& b);
+AddressRanges subtract(const AddressRanges& a, const AddressRanges& b);  // what of `a` is not in `b`
 
 // What of `ranges` (normalized) lies within `window`.
 AddressRanges slice(const AddressRanges& ranges, AddressRange window);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "engine/capture/excluded_memory.h"
 #include "engine/image/image_file.h"
 #include "engine/tracee/written_back_timeouts.h"
 
@@ -23,7 +24,7 @@ std::uint64_t microseconds(std::chrono::nanoseconds duration) {
 }  // namespace
 
 CaptureRun::CaptureRun(Session::State& session, store::CheckpointWriter& writer, CaptureOptions options)
-    : session_(session), writer_(writer), options_(std::move(options)) {
+    : session_(session), writer_(writer), options_(std::move(options)), excluded_before_(session.excluded) {
   bool wants_tracker = options_.tracking == Tracking::kKernel && session_.can_track;
   bool has_tracker = session_.tracker != nullptr && session_.tracker->alive();
   if (!has_tracker) session_.tracker.reset();
@@ -99,13 +100,22 @@ void CaptureRun::track() {
   step_ = Step::kSurvey;
 }
 
+// Memory that was excluded when the version before was made, and no longer is, was never written to the
+// store.
+void CaptureRun::learn_excluded(const std::vector<MapEntry>& maps) {
+  excluded_ = excluded_memory(session_.pid, maps, excluded_before_);
+  if (!excluded_before_.empty()) must_ = unite(must_, subtract(excluded_before_, excluded_));
+}
+
 // Tracked private memory that the version lacks; with Arm::kYes it is unwritten from now on, and owed. Memory
 // that cannot be tracked is left to the stop.
 PageTasks CaptureRun::find_written(Arm arm) {
   PageTasks tasks;
   PageScanner scanner(session_.pid);
   AddressRanges newly_owed;
-  for (const MapEntry& entry : read_memory_map(session_.pid)) {
+  std::vector<MapEntry> maps = read_memory_map(session_.pid);
+  learn_excluded(maps);
+  for (const MapEntry& entry : maps) {
     std::optional<PageFilter> filter = private_content_filter(entry);
     if (!filter) continue;
     AddressRange mapping{entry.start, entry.end};
@@ -114,6 +124,8 @@ PageTasks CaptureRun::find_written(Arm arm) {
       pages = scanner.scan_tracked(mapping, *filter, arm);
     if (!pages) continue;
     for (const AddressRange& range : pages->written) append(newly_owed, range);
+    if (AddressRanges excluded = slice(excluded_, mapping); !excluded.empty())
+      pages->content = subtract(pages->content, excluded);
     AddressRanges wanted =
         all_ ? pages->content : intersect(unite(pages->written, slice(must_, mapping)), pages->content);
     for (const AddressRange& range : wanted) {
@@ -167,11 +179,14 @@ CaptureRun::Step CaptureRun::choose(std::uint64_t pending_bytes) {
 }
 
 void CaptureRun::precopy() {
+  auto began = Clock::now();
   MemoryReader reader(session_.pid);
   store_pages(precopy_tasks_, reader, writer_, Unreadable::kSkip);
   precopy_tasks_.clear();
   all_ = false;
   must_.clear();
+  excluded_before_ = excluded_;
+  result_.stats.memwrite_time_us += microseconds(Clock::now() - began);
   step_ = Step::kSurvey;
 }
 
@@ -183,9 +198,14 @@ void CaptureRun::stop() {
   auto stopped = Clock::now();
   // Mappings came or went since their flags were read, and to read those again takes long: rather once more
   // while the program runs.
-  bool stale = !flags_.covers(read_memory_map(session_.pid));
+  std::vector<MapEntry> maps = read_memory_map(session_.pid);
+  bool stale = !flags_.covers(maps);
   bool again = stale && options_.after == AfterCapture::kResume && stale_surveys_++ < kMostStaleSurveys;
-  if (!again) read_stopped(*tracee);
+  if (!again) {
+    learn_excluded(maps);
+    read_stopped(*tracee);
+    session_.excluded_in_last = excluded_;
+  }
   if (!again && options_.after == AfterCapture::kHold) {
     session_.held = std::move(tracee);
     session_.held_since = stopped;
@@ -232,6 +252,7 @@ void CaptureRun::copy_or_snapshot(Tracee& tracee) {
 }
 
 void CaptureRun::store() {
+  auto began = Clock::now();
   session_.buffer.flush(writer_);
   if (snapshot_ != nullptr) {
     MemoryReader reader(snapshot_->pid());
@@ -248,6 +269,7 @@ void CaptureRun::store() {
   result_.stats.mode = snapshot_ != nullptr ? "fork" : rounds_ > 0 ? "precopy" : "copy";
   result_.stats.pages_scanned = state_->memory.pages_scanned;
   result_.stats.resident_bytes = state_->memory.resident_bytes;
+  result_.stats.memwrite_time_us += microseconds(Clock::now() - began);
   step_ = snapshot_ != nullptr ? Step::kReap : Step::kDone;
 }
 

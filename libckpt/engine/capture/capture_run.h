@@ -41,6 +41,7 @@ class CaptureRun final : public Capture {
  private:
   using Clock = std::chrono::steady_clock;
   enum class Step { kTrack, kSurvey, kBarrier, kPrecopy, kStop, kStore, kReap, kDone };
+  void learn_excluded(const std::vector<MapEntry>& maps);
   void track();
   void survey();
   PageTasks find_written(Arm arm);
@@ -62,6 +63,8 @@ class CaptureRun final : public Capture {
   PageTasks precopy_tasks_;
   bool all_ = true;     // the version lacks pages that are not marked as written
   AddressRanges must_;  // else: it lacks these, and those that are
+  AddressRanges excluded_;
+  AddressRanges excluded_before_;  // not in the version that this one builds on
   int rounds_ = 0;
   int stale_surveys_ = 0;
   std::uint64_t last_pending_bytes_ = 0;

@@ -259,6 +259,8 @@ void MemoryCapture::plan_private_content(const MapEntry& entry, image::MappingT&
   for (const AddressRange& guard : pages.guards) mapping.guards.emplace_back(guard.start, guard.end);
   // What a replaced or deleted file holds is not in the page table until it is touched: take all of it.
   if (anonymous && entry.inode != 0) pages.content = pages.written = {all};
+  if (AddressRanges excluded = slice(written_.excluded, all); !excluded.empty())
+    pages.content = subtract(pages.content, excluded);
   AddressRanges wanted = written_.all
                              ? pages.content
                              : intersect(unite(pages.written, slice(written_.must, all)), pages.content);

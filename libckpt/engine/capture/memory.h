@@ -35,6 +35,7 @@ struct WrittenPages {
   WriteTracker* tracker = nullptr;  // none: all of them
   bool all = true;                  // all of them too, but they are armed
   AddressRanges must = {};          // else: these, and those written since they were armed
+  AddressRanges excluded = {};      // none of these in any case
 };
 
 // Which private mappings can be tracked, and how their content is told from what their file holds. Nothing

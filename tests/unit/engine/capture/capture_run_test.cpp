@@ -23,6 +23,7 @@
 
 #include "base/error.h"
 #include "base/file_io.h"
+#include "ckpt/ckpt.h"
 #include "engine/session.h"
 #include "engine/tracee/remote_memory.h"
 #include "resource/program_support.h"
@@ -211,6 +212,25 @@ TEST_P(CaptureRunTest, DiscardedAndMovedAndReplacedMemoryIsNoticed) {
     CHECKPOINT_OR_SKIP(stats);
     if (i < 4) next_change();
   }
+}
+
+TEST_P(CaptureRunTest, ExcludedMemoryIsLeftOutUntilItIsIncludedAgain) {
+  start({[] { ckpt_exclude(page(20), 30 * kPageSize); }, [] { page(25)[0] = 'x'; },
+         [] { ckpt_include(page(20), 10 * kPageSize); }});
+  CHECKPOINT_OR_SKIP(whole);
+  auto expect_left_out = [this](std::size_t first, std::size_t count) {
+    std::fill_n(truth_.begin() + static_cast<std::ptrdiff_t>(first * kPageSize), count * kPageSize,
+                std::byte{0});
+    expect_truth();
+  };
+  for (int i = 0; i < 2; ++i) {
+    next_change();
+    ASSERT_TRUE(checkpoint());
+    expect_left_out(20, 30);
+  }
+  next_change();
+  ASSERT_TRUE(checkpoint());
+  expect_left_out(30, 20);
 }
 
 // What a failed checkpoint has armed must not be missing from the next one.
