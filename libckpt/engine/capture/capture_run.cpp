@@ -224,13 +224,14 @@ void CaptureRun::stop() {
 }
 
 void CaptureRun::read_stopped(Tracee& tracee) {
-  state_ = capture_stopped(
-      tracee,
-      {.calls = session_.calls,
-       .flags = flags_,
-       .identities = session_.identities,
-       .writer = writer_,
-       .written = {.tracker = tracks() ? session_.tracker.get() : nullptr, .all = all_, .must = must_}});
+  state_ = capture_stopped(tracee, {.calls = session_.calls,
+                                    .flags = flags_,
+                                    .identities = session_.identities,
+                                    .writer = writer_,
+                                    .written = {.tracker = tracks() ? session_.tracker.get() : nullptr,
+                                                .all = all_,
+                                                .must = must_,
+                                                .excluded = excluded_}});
   auto began = Clock::now();
   copy_or_snapshot(tracee);
   result_.stats.memdump_time_us = microseconds(Clock::now() - began);
