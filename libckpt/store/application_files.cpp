@@ -67,18 +67,34 @@ ApplicationListing ApplicationFiles::list() const {
   return listing;
 }
 
-std::shared_ptr<const Segment> ApplicationFiles::open_segment(const std::string& file,
-                                                              Version version) const {
+UniqueFd ApplicationFiles::open_file(const std::string& file) const {
   // O_NONBLOCK: a FIFO under this name must not hold us up.
   UniqueFd fd(open_in(directory(), file, O_RDONLY | O_NONBLOCK));
-  if (!fd && errno == ENOENT) return nullptr;
   if (!fd && errno == ELOOP) throw damaged(path_of(file), "it is a symbolic link");
-  if (!fd) throw_errno(fmt::format("open {}", path_of(file)));
-  return std::make_shared<const Segment>(std::move(fd), path_of(file), version);
+  if (!fd && errno != ENOENT) throw_errno(fmt::format("open {}", path_of(file)));
+  return fd;
+}
+
+ApplicationFiles::OpenFile ApplicationFiles::open_needed(Version version) const {
+  // In this order: a removal that happens meanwhile renames from visible to dead, never back.
+  for (const std::string& file : {visible_name(version), dead_name(version)}) {
+    OpenFile open{.fd = open_file(file), .path = path_of(file), .version = version};
+    if (!open.fd) continue;
+    // Footers are cold and many: they are all requested before the first is read. Advice may fail.
+    struct stat status {};
+    constexpr off_t kTail = kPageBytes;
+    if (system_calls().fstat(open.fd.get(), &status) == 0 && status.st_size >= kTail)
+      system_calls().fadvise(open.fd.get(), status.st_size - kTail, kTail, POSIX_FADV_WILLNEED);
+    return open;
+  }
+  return {};
 }
 
 std::shared_ptr<const Segment> ApplicationFiles::open_visible(Version version) const {
-  return open_segment(visible_name(version), version);
+  std::string file = visible_name(version);
+  UniqueFd fd = open_file(file);
+  if (!fd) return nullptr;
+  return std::make_shared<const Segment>(std::move(fd), path_of(file), version);
 }
 
 OpenVersion ApplicationFiles::open_version(Version version) const {
@@ -89,21 +105,19 @@ OpenVersion ApplicationFiles::open_version(Version version) const {
                 ENOENT);
   }
   open.manifest = open.segment->read_manifest();
-  std::vector<std::shared_ptr<const Segment>> segments;
+  std::vector<OpenFile> files;
   for (const SegmentUse& use : open.manifest.segments) {
-    if (use.segment == version) {
-      segments.push_back(open.segment);
-      continue;
-    }
-    // In this order: a removal that happens meanwhile renames from visible to dead, never back.
-    auto segment = open_segment(visible_name(use.segment), use.segment);
-    if (!segment) segment = open_segment(dead_name(use.segment), use.segment);
-    if (!segment) {
+    if (use.segment == version) continue;
+    files.push_back(open_needed(use.segment));
+    if (!files.back().fd) {
       throw damaged(open.segment->path(),
                     fmt::format("the segment of version {} that it needs is missing", use.segment));
     }
-    segments.push_back(std::move(segment));
   }
+  std::vector<std::shared_ptr<const Segment>> segments;
+  for (OpenFile& file : files)
+    segments.push_back(std::make_shared<const Segment>(std::move(file.fd), file.path, file.version));
+  segments.push_back(open.segment);  // the last one in the list is the version itself
   open.segments = std::make_shared<const SegmentSet>(std::move(segments));
   return open;
 }

@@ -79,7 +79,13 @@ class ApplicationFiles {
   void sync() const;
 
  private:
-  std::shared_ptr<const Segment> open_segment(const std::string& file, Version version) const;
+  struct OpenFile {
+    UniqueFd fd;
+    std::string path;
+    Version version = 0;
+  };
+  UniqueFd open_file(const std::string& file) const;  // none if there is none
+  OpenFile open_needed(Version version) const;
 
   UniqueFd directory_;
   std::string path_;

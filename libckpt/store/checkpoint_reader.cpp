@@ -4,10 +4,13 @@
 
 #include <algorithm>
 
+#include "store/page_gather.h"
 #include "store/store_file.h"
 
 namespace ckpt::store {
 namespace {
+
+constexpr std::size_t kPartPages = 8192;
 
 // Pages are stored once each, so a version cannot have more of them than its segments hold.
 void check_page_counts(const OpenVersion& open) {
@@ -28,14 +31,9 @@ void append_page(std::vector<PageRun>& runs, std::uint64_t page) {
   }
 }
 
-// How many of `pages` lie one after the other in one segment, from the first on.
-std::size_t adjacent(std::span<const Reference> pages) {
-  std::size_t count = 1;
-  while (count < pages.size() && pages[count].segment == pages[0].segment &&
-         pages[count].unit == std::uint64_t{pages[0].unit} + count) {
-    ++count;
-  }
-  return count;
+bool continues(const StoredRun& run, std::uint64_t page, const Reference& reference) {
+  return run.run.first_page + run.run.page_count == page && run.segment == reference.segment &&
+         run.unit + run.run.page_count == reference.unit;
 }
 
 }  // namespace
@@ -89,33 +87,38 @@ void SegmentReader::read(SpaceId space, PageRun run, std::span<std::byte> out) c
     throw Error(fmt::format("{} pages from {:#x} do not fit a buffer of {} bytes; pass one of the same size",
                             run.page_count, run.first_page, out.size()));
   }
-  std::vector<Reference> pages = find_pages(space, run);
-  std::span<const Reference> left(pages);
-  std::uint64_t page = run.first_page;
-  while (!left.empty()) {
-    std::size_t count = adjacent(left);
-    read_located(space, page, left.first(count), out.first(count * kPageBytes));
-    left = left.subspan(count);
-    out = out.subspan(count * kPageBytes);
-    page += count;
+  // In parts, so that memory stays bounded.
+  for (PageRun part{.first_page = run.first_page, .page_count = 0}; !out.empty();
+       part.first_page += part.page_count) {
+    part.page_count = std::min(kPartPages, out.size() / kPageBytes);
+    std::vector<Reference> pages = find_pages(space, part);
+    gather_pages(tree_.segments(), pages, out.first(pages.size() * kPageBytes),
+                 {.path = segment_->path(),
+                  .version = manifest_.description.version,
+                  .space = space,
+                  .first_page = part.first_page});
+    out = out.subspan(pages.size() * kPageBytes);
   }
 }
 
-void SegmentReader::read_located(SpaceId space, std::uint64_t first_page, std::span<const Reference> pages,
-                                 std::span<std::byte> out) const {
-  const Segment* segment = tree_.segments().find(pages[0].segment);
-  if (segment == nullptr || pages[0].unit + pages.size() > segment->page_count()) {
-    throw damaged(segment_->path(),
-                  fmt::format("page {:#x} of space {} lies outside the segment of version {}", first_page,
-                              space, pages[0].segment));
-  }
-  tree_.segments().read_pages(*segment, pages[0].unit, out);
-  for (std::size_t i = 0; i < pages.size(); ++i) {
-    if (digest_of(out.subspan(i * kPageBytes, kPageBytes)) == pages[i].digest) continue;
-    throw damaged(segment->path(),
-                  fmt::format("page {:#x} of space {} (version {}) does not match its digest", first_page + i,
-                              space, manifest_.description.version));
-  }
+std::vector<StoredRun> SegmentReader::stored_runs(SpaceId space) const {
+  std::vector<StoredRun> result;
+  const SpaceRoot* root = manifest_.find_space(space);
+  if (root == nullptr) return result;
+  tree_.visit_leaves(*root, 0, kPageNumberLimit / kFanout - 1, [&](std::uint64_t leaf, const Table& table) {
+    for (std::size_t i = 0; i < kFanout; ++i) {
+      if (!table[i].present()) continue;
+      std::uint64_t page = leaf * kFanout + i;
+      if (!result.empty() && continues(result.back(), page, table[i])) {
+        ++result.back().run.page_count;
+      } else {
+        result.push_back({.run = {.first_page = page, .page_count = 1},
+                          .segment = table[i].segment,
+                          .unit = table[i].unit});
+      }
+    }
+  });
+  return result;
 }
 
 }  // namespace ckpt::store

@@ -18,12 +18,11 @@ class SegmentReader final : public CheckpointReader {
   const VersionDescription& description() const override { return manifest_.description; }
   std::span<const std::byte> image() const override { return image_; }
   std::vector<PageRun> runs(SpaceId space) const override;
+  std::vector<StoredRun> stored_runs(SpaceId space) const override;
   void read(SpaceId space, PageRun run, std::span<std::byte> out) const override;
 
  private:
   std::vector<Reference> find_pages(SpaceId space, PageRun run) const;
-  void read_located(SpaceId space, std::uint64_t first_page, std::span<const Reference> pages,
-                    std::span<std::byte> out) const;
 
   std::shared_ptr<const Segment> segment_;
   Manifest manifest_;

@@ -34,6 +34,13 @@ struct PageRun {
   std::uint64_t page_count = 0;
 };
 
+// Pages that are stored one after the other: where a reader finds them on disk.
+struct StoredRun {
+  PageRun run;
+  Version segment = 0;     // the version whose segment holds them
+  std::uint64_t unit = 0;  // place of the first one in it, in pages
+};
+
 // Written by the launcher with each version, shown by list/show/stats; part of the manifest.
 struct CheckpointStats {
   std::string mode;  // "copy", "precopy", "fork"
@@ -71,7 +78,12 @@ class CheckpointReader {
   virtual std::span<const std::byte> image() const = 0;  // the process image (engine/image/image.fbs)
   // Runs of pages present in `space`, ascending, merged where adjacent.
   virtual std::vector<PageRun> runs(SpaceId space) const = 0;
+  // The same pages by place: ascending by page, merged where adjacent in the space and in one segment. Runs
+  // of one segment lie in it mostly in the order of their pages.
+  virtual std::vector<StoredRun> stored_runs(SpaceId space) const = 0;
   // Content of present pages; every page's digest is verified. out.size() == run.page_count * kPageBytes.
+  // Pages that lie near each other in a segment are read together, past the page cache: runs of some MiB are
+  // fastest, in `out` aligned to 4096, by several threads.
   virtual void read(SpaceId space, PageRun run, std::span<std::byte> out) const = 0;
 };
 

@@ -11,8 +11,8 @@ namespace ckpt::store {
 namespace {
 
 constexpr std::size_t kMaxCachedNodes = 512;  // 12 KiB each
-// Most nodes are short deltas: one read of this size gets all of them.
-constexpr std::size_t kFirstReadBytes = 1024;
+// A whole node, so that a cold one takes one read.
+constexpr std::size_t kFirstReadBytes = 13U << 10;
 
 Error damaged_node(const Segment& segment, const Reference& node, const char* what) {
   return damaged(segment.path(), fmt::format("page-tree node {} {}", node.unit, what));

@@ -13,7 +13,6 @@
 namespace ckpt::store {
 namespace {
 
-constexpr std::size_t kPrefetchBytes = 256U << 10;
 constexpr std::size_t kReadBytes = 1U << 20;
 
 // Copies those pages of a block that `out`, which begins with `first_unit`, covers.
@@ -29,7 +28,7 @@ void copy_overlap(std::uint64_t block, std::span<const std::byte> bytes, std::ui
 }  // namespace
 
 Segment::Segment(UniqueFd fd, std::string path, Version version)
-    : fd_(std::move(fd)), path_(std::move(path)) {
+    : fd_(std::move(fd)), path_(std::move(path)), direct_(fd_.get(), path_) {
   std::uint64_t file_bytes = check_file();
   if (file_bytes < sizeof(Footer)) throw damaged(path_, fmt::format("it has only {} bytes", file_bytes));
   read_exactly(fd_.get(), std::as_writable_bytes(std::span(&footer_, 1)), file_bytes - sizeof(Footer), path_);
@@ -37,7 +36,7 @@ Segment::Segment(UniqueFd fd, std::string path, Version version)
 }
 
 Segment::Segment(UniqueFd fd, std::string path, const Footer& footer)
-    : fd_(std::move(fd)), path_(std::move(path)), footer_(footer) {
+    : fd_(std::move(fd)), path_(std::move(path)), direct_(fd_.get(), path_), footer_(footer) {
   check_footer(footer.version, check_file());
 }
 
@@ -107,18 +106,12 @@ std::vector<std::byte> Segment::read_image() const {
   return read_checked(image_offset(), footer_.image_bytes, footer_.image_digest, "process image");
 }
 
-void Segment::read_pages(std::uint64_t first_unit, std::span<std::byte> out, BlockCache& cache) const {
+void Segment::read_pages(std::uint64_t first_unit, std::span<std::byte> out, ReadMemory& memory) const {
   if (footer_.table_bytes != 0) {
-    read_blocks(first_unit, out, cache);
+    read_blocks(first_unit, out, memory);
     return;
   }
-  // All of a large read is requested at once: segments are written past the page cache, so it is usually
-  // cold. Advice that fails costs only time.
-  if (out.size() >= kPrefetchBytes) {
-    system_calls().fadvise(fd_.get(), static_cast<off_t>(first_unit * kPageBytes),
-                           static_cast<off_t>(out.size()), POSIX_FADV_WILLNEED);
-  }
-  read_exactly(fd_.get(), out, first_unit * kPageBytes, path_);
+  direct_.read(out, first_unit * kPageBytes, memory.buffers);
 }
 
 void Segment::read_nodes(std::uint64_t offset, std::span<std::byte> out) const {
@@ -136,13 +129,13 @@ const BlockTable& Segment::block_table() const {
   return *table_;
 }
 
-void Segment::read_blocks(std::uint64_t first_unit, std::span<std::byte> out, BlockCache& cache) const {
+void Segment::read_blocks(std::uint64_t first_unit, std::span<std::byte> out, ReadMemory& memory) const {
   const BlockTable& table = block_table();
   std::uint64_t end_unit = first_unit + out.size() / kPageBytes;
   std::uint64_t end_block = block_count(end_unit);
   std::vector<std::byte> stored;
   for (std::uint64_t block = first_unit / kBlockPages; block < end_block;) {
-    if (BlockBytes bytes = cache.find(footer_.version, block)) {
+    if (BlockBytes bytes = memory.blocks.find(footer_.version, block)) {
       copy_overlap(block, *bytes, first_unit, out);
       ++block;
       continue;
@@ -154,18 +147,18 @@ void Segment::read_blocks(std::uint64_t first_unit, std::span<std::byte> out, Bl
     for (; last < end_block && end_offset - first.offset < kReadBytes; ++last)
       end_offset += table.find(last).stored_bytes;
     stored.resize(end_offset - first.offset);
-    read_exactly(fd_.get(), stored, first.offset, path_);
+    direct_.read(stored, first.offset, memory.buffers);
     std::span<const std::byte> left(stored);
     for (; block < last; ++block) {
       StoredBlock at = table.find(block);
-      unpack_into(block, at, left.first(at.stored_bytes), first_unit, out, cache);
+      unpack_into(block, at, left.first(at.stored_bytes), first_unit, out, memory);
       left = left.subspan(at.stored_bytes);
     }
   }
 }
 
 void Segment::unpack_into(std::uint64_t number, const StoredBlock& block, std::span<const std::byte> stored,
-                          std::uint64_t first_unit, std::span<std::byte> out, BlockCache& cache) const {
+                          std::uint64_t first_unit, std::span<std::byte> out, ReadMemory& memory) const {
   std::uint64_t block_unit = number * kBlockPages;
   bool whole = block_unit >= first_unit && (block_unit - first_unit) * kPageBytes + block.bytes <= out.size();
   if (whole) {
@@ -175,7 +168,7 @@ void Segment::unpack_into(std::uint64_t number, const StoredBlock& block, std::s
   auto bytes = std::make_shared<std::vector<std::byte>>(block.bytes);
   unpack(number, block, stored, *bytes);
   copy_overlap(number, *bytes, first_unit, out);
-  cache.insert(footer_.version, number, std::move(bytes));
+  memory.blocks.insert(footer_.version, number, std::move(bytes));
 }
 
 void Segment::unpack(std::uint64_t number, const StoredBlock& block, std::span<const std::byte> stored,

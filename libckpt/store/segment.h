@@ -14,10 +14,18 @@
 #include "base/unique_fd.h"
 #include "store/block_cache.h"
 #include "store/block_table.h"
+#include "store/direct_file.h"
 #include "store/manifest.h"
+#include "store/read_buffers.h"
 #include "store/segment_format.h"
 
 namespace ckpt::store {
+
+// What the readers of a set of segments share.
+struct ReadMemory {
+  BlockCache blocks;
+  ReadBuffers buffers;
+};
 
 class Segment {
  public:
@@ -40,7 +48,7 @@ class Segment {
   std::vector<std::byte> read_image() const;
   // `out` is filled from the page or node area; the range must lie within it (callers check it). Pages are
   // not verified.
-  void read_pages(std::uint64_t first_unit, std::span<std::byte> out, BlockCache& cache) const;
+  void read_pages(std::uint64_t first_unit, std::span<std::byte> out, ReadMemory& memory) const;
   void read_nodes(std::uint64_t offset, std::span<std::byte> out) const;
 
  private:
@@ -56,14 +64,15 @@ class Segment {
                                       const char* what) const;
 
   const BlockTable& block_table() const;
-  void read_blocks(std::uint64_t first_unit, std::span<std::byte> out, BlockCache& cache) const;
+  void read_blocks(std::uint64_t first_unit, std::span<std::byte> out, ReadMemory& memory) const;
   void unpack_into(std::uint64_t number, const StoredBlock& block, std::span<const std::byte> stored,
-                   std::uint64_t first_unit, std::span<std::byte> out, BlockCache& cache) const;
+                   std::uint64_t first_unit, std::span<std::byte> out, ReadMemory& memory) const;
   void unpack(std::uint64_t number, const StoredBlock& block, std::span<const std::byte> stored,
               std::span<std::byte> out) const;
 
   UniqueFd fd_;
   std::string path_;
+  DirectFile direct_;
   Footer footer_;
   dev_t device_ = 0;
   ino_t inode_ = 0;
@@ -81,13 +90,14 @@ class SegmentSet {
   const Segment* find(std::uint32_t version) const { return find_shared(version).get(); }
   std::shared_ptr<const Segment> find_shared(std::uint32_t version) const;  // nullptr: not in it
   void read_pages(const Segment& segment, std::uint64_t first_unit, std::span<std::byte> out) const {
-    segment.read_pages(first_unit, out, *cache_);
+    segment.read_pages(first_unit, out, *memory_);
   }
+  ReadBuffers& buffers() const { return memory_->buffers; }
   const std::vector<std::shared_ptr<const Segment>>& all() const { return segments_; }
 
  private:
   std::vector<std::shared_ptr<const Segment>> segments_;
-  std::unique_ptr<BlockCache> cache_ = std::make_unique<BlockCache>();
+  std::unique_ptr<ReadMemory> memory_ = std::make_unique<ReadMemory>();
 };
 
 }  // namespace ckpt::store

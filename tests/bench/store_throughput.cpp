@@ -1,5 +1,6 @@
-// How fast the store takes pages, beside a bare sequential O_DIRECT write of as many bytes to the same file
-// system. Both are durable when the clock stops. Runs take turns, so that a busy device slows both alike.
+// How fast the store takes pages and gives them back, beside bare O_DIRECT writes and reads of as many bytes
+// on the same file system. Writes are sequential and durable when the clock stops; reads are made by as many
+// threads as there are cores, of the very segment. Runs take turns, so that a busy device slows both alike.
 //
 //   store_throughput [DIRECTORY] [MIB] [ROUNDS]
 #include <fcntl.h>
@@ -8,11 +9,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/error.h"
@@ -85,16 +89,67 @@ double store_write(ckpt::store::Application& application, std::span<const std::b
     writer->put(0, i * kChunk / kPageBytes, source.subspan(i * kChunk % source.size(), kChunk));
   }
   ckpt::store::VersionDescription description;
-  ckpt::store::Version version = writer->commit(description, {});
-  double seconds = seconds_since(start);
-  application.remove(version);
-  return seconds;
+  writer->commit(description, {});
+  return seconds_since(start);
+}
+
+// Calls read(chunk number, buffer) for every chunk, by several threads. Returns the seconds it takes.
+double read_in_parallel(std::size_t chunks,
+                        const std::function<void(std::size_t, std::span<std::byte>)>& read) {
+  std::atomic<std::size_t> next{0};
+  auto work = [&](std::span<std::byte> buffer) {
+    for (std::size_t i = next++; i < chunks; i = next++) read(i, buffer);
+  };
+  std::vector<Buffer> buffers;
+  for (unsigned i = 0; i < std::max(1U, std::thread::hardware_concurrency()); ++i) {
+    buffers.emplace_back(static_cast<std::byte*>(std::aligned_alloc(kPageBytes, kChunk)));
+    std::memset(buffers.back().get(), 1, kChunk);
+  }
+  auto start = std::chrono::steady_clock::now();
+  {
+    std::vector<std::jthread> threads;
+    for (const Buffer& buffer : buffers) threads.emplace_back(work, std::span(buffer.get(), kChunk));
+  }
+  return seconds_since(start);
+}
+
+double bare_read(const std::string& path, std::size_t chunks) {
+  ckpt::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
+  if (!fd) ckpt::throw_errno("open " + path);
+  return read_in_parallel(chunks, [&](std::size_t i, std::span<std::byte> buffer) {
+    if (::pread(fd.get(), buffer.data(), kChunk, static_cast<off_t>(i * kChunk)) !=
+        static_cast<ssize_t>(kChunk))
+      std::abort();
+  });
+}
+
+double store_read(const ckpt::store::CheckpointReader& reader, std::size_t chunks) {
+  constexpr std::uint64_t kPages = kChunk / kPageBytes;
+  return read_in_parallel(chunks, [&](std::size_t i, std::span<std::byte> buffer) {
+    reader.read(0, {.first_page = i * kPages, .page_count = kPages}, buffer);
+  });
 }
 
 double median(std::vector<double> values) {
   std::ranges::sort(values);
   return values[values.size() / 2];
 }
+
+struct Rates {
+  std::vector<double> bare;
+  std::vector<double> store;
+  std::vector<double> ratio;
+
+  void add(double bare_rate, double store_rate) {
+    bare.push_back(bare_rate);
+    store.push_back(store_rate);
+    ratio.push_back(store_rate / bare_rate);
+  }
+  void print(const char* what) const {
+    fmt::print("{}: bare {:.2f} GB/s, store {:.2f} GB/s, ratio within a round {:.2f}\n", what, median(bare),
+               median(store), median(ratio));
+  }
+};
 
 void run(const std::string& parent, std::size_t mib, std::size_t rounds) {
   TemporaryDirectory directory(parent);
@@ -108,18 +163,20 @@ void run(const std::string& parent, std::size_t mib, std::size_t rounds) {
   fill(bytes, seed);
   std::size_t chunks = std::max<std::size_t>(1, (mib << 20U) / kChunk);
   double volume = static_cast<double>(chunks * kChunk) / 1e9;
-  std::vector<double> bare;
-  std::vector<double> stored;
-  std::vector<double> ratios;
+  Rates writing;
+  Rates reading;
   for (std::size_t round = 0; round < rounds; ++round) {
-    bare.push_back(volume / bare_write(directory.path(), bytes, chunks));
-    stored.push_back(volume / store_write(*application, bytes, chunks));
-    ratios.push_back(stored.back() / bare.back());
-    fmt::print("round {}: bare {:.2f} GB/s, store {:.2f} GB/s\n", round + 1, bare.back(), stored.back());
+    double bare = volume / bare_write(directory.path(), bytes, chunks);
+    writing.add(bare, volume / store_write(*application, bytes, chunks));
+    ckpt::store::Version version = application->versions().back().description.version;
+    std::string segment = fmt::format("{}/v{:010}.ckpt", application->path(), version);
+    bare = volume / bare_read(segment, chunks);
+    reading.add(bare, volume / store_read(*application->open(version), chunks));
+    application->remove(version);
   }
-  fmt::print(
-      "median of {} rounds of {:.2f} GB: bare {:.2f} GB/s, store {:.2f} GB/s, ratio of a round {:.2f}\n",
-      rounds, volume, median(bare), median(stored), median(ratios));
+  fmt::print("medians of {} rounds of {:.2f} GB\n", rounds, volume);
+  writing.print("write");
+  reading.print("read");
 }
 
 }  // namespace

@@ -26,6 +26,7 @@ class PageMemory : public store::CheckpointWriter, public store::CheckpointReade
   const store::VersionDescription& description() const override { return description_; }
   std::span<const std::byte> image() const override { return {}; }
   std::vector<store::PageRun> runs(store::SpaceId space) const override;
+  std::vector<store::StoredRun> stored_runs(store::SpaceId) const override { return {}; }
   void read(store::SpaceId space, store::PageRun run, std::span<std::byte> out) const override;
 
   std::size_t page_count() const;
