@@ -132,9 +132,10 @@ std::optional<Settings> parse_settings(std::string_view text) {
     settings.keep = j.at("keep").get<std::size_t>();
     settings.on_term = j.at("on_term").get<std::string>() == "save" ? OnTerm::kSave : OnTerm::kPass;
     settings.on_signal = j.at("on_signal").get<int>();
-    settings.mode = parse_copy_mode(j.at("mode").get<std::string>());
-    settings.pause_budget = std::chrono::nanoseconds(j.at("pause_budget_ns").get<std::int64_t>());
-    settings.write = parse_compression(j.at("compress").get<std::string>());
+    settings.mode = parse_copy_mode(j.value("mode", "auto"));
+    settings.pause_budget =
+        std::chrono::nanoseconds(j.value("pause_budget_ns", settings.pause_budget.count()));
+    settings.write = parse_compression(j.value("compress", "none"));
     return settings;
   });
 }

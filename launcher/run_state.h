@@ -50,7 +50,7 @@ struct Settings {
   int on_signal = 0;  // 0: none
   engine::CopyMode mode = engine::CopyMode::kAuto;
   std::chrono::nanoseconds pause_budget = std::chrono::milliseconds(10);
-  store::WriteOptions write;
+  store::WriteOptions write = {};
 
   bool operator==(const Settings&) const = default;
 };

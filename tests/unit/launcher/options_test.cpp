@@ -81,11 +81,24 @@ TEST(Options, RefusalsSayWhatIsWrong) {
   EXPECT_THAT(refusal({"--on-signal", "KILL", "prog"}), HasSubstr("SIGKILL"));
   EXPECT_THAT(refusal({"--on-signal", "TERM", "--on-term", "save", "prog"}), HasSubstr("--on-signal"));
   EXPECT_THAT(refusal({"--pids", "old", "prog"}), HasSubstr("--pids"));
+  EXPECT_THAT(refusal({"--mode", "magic", "prog"}), HasSubstr("auto, copy, fork, precopy"));
+  EXPECT_THAT(refusal({"--compress", "gzip", "prog"}), HasSubstr("lz4, none, zstd"));
+  EXPECT_THAT(refusal({"--compress", "zstd:99", "prog"}), HasSubstr("1 to 19"));
+  EXPECT_THAT(refusal({"--pause-budget", "soon", "prog"}), HasSubstr("soon"));
   EXPECT_THAT(refusal({"--name", "../x", "prog"}), HasSubstr("../x"));
   EXPECT_THAT(refusal({"--recover", "a@b"}), HasSubstr("NAME@NUMBER"));
   EXPECT_THAT(refusal({"--recover", "a", "prog"}), HasSubstr("prog"));
   EXPECT_THAT(refusal({"--recover", "--recover-or-run", "prog"}), HasSubstr("exclude"));
   EXPECT_THAT(refusal({"--recover", "a", "--name", "b"}), HasSubstr("twice"));
+}
+
+TEST(Options, SayHowMemoryIsCopiedAndStored) {
+  RunOptions options =
+      parse({"--mode", "precopy", "--pause-budget", "3ms", "--compress", "zstd:7", "--", "prog"});
+  EXPECT_EQ(options.copy_mode, engine::CopyMode::kPrecopy);
+  EXPECT_EQ(options.pause_budget, std::chrono::milliseconds(3));
+  EXPECT_EQ(options.write, (store::WriteOptions{.compression = store::Compression::kZstd, .level = 7}));
+  EXPECT_EQ(parse({"--compress", "lz4", "prog"}).write->compression, store::Compression::kLz4);
 }
 
 TEST(Options, HelpAndVersionAreInformation) {

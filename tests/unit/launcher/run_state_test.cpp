@@ -42,8 +42,13 @@ TEST_F(RunStateTest, RecordsComeBackAsWritten) {
   state_.write_ended({.suspended = false, .end = {.signalled = true, .code = SIGKILL}, .realtime_ns = 5});
   EXPECT_EQ(state_.ended()->end, (ProgramEnd{.signalled = true, .code = SIGKILL}));
 
-  Settings settings{
-      .every = std::chrono::milliseconds(250), .keep = 9, .on_term = OnTerm::kSave, .on_signal = 10};
+  Settings settings{.every = std::chrono::milliseconds(250),
+                    .keep = 9,
+                    .on_term = OnTerm::kSave,
+                    .on_signal = 10,
+                    .mode = engine::CopyMode::kFork,
+                    .pause_budget = std::chrono::milliseconds(3),
+                    .write = {.compression = store::Compression::kZstd, .level = 5}};
   state_.write_settings(settings);
   EXPECT_EQ(state_.settings(), settings);
 }
