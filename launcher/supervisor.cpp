@@ -17,6 +17,8 @@
 namespace ckpt::launcher {
 namespace {
 
+constexpr int kTellingLateness = 5;
+
 bool stopped_now(pid_t pid) {
   std::optional<ProcessIdentity> identity = identify_process(pid);
   return identity && liveness(*identity) == Liveness::kStopped;
@@ -273,10 +275,7 @@ void Supervisor::checkpoint_failed(const std::string& error) {
 
 void Supervisor::checkpoint_done(const store::VersionDescription& description) {
   Wanted done = *std::exchange(current_, std::nullopt);
-  if (period_.checkpoint_over(current_began_, Clock::now())) {
-    parts_.messages.line_once(
-        "checkpoints take longer than the period given by --every; they are made as often as they can be");
-  }
+  report_lateness(period_.checkpoint_over(current_began_, Clock::now()));
   last_version_ = description.version;
   last_period_failure_.clear();
   summary_.add(description.stats);
@@ -294,6 +293,14 @@ void Supervisor::checkpoint_done(const store::VersionDescription& description) {
   suspend_reply_ = reply;
   suspended_ = true;
   parts_.session.end_held();
+}
+
+// Once in a while is no news.
+void Supervisor::report_lateness(bool late) {
+  late_in_a_row_ = late ? late_in_a_row_ + 1 : 0;
+  if (late_in_a_row_ < kTellingLateness) return;
+  parts_.messages.line_once(
+      "checkpoints take longer than the period given by --every; they are made as often as they can be");
 }
 
 void Supervisor::print_notes(const std::vector<std::string>& notes) {

@@ -96,6 +96,7 @@ class Supervisor {
   void checkpoint_done(const store::VersionDescription& description);
   void release_held();
   void tell_clients(std::vector<ClientId>& clients, const std::string& reply);
+  void report_lateness(bool late);
   void print_notes(const std::vector<std::string>& notes);
 
   void wind_up();
@@ -115,6 +116,7 @@ class Supervisor {
   bool ignore_next_continue_ = false;
   std::optional<EndRecord> end_;
   RunSummary summary_;
+  int late_in_a_row_ = 0;
 };
 
 }  // namespace ckpt::launcher

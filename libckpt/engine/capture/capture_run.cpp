@@ -1,5 +1,7 @@
 #include "engine/capture/capture_run.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -12,6 +14,7 @@ namespace ckpt::engine {
 namespace {
 
 constexpr int kMostRounds = 6;
+constexpr int kMostRegistrations = 3;
 constexpr int kMostStaleSurveys = 2;
 constexpr double kWorthwhileShrinkage =
     0.7;  // a round that leaves more than this of the one before is the last
@@ -19,6 +22,28 @@ constexpr std::size_t kSpareBytes = 4 << 20;
 
 std::uint64_t microseconds(std::chrono::nanoseconds duration) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
+}
+
+// What fork has not left out. The program may have asked for that since its flags were read.
+AddressRanges mapped_ranges(pid_t pid) {
+  AddressRanges ranges;
+  for (const MapEntry& entry : read_memory_map(pid)) append(ranges, {entry.start, entry.end});
+  return ranges;
+}
+
+// Likewise for memory that fork wipes, but that takes long to find out, so it is done after the pause.
+void refuse_wiped(pid_t snapshot, const PageTasks& tasks) {
+  MapFlagsTable flags = MapFlagsTable::read(snapshot);
+  AddressRanges wiped;
+  for (const MapEntry& entry : read_memory_map(snapshot)) {
+    if (flags.of(entry).has("wf")) append(wiped, {entry.start, entry.end});
+  }
+  for (const PageTask& task : tasks) {
+    if (slice(wiped, task.range).empty()) continue;
+    throw Error(
+        fmt::format("memory at {:#x} became MADV_WIPEONFORK while the checkpoint was made; make another",
+                    task.range.start));
+  }
 }
 
 }  // namespace
@@ -95,7 +120,14 @@ void CaptureRun::with_program_stopped(const std::function<void(Tracee&)>& action
 }
 
 void CaptureRun::track() {
-  with_program_stopped([this](Tracee& tracee) { session_.tracker = WriteTracker::create(tracee); });
+  ++registrations_;
+  with_program_stopped([this](Tracee& tracee) {
+    if (session_.tracker == nullptr) session_.tracker = WriteTracker::create(tracee);
+    if (session_.tracker == nullptr) return;
+    for (const MapEntry& entry : read_memory_map(session_.pid)) {
+      if (is_private_memory(entry)) session_.tracker->register_mapping({entry.start, entry.end});
+    }
+  });
   session_.can_track = session_.tracker != nullptr;
   step_ = Step::kSurvey;
 }
@@ -107,9 +139,9 @@ void CaptureRun::learn_excluded(const std::vector<MapEntry>& maps) {
   if (!excluded_before_.empty()) must_ = unite(must_, subtract(excluded_before_, excluded_));
 }
 
-// Tracked private memory that the version lacks; with Arm::kYes it is unwritten from now on, and owed. Memory
-// that cannot be tracked is left to the stop.
-PageTasks CaptureRun::find_written(Arm arm) {
+// Registered private memory that the version lacks; it is unwritten from now on, and owed. Memory that is not
+// registered is left to the stop.
+PageTasks CaptureRun::arm_written() {
   PageTasks tasks;
   PageScanner scanner(session_.pid);
   AddressRanges newly_owed;
@@ -119,15 +151,10 @@ PageTasks CaptureRun::find_written(Arm arm) {
     std::optional<PageFilter> filter = private_content_filter(entry);
     if (!filter) continue;
     AddressRange mapping{entry.start, entry.end};
-    std::optional<ScannedPages> pages = scanner.scan_tracked(mapping, *filter, arm);
-    if (!pages && session_.tracker->register_mapping(mapping))
-      pages = scanner.scan_tracked(mapping, *filter, arm);
-    if (!pages) continue;
-    for (const AddressRange& range : pages->written) append(newly_owed, range);
-    if (AddressRanges excluded = slice(excluded_, mapping); !excluded.empty())
-      pages->content = subtract(pages->content, excluded);
-    AddressRanges wanted =
-        all_ ? pages->content : intersect(unite(pages->written, slice(must_, mapping)), pages->content);
+    ScannedPages pages = scanner.arm_running(mapping, *filter);
+    for (const AddressRange& range : pages.written) append(newly_owed, range);
+    AddressRanges content = subtract(pages.content, slice(excluded_, mapping));
+    AddressRanges wanted = all_ ? content : intersect(unite(pages.written, slice(must_, mapping)), content);
     for (const AddressRange& range : wanted) {
       tasks.push_back({.range = range,
                        .space = kProcessSpace,
@@ -136,44 +163,58 @@ PageTasks CaptureRun::find_written(Arm arm) {
                        .in_snapshot = true});
     }
   }
-  if (arm == Arm::kYes) session_.tracker->owe(newly_owed);
+  session_.tracker->owe(newly_owed);
   return tasks;
+}
+
+CaptureRun::Pending CaptureRun::count_pending() {
+  Pending pending;
+  PageScanner scanner(session_.pid);
+  std::vector<MapEntry> maps = read_memory_map(session_.pid);
+  learn_excluded(maps);
+  for (const MapEntry& entry : maps) {
+    std::optional<PageFilter> filter = private_content_filter(entry);
+    if (!filter) continue;
+    AddressRange mapping{entry.start, entry.end};
+    std::optional<ScannedPages> pages;
+    if (tracks()) pages = scanner.scan_tracked(mapping, *filter, Arm::kNo);
+    bool registered = pages.has_value();
+    if (!registered) pages = scanner.scan_all(mapping, *filter);
+    AddressRanges content = subtract(pages->content, slice(excluded_, mapping));
+    bool whole = all_ || !registered;
+    std::uint64_t bytes =
+        total_bytes(whole ? content : intersect(unite(pages->written, slice(must_, mapping)), content));
+    pending.bytes += bytes;
+    if (!registered) pending.unregistered_bytes += bytes;
+  }
+  return pending;
 }
 
 void CaptureRun::survey() {
   flags_ = MapFlagsTable::read(session_.pid);
-  std::uint64_t pending = 0;
-  if (tracks()) {
-    pending = total_bytes(find_written(Arm::kNo));
-  } else {
-    PageScanner scanner(session_.pid);
-    for (const MapEntry& entry : read_memory_map(session_.pid)) {
-      if (auto filter = private_content_filter(entry))
-        pending += total_bytes(scanner.scan({entry.start, entry.end}, *filter));
-    }
-  }
+  Pending pending = count_pending();
   step_ = choose(pending);
-  if (step_ == Step::kStop) {
-    session_.buffer.warm(pending + pending / 4 + kSpareBytes);
-    return;
-  }
-  precopy_tasks_ = find_written(Arm::kYes);
+  if (step_ == Step::kStop) session_.buffer.warm(pending.bytes + pending.bytes / 4 + kSpareBytes);
+  if (step_ != Step::kBarrier) return;
+  precopy_tasks_ = arm_written();
   ++rounds_;
 }
 
-CaptureRun::Step CaptureRun::choose(std::uint64_t pending_bytes) {
-  std::uint64_t before = std::exchange(last_pending_bytes_, pending_bytes);
+CaptureRun::Step CaptureRun::choose(const Pending& pending) {
+  if (options_.after == AfterCapture::kHold) return Step::kStop;  // it is not going to run on anyway
+  std::uint64_t before = std::exchange(last_pending_bytes_, pending.bytes);
   bool may_precopy = options_.mode == CopyMode::kAuto || options_.mode == CopyMode::kPrecopy;
   bool may_fork = options_.mode == CopyMode::kAuto || options_.mode == CopyMode::kFork;
-  if (options_.after == AfterCapture::kHold) return Step::kStop;  // it is not going to run on anyway
   std::uint64_t fits = std::min<std::uint64_t>(PageBuffer::kCapacity - kSpareBytes,
                                                session_.pause.bytes_within(options_.pause_budget));
-  bool fits_pause = pending_bytes <= fits;
   if (options_.mode == CopyMode::kPrecopy && rounds_ == 0 && tracks()) return Step::kBarrier;
-  if (fits_pause && options_.mode != CopyMode::kFork) return Step::kStop;
-  bool converges =
-      rounds_ == 0 || static_cast<double>(pending_bytes) < kWorthwhileShrinkage * static_cast<double>(before);
-  if (may_precopy && tracks() && converges && rounds_ < kMostRounds) return Step::kBarrier;
+  if (pending.bytes <= fits && options_.mode != CopyMode::kFork) return Step::kStop;
+  if (may_precopy && tracks()) {
+    if (pending.unregistered_bytes > fits / 2 && registrations_ < kMostRegistrations) return Step::kTrack;
+    bool converges = rounds_ == 0 ||
+                     static_cast<double>(pending.bytes) < kWorthwhileShrinkage * static_cast<double>(before);
+    if (converges && rounds_ < kMostRounds) return Step::kBarrier;
+  }
   want_snapshot_ = may_fork;
   return Step::kStop;
 }
@@ -242,8 +283,10 @@ void CaptureRun::copy_or_snapshot(Tracee& tracee) {
   PageTasks& tasks = state_->memory.tasks;
   if (want_snapshot_) snapshot_ = Snapshot::take(tracee, state_->memory.quiet);
   if (snapshot_ != nullptr) {
-    auto first = std::stable_partition(tasks.begin(), tasks.end(),
-                                       [](const PageTask& task) { return !task.in_snapshot; });
+    AddressRanges there = mapped_ranges(snapshot_->pid());
+    auto first = std::stable_partition(tasks.begin(), tasks.end(), [&there](const PageTask& task) {
+      return !task.in_snapshot || slice(there, task.range) != AddressRanges{task.range};
+    });
     snapshot_tasks_.assign(first, tasks.end());
     tasks.erase(first, tasks.end());
   }
@@ -256,6 +299,7 @@ void CaptureRun::store() {
   auto began = Clock::now();
   session_.buffer.flush(writer_);
   if (snapshot_ != nullptr) {
+    refuse_wiped(snapshot_->pid(), snapshot_tasks_);
     MemoryReader reader(snapshot_->pid());
     store_pages(snapshot_tasks_, reader, writer_, Unreadable::kError);
   }

@@ -1,7 +1,8 @@
 // One checkpoint from its beginning to the last page in the store's hands.
 //
-//   track     stop for a moment: make the WriteTracker, if there is none yet
-//   survey    (running) read mapping flags, register new mappings, count what was written; choose:
+//   track     stop for a moment: make the WriteTracker, if there is none yet, and register what is not
+//   registered survey    (running) read mapping flags, count what was written; choose:
+//               much is not registered   -> track
 //               fits the pause           -> stop
 //               pre-copy gets it smaller -> arm, barrier, precopy, survey again
 //               else                     -> stop, with a snapshot
@@ -41,11 +42,17 @@ class CaptureRun final : public Capture {
  private:
   using Clock = std::chrono::steady_clock;
   enum class Step { kTrack, kSurvey, kBarrier, kPrecopy, kStop, kStore, kReap, kDone };
+  struct Pending {
+    std::uint64_t bytes = 0;               // not in the store's hands yet
+    std::uint64_t unregistered_bytes = 0;  // of those: could not be copied before the stop
+  };
+
   void learn_excluded(const std::vector<MapEntry>& maps);
   void track();
   void survey();
-  PageTasks find_written(Arm arm);
-  Step choose(std::uint64_t pending_bytes);
+  PageTasks arm_written();
+  Pending count_pending();
+  Step choose(const Pending& pending);
   void precopy();
   void stop();
   void read_stopped(Tracee& tracee);
@@ -66,6 +73,7 @@ class CaptureRun final : public Capture {
   AddressRanges excluded_;
   AddressRanges excluded_before_;  // not in the version that this one builds on
   int rounds_ = 0;
+  int registrations_ = 0;
   int stale_surveys_ = 0;
   std::uint64_t last_pending_bytes_ = 0;
   bool want_snapshot_ = false;

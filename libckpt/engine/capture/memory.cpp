@@ -56,9 +56,13 @@ std::string without_deleted(const std::string& path) {
 
 }  // namespace
 
+bool is_private_memory(const MapEntry& entry) {
+  return !entry.shared && entry.path != "[vsyscall]" && entry.path != "[vdso]" &&
+         !entry.path.starts_with("[vvar");
+}
+
 std::optional<PageFilter> private_content_filter(const MapEntry& entry) {
-  if (entry.shared || entry.path == "[vsyscall]" || entry.path == "[vdso]" || entry.path.starts_with("[vvar"))
-    return std::nullopt;
+  if (!is_private_memory(entry)) return std::nullopt;
   return entry.inode != 0 && names_mapped_file(entry) ? PageFilter::kPrivateCopy : PageFilter::kAnyContent;
 }
 
@@ -72,6 +76,11 @@ MemoryCapture::MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIde
       written_(std::move(written)),
       scanner_(tracee.pid()) {}
 
+// Also where the capture fails in the middle: what has been armed by then must not be forgotten.
+MemoryCapture::~MemoryCapture() {
+  if (written_.tracker != nullptr) written_.tracker->owe(written_now_);
+}
+
 CapturedMemory MemoryCapture::run(image::ProcessT& process) {
   process.space = kProcessSpace;
   process.layout = save_memory_layout(tracee_);
@@ -82,7 +91,6 @@ CapturedMemory MemoryCapture::run(image::ProcessT& process) {
     plan_content(entry, *mapping);
     process.mappings.push_back(std::move(mapping));
   }
-  if (written_.tracker != nullptr) written_.tracker->owe(written_now_);
   for (auto& file : process.mapped_files) {
     if (file->written) store_written_file(*file);
   }

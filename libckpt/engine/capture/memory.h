@@ -38,14 +38,19 @@ struct WrittenPages {
   AddressRanges excluded = {};      // none of these in any case
 };
 
-// Which private mappings can be tracked, and how their content is told from what their file holds. Nothing
-// for those that have no content of their own.
+bool is_private_memory(const MapEntry& entry);
+
+// How the content of a private mapping is told from what its file holds. Nothing for mappings that have no
+// content of their own.
 std::optional<PageFilter> private_content_filter(const MapEntry& entry);
 
 class MemoryCapture {
  public:
   MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIdentities& identities, ObjectTable& objects,
                 store::CheckpointWriter& writer, WrittenPages written);
+  ~MemoryCapture();
+  MemoryCapture(const MemoryCapture&) = delete;
+  MemoryCapture& operator=(const MemoryCapture&) = delete;
 
   // Fills mappings, mapped_files, layout, executable_file and space of `process`. Everything that is tracked
   // is armed anew, and what was written since is owed (WriteTracker).

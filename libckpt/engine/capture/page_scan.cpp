@@ -19,6 +19,14 @@ namespace {
 
 constexpr std::size_t kRegionsPerCall = 8192;
 
+// What remains of an armed page of a file mapping after it was discarded (MADV_DONTNEED) looks like a page
+// that is swapped out and unwritten, but reads as the file does. Since the two cannot be told apart it is
+// read anyway, which brings back the file's page.
+bool is_written(std::uint64_t categories, PageFilter filter) {
+  bool swapped = (categories & kernel::kPageIsPresent) == 0;
+  return (categories & kernel::kPageIsWritten) != 0 || (swapped && filter == PageFilter::kPrivateCopy);
+}
+
 }  // namespace
 
 PageScanner::PageScanner(pid_t pid, ScanMethod method)
@@ -50,6 +58,15 @@ std::optional<ScannedPages> PageScanner::scan_tracked(AddressRange range, PageFi
   return found;
 }
 
+ScannedPages PageScanner::arm_running(AddressRange range, PageFilter filter) {
+  ScannedPages found;
+  if (!has_ioctl_) return found;
+  Outcome outcome = walk(range, filter, kernel::kScanWriteProtectMatching, found);
+  if (outcome == Outcome::kNotSupported && std::exchange(knows_guards_, false))
+    walk(range, filter, kernel::kScanWriteProtectMatching, found);
+  return found;
+}
+
 PageScanner::Outcome PageScanner::walk(AddressRange range, PageFilter filter, std::uint64_t flags,
                                        ScannedPages& found) {
   std::uint64_t unwanted = kernel::kPageIsPfnZero;
@@ -77,8 +94,7 @@ PageScanner::Outcome PageScanner::walk(AddressRange range, PageFilter filter, st
       const kernel::PageRegion& region = regions_[static_cast<std::size_t>(i)];
       bool guard = (region.categories & kernel::kPageIsGuard) != 0;
       append(guard ? found.guards : found.content, {region.start, region.end});
-      bool written = (region.categories & kernel::kPageIsWritten) != 0;
-      if (written && !guard) append(found.written, {region.start, region.end});
+      if (!guard && is_written(region.categories, filter)) append(found.written, {region.start, region.end});
     }
     // Where regions filled the kernel's own buffer before the walk came to its end, walk_end is where that
     // was.

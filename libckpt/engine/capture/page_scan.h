@@ -43,9 +43,13 @@ class PageScanner {
   std::vector<AddressRange> scan(AddressRange range, PageFilter filter) {
     return scan_all(range, filter).content;
   }
-  // Content and what of it was written, of one mapping that is registered with a WriteTracker; nothing if it
-  // is not (or no longer) registered, or the kernel cannot tell. May be called while the program runs.
+  // Content and what of it was written, of one mapping of a stopped program that is registered with a
+  // WriteTracker; nothing if it is not (or no longer) registered, or the kernel cannot tell.
   std::optional<ScannedPages> scan_tracked(AddressRange range, PageFilter filter, Arm arm);
+  // While the program runs, when the range may be anything by now: what of it is registered is armed and
+  // reported, the rest is left out. (To ask whether it is registered would arm its beginning and then say
+  // no.)
+  ScannedPages arm_running(AddressRange range, PageFilter filter);
 
  private:
   enum class Outcome { kDone, kNotSupported, kNotTracked };

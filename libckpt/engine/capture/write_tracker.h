@@ -13,7 +13,10 @@
 //  3. Memory that a device or another process writes through pages pinned before they were armed is not seen.
 //     Pages that were armed while the program ran must therefore not be copied before every thread has been
 //     stopped once: a stopped thread has no direct I/O in flight. (Asynchronous I/O is refused elsewhere.)
-//  4. What an arming scan reported is owed to the store until a version that has it is durable.
+//  4. Mappings are registered while the program is stopped: a range that has changed meanwhile would be split
+//  at
+//     the end of the registration, and mremap over it would fail.
+//  5. What an arming scan reported is owed to the store until a version that has it is durable.
 //
 // Closing it ends all registrations, so it does no harm to outlive its use or to die with the supervisor.
 #pragma once
