@@ -57,7 +57,8 @@ SegmentWriter::SegmentWriter(std::shared_ptr<const ApplicationFiles> files,
       memory_(std::move(memory)),
       writer_lock_(take_lock(*files_, ApplicationFiles::Lock::kWriter)),
       dead_lock_(take_lock(*files_, ApplicationFiles::Lock::kKeepDead)),
-      base_(base) {
+      base_(base),
+      spill_(files_->directory(), files_->path()) {
   ApplicationListing listing = files_->list();
   for (const std::string& stale : listing.temporary) files_->unlink(stale);
   version_ = listing.highest() + 1;
@@ -91,7 +92,7 @@ SpaceChanges& SegmentWriter::space(SpaceId id) {
   if (found == spaces_.end()) {
     const SpaceRoot* root = parent_ ? parent_->manifest.find_space(id) : nullptr;
     SpaceRoot none{.id = id, .page_count = 0, .root = {}};
-    found = spaces_.try_emplace(id, root != nullptr ? *root : none, parent_tree_.get(), base_).first;
+    found = spaces_.try_emplace(id, root != nullptr ? *root : none, parent_tree_.get(), base_, spill_).first;
   }
   return found->second;
 }
@@ -113,6 +114,7 @@ void SegmentWriter::put(SpaceId id, std::uint64_t first_page, std::span<const st
       std::size_t index = first_page % kFanout;
       std::size_t count = std::min(bytes.size() / kPageBytes, kFanout - index);
       put_in_leaf(target, first_page / kFanout, index, bytes.first(count * kPageBytes));
+      count_changes(count);
       bytes = bytes.subspan(count * kPageBytes);
       first_page += count;
     }
@@ -120,6 +122,13 @@ void SegmentWriter::put(SpaceId id, std::uint64_t first_page, std::span<const st
     end();
     throw;
   }
+}
+
+void SegmentWriter::count_changes(std::size_t count) {
+  changes_in_memory_ += count;
+  if (changes_in_memory_ <= memory_->changes_in_memory) return;
+  for (auto& [id, changed] : spaces_) changed.spill();
+  changes_in_memory_ = 0;
 }
 
 void SegmentWriter::end() {
@@ -171,17 +180,21 @@ void SegmentWriter::evacuate_pages(SpaceChanges& space) {
   for (auto& [leaf, changes] : space.changes()) {
     touched.push_back(leaf);
     // Pages that were put and found equal to the parent's.
-    changes.normalize();
-    for (PageChange& page : changes.pages) {
-      if (evacuation_.take_page(page.reference.segment)) page.reference = move_page(page.reference);
-    }
+    space.edit(changes, [&](LeafChanges& all) {
+      all.normalize();
+      for (PageChange& page : all.pages) {
+        if (evacuation_.take_page(page.reference.segment)) page.reference = move_page(page.reference);
+      }
+    });
   }
   if (!space.parent_remains()) return;
-  for (std::uint64_t leaf : touched) evacuate_leaf(space, leaf);
-  for (std::uint64_t leaf : leaves_to_look_at(space)) {
-    // An entry without changes has the nodes on its way looked at too.
-    space.changes().try_emplace(leaf);
-    evacuate_leaf(space, leaf);
+  // An entry without changes has the nodes on its way looked at too.
+  std::ranges::copy(leaves_to_look_at(space), std::back_inserter(touched));
+  for (std::uint64_t leaf : touched) {
+    const Table* parent = space.parent_leaf(leaf);
+    LeafChanges& changes = space.changes()[leaf];
+    if (parent == nullptr || changes.cleared) continue;
+    space.edit(changes, [&](LeafChanges& all) { evacuate_leaf(*parent, all); });
   }
 }
 
@@ -194,19 +207,16 @@ std::vector<std::uint64_t> SegmentWriter::leaves_to_look_at(const SpaceChanges& 
       [&](std::uint64_t leaf) { leaves.push_back(leaf); });
   if (evacuation_.walks_everything() || leaves.size() <= kLeavesPerVersion) return leaves;
   auto start = static_cast<std::ptrdiff_t>(version_ * kLeavesPerVersion % leaves.size());
-  std::ranges::rotate(leaves, leaves.begin() + start);
+  std::rotate(leaves.begin(), leaves.begin() + start, leaves.end());
   leaves.resize(kLeavesPerVersion);
   return leaves;
 }
 
-void SegmentWriter::evacuate_leaf(SpaceChanges& space, std::uint64_t leaf) {
-  const Table* parent = space.parent_leaf(leaf);
-  LeafChanges& changes = space.changes()[leaf];
-  if (parent == nullptr || changes.cleared) return;
+void SegmentWriter::evacuate_leaf(const Table& parent, LeafChanges& changes) {
   std::bitset<kFanout> changed;
   for (const PageChange& page : changes.pages) changed.set(page.index);
   for (std::size_t i = 0; i < kFanout; ++i) {
-    if (!changed[i] && evacuation_.take_page((*parent)[i].segment)) changes.add(i, move_page((*parent)[i]));
+    if (!changed[i] && evacuation_.take_page(parent[i].segment)) changes.add(i, move_page(parent[i]));
   }
 }
 
@@ -239,7 +249,7 @@ Manifest SegmentWriter::build_manifest(const VersionDescription& description) {
   Manifest manifest{.description = description, .segments = {}, .spaces = {}};
   UseCounts uses = parent_ ? UseCounts(parent_->manifest.segments) : UseCounts();
   auto own = static_cast<std::uint32_t>(version_);
-  TreeBuilder builder(parent_tree_.get(), own, evacuation_, uses, *memory_->nodes,
+  TreeBuilder builder(parent_tree_.get(), own, evacuation_, uses, *memory_->nodes, spill_,
                       [this](std::span<const std::byte> node) {
                         std::uint64_t unit = (output_->position() - nodes_begin_) / kNodeUnit;
                         output_->append(node);

@@ -41,7 +41,8 @@ class SegmentWriter final : public CheckpointWriter {
   Reference append_page(std::span<const std::byte> page, const Digest& digest);
   void evacuate_pages(SpaceChanges& space);
   std::vector<std::uint64_t> leaves_to_look_at(const SpaceChanges& space) const;
-  void evacuate_leaf(SpaceChanges& space, std::uint64_t leaf);
+  void evacuate_leaf(const Table& parent, LeafChanges& changes);
+  void count_changes(std::size_t count);
   Reference move_page(const Reference& page);
   void complete_spaces();
   Manifest build_manifest(const VersionDescription& description);
@@ -61,6 +62,8 @@ class SegmentWriter final : public CheckpointWriter {
   Version version_ = 0;
   std::optional<OpenVersion> parent_;
   std::unique_ptr<PageTreeReader> parent_tree_;
+  ChangeSpill spill_;
+  std::size_t changes_in_memory_ = 0;
   std::map<SpaceId, SpaceChanges> spaces_;
   std::optional<SegmentOutput> output_;  // none: dead or committed
   std::optional<PageArea> pages_;        // into output_

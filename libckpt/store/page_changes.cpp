@@ -9,6 +9,12 @@ void LeafChanges::add(std::size_t index, const Reference& reference) {
   pages.push_back({.reference = reference, .index = static_cast<std::uint16_t>(index)});
 }
 
+void LeafChanges::clear() {
+  cleared = true;
+  pages.clear();
+  spilled_count = 0;
+}
+
 void LeafChanges::remove(const std::bitset<kFanout>& indices) {
   std::erase_if(pages, [&](const PageChange& page) { return indices[page.index]; });
 }

@@ -19,7 +19,12 @@ struct PageChange {
 struct LeafChanges {
   bool cleared = false;  // nothing of the parent's leaf remains
   std::vector<PageChange> pages;
+  // Older ones that are elsewhere for the time being (change_spill.h).
+  std::uint64_t spilled_at = 0;
+  std::uint32_t spilled_count = 0;
 
+  // Nothing of the parent's leaf remains, and nothing of what was put.
+  void clear();
   // The last change of a page wins. Keeps the list short when the same pages are put again and again.
   void add(std::size_t index, const Reference& reference);
   // Forgets what was put at these indices. What the parent has there is not marked as removed.

@@ -59,6 +59,17 @@ void SpaceChanges::keep_only(std::span<const PageRun> present) {
   for (std::uint64_t leaf : leaves) remove_from_leaf(leaf, kept.missing_in(leaf));
 }
 
+void SpaceChanges::spill() {
+  for (auto& [leaf, changes] : changes_) spill_.store(changes);
+}
+
+void SpaceChanges::edit(LeafChanges& leaf, const LeafEdit& edit) {
+  bool spilled = leaf.spilled_count != 0;
+  spill_.load(leaf);
+  edit(leaf);
+  if (spilled) spill_.store(leaf);
+}
+
 void SpaceChanges::remove_all() {
   changes_.clear();
   base_ = Base::kEmpty;
@@ -66,14 +77,12 @@ void SpaceChanges::remove_all() {
 
 void SpaceChanges::remove_from_leaf(std::uint64_t leaf, const LeafPages& gone) {
   if (gone.all()) {
-    LeafChanges& changes = changes_[leaf];
-    changes.cleared = true;
-    changes.pages.clear();
+    changes_[leaf].clear();
     return;
   }
   auto changed = changes_.find(leaf);
   bool cleared = changed != changes_.end() && changed->second.cleared;
-  if (changed != changes_.end()) changed->second.remove(gone);
+  if (changed != changes_.end()) edit(changed->second, [&](LeafChanges& changes) { changes.remove(gone); });
   if (!parent_remains() || cleared) return;
   // Only what the parent has is marked as removed, so that a leaf of which nothing goes is not a change.
   const Table* parent = parent_leaf(leaf);

@@ -3,9 +3,11 @@
 
 #include <bitset>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 
+#include "store/change_spill.h"
 #include "store/checkpoint_store.h"
 #include "store/page_changes.h"
 #include "store/page_tree.h"
@@ -15,13 +17,19 @@ namespace ckpt::store {
 class SpaceChanges {
  public:
   // `parent` has no root if the parent version lacks the space; `tree` may then be nullptr.
-  SpaceChanges(const SpaceRoot& parent, const PageTreeReader* tree, Base base)
-      : parent_(parent), tree_(tree), base_(base) {}
+  // `spill` must outlive this.
+  SpaceChanges(const SpaceRoot& parent, const PageTreeReader* tree, Base base, ChangeSpill& spill)
+      : parent_(parent), tree_(tree), base_(base), spill_(spill) {}
 
   const SpaceRoot& parent() const { return parent_; }
   // kEmpty: nothing of the parent remains.
   Base base() const { return base_; }
   PageChanges& changes() { return changes_; }
+  // Takes the changes out of memory.
+  void spill();
+  // Calls `edit` with all changes of a leaf in memory.
+  using LeafEdit = std::function<void(LeafChanges& leaf)>;
+  void edit(LeafChanges& leaf, const LeafEdit& edit);
 
   // The parent's leaf, to compare with; nullptr if it has none. Valid until the next call.
   const Table* parent_leaf(std::uint64_t leaf);
@@ -39,6 +47,7 @@ class SpaceChanges {
   SpaceRoot parent_;
   const PageTreeReader* tree_;
   Base base_;
+  ChangeSpill& spill_;
   PageChanges changes_;
   // The leaf looked up last: puts are mostly ascending.
   std::uint64_t leaf_number_ = ~0ULL;

@@ -109,9 +109,11 @@ Reference TreeBuilder::build_leaf(const Reference& old, Range changes) {
   Table old_table = table_of(old_chain);
   Table next = base_ == Base::kEmpty ? Table{} : old_table;
   if (changes.begin != changes.end) {
-    const LeafChanges& leaf = changes.begin->second;
+    LeafChanges& leaf = changes.begin->second;
+    spill_.load(leaf);
     if (leaf.cleared) next = Table{};
     for (const PageChange& page : leaf.pages) next[page.index] = page.reference;
+    std::vector<PageChange>().swap(leaf.pages);
   }
   count_pages(old_table, next);
   return finish_node(old_chain, old_table, next, 0);

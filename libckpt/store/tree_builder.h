@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "store/change_spill.h"
 #include "store/checkpoint_store.h"
 #include "store/evacuation.h"
 #include "store/manifest.h"
@@ -45,16 +46,17 @@ class TreeBuilder {
   // `parent` may be nullptr if there is none; `own` is the version being written. Nodes in segments that
   // `evacuation` takes are written again.
   TreeBuilder(const PageTreeReader* parent, std::uint32_t own, Evacuation& evacuation, UseCounts& uses,
-              NodeCache& cache, NodeSink sink)
+              NodeCache& cache, ChangeSpill& spill, NodeSink sink)
       : parent_(parent),
         own_(own),
         evacuation_(evacuation),
         uses_(uses),
         cache_(cache),
+        spill_(spill),
         sink_(std::move(sink)) {}
 
   // `old` is the parent's root of this space, with page_count 0 and no root if it has none.
-  // Returns nullopt if no page is left.
+  // Returns nullopt if no page is left. Uses the changes up.
   std::optional<SpaceRoot> build(const SpaceRoot& old, Base base, PageChanges& changes);
 
  private:
@@ -80,6 +82,7 @@ class TreeBuilder {
   Evacuation& evacuation_;
   UseCounts& uses_;
   NodeCache& cache_;
+  ChangeSpill& spill_;
   NodeSink sink_;
   // Of the space that is being built.
   Base base_ = Base::kEmpty;

@@ -2,6 +2,7 @@
 // touches no fresh memory for what the one before it had at hand. Used by one writer at a time.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 
@@ -14,7 +15,8 @@ namespace ckpt::store {
 struct WriterMemory {
   std::shared_ptr<OutputBuffers> buffers = std::make_shared<OutputBuffers>();
   std::shared_ptr<NodeCache> nodes = std::make_shared<NodeCache>();
-  std::optional<OpenVersion> last;  // mostly the parent of the next one
+  std::size_t changes_in_memory = 384U << 10;  // of pages, 32 bytes each
+  std::optional<OpenVersion> last;             // mostly the parent of the next one
 };
 
 }  // namespace ckpt::store
