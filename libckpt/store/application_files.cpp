@@ -106,6 +106,7 @@ OpenVersion ApplicationFiles::open_version(Version version) const {
   }
   open.manifest = open.segment->read_manifest();
   std::vector<OpenFile> files;
+  files.reserve(open.manifest.segments.size());
   for (const SegmentUse& use : open.manifest.segments) {
     if (use.segment == version) continue;
     files.push_back(open_needed(use.segment));
@@ -115,6 +116,7 @@ OpenVersion ApplicationFiles::open_version(Version version) const {
     }
   }
   std::vector<std::shared_ptr<const Segment>> segments;
+  segments.reserve(files.size() + 1);
   for (OpenFile& file : files)
     segments.push_back(std::make_shared<const Segment>(std::move(file.fd), file.path, file.version));
   segments.push_back(open.segment);  // the last one in the list is the version itself

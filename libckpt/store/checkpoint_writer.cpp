@@ -100,6 +100,7 @@ SpaceChanges& SegmentWriter::space(SpaceId id) {
 std::vector<SpaceId> SegmentWriter::parent_spaces() const {
   std::vector<SpaceId> ids;
   if (!parent_) return ids;
+  ids.reserve(parent_->manifest.spaces.size());
   for (const SpaceRoot& root : parent_->manifest.spaces) ids.push_back(root.id);
   return ids;
 }
@@ -108,8 +109,8 @@ void SegmentWriter::put(SpaceId id, std::uint64_t first_page, std::span<const st
   check_alive();
   if (bytes.size() % kPageBytes != 0) throw Error("put needs whole pages; this is a defect of the caller");
   check_range(first_page, bytes.size() / kPageBytes);
-  SpaceChanges& target = space(id);
-  try {
+  dying_on_error([&] {
+    SpaceChanges& target = space(id);
     while (!bytes.empty()) {
       std::size_t index = first_page % kFanout;
       std::size_t count = std::min(bytes.size() / kPageBytes, kFanout - index);
@@ -118,10 +119,7 @@ void SegmentWriter::put(SpaceId id, std::uint64_t first_page, std::span<const st
       bytes = bytes.subspan(count * kPageBytes);
       first_page += count;
     }
-  } catch (...) {
-    end();
-    throw;
-  }
+  });
 }
 
 void SegmentWriter::count_changes(std::size_t count) {
@@ -167,12 +165,13 @@ Reference SegmentWriter::append_page(std::span<const std::byte> page, const Dige
 void SegmentWriter::drop(SpaceId id, PageRun run) {
   check_alive();
   check_range(run.first_page, run.page_count);
-  space(id).drop(run);
+  dying_on_error([&] { space(id).drop(run); });
 }
 
 void SegmentWriter::keep_only(SpaceId id, std::span<const PageRun> present) {
   check_alive();
-  space(id).keep_only(present);
+  KeptPages kept(present);
+  dying_on_error([&] { space(id).keep_only(kept); });
 }
 
 void SegmentWriter::evacuate_pages(SpaceChanges& space) {
@@ -292,6 +291,7 @@ void SegmentWriter::remember(const Footer& footer, Manifest manifest) {
   auto own = files_->open_published(footer);
   if (!own) return;
   std::vector<std::shared_ptr<const Segment>> segments;
+  segments.reserve(manifest.segments.size());
   for (const SegmentUse& use : manifest.segments) {
     segments.push_back(use.segment == version_ ? own : parent_->segments->find_shared(use.segment));
   }
@@ -324,12 +324,7 @@ void SegmentWriter::publish(VersionDescription& description, std::span<const std
 
 Version SegmentWriter::commit(VersionDescription& description, std::span<const std::byte> image) {
   check_alive();
-  try {
-    publish(description, image);
-  } catch (...) {
-    end();
-    throw;
-  }
+  dying_on_error([&] { publish(description, image); });
   end();
   writer_lock_.reset();
   dead_lock_.reset();

@@ -49,6 +49,16 @@ class SegmentWriter final : public CheckpointWriter {
   void write_tail(const Manifest& manifest, std::span<const std::byte> image, Footer& footer);
   void publish(VersionDescription& description, std::span<const std::byte> image);
   void end();
+  // What fails half-way leaves nothing to go on with.
+  template <typename Action>
+  void dying_on_error(const Action& action) {
+    try {
+      action();
+    } catch (...) {
+      end();
+      throw;
+    }
+  }
   void fill(VersionDescription& description) const;
   void open_parent(Version parent);
   void remember(const Footer& footer, Manifest manifest);

@@ -15,6 +15,7 @@ class KeptPages {
   // `runs` must outlive this. Throws Error if they are not ascending and disjoint.
   explicit KeptPages(std::span<const PageRun> runs);
 
+  bool empty() const { return runs_.empty(); }
   // Whether all pages of these leaves stay.
   bool covers_leaves(std::uint64_t first_leaf, std::uint64_t last_leaf) const;
   // The pages of one leaf that go.

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "store/kept_pages.h"
-
 namespace ckpt::store {
 
 const Table* SpaceChanges::parent_leaf(std::uint64_t leaf) {
@@ -42,9 +40,8 @@ void SpaceChanges::drop(PageRun run) {
   }
 }
 
-void SpaceChanges::keep_only(std::span<const PageRun> present) {
-  KeptPages kept(present);
-  if (present.empty()) {
+void SpaceChanges::keep_only(const KeptPages& kept) {
+  if (kept.empty()) {
     remove_all();
     return;
   }

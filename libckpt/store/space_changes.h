@@ -9,6 +9,7 @@
 
 #include "store/change_spill.h"
 #include "store/checkpoint_store.h"
+#include "store/kept_pages.h"
 #include "store/page_changes.h"
 #include "store/page_tree.h"
 
@@ -36,8 +37,7 @@ class SpaceChanges {
   bool parent_remains() const { return base_ == Base::kParent && parent_.root.present(); }
 
   void drop(PageRun run);
-  // Removes what is not in `present`; an empty `present` removes everything.
-  void keep_only(std::span<const PageRun> present);
+  void keep_only(const KeptPages& kept);
 
  private:
   using LeafPages = std::bitset<kFanout>;

@@ -169,6 +169,7 @@ NodeChain TreeBuilder::load_chain(const Reference& node, unsigned level) const {
 
 std::vector<bool> TreeBuilder::leaving_nodes(const NodeChain& chain) {
   std::vector<bool> leaving;
+  leaving.reserve(chain.size());
   for (const LoadedNode& node : chain) leaving.push_back(evacuation_.take_node(node.self.segment));
   return leaving;
 }
