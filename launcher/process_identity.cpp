@@ -6,12 +6,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <vector>
 
 #include "base/error.h"
 #include "base/file_io.h"
 #include "base/parse.h"
+#include "base/thread_list.h"
 #include "base/unique_fd.h"
 #include "engine/capture/clock_offsets.h"
 
@@ -50,10 +50,7 @@ bool is_ended(const ProcessStat& stat) { return stat.state == 'Z' || stat.state 
 
 // After the main thread: a killed process ends thread by thread, and one whose main thread left lives on.
 bool remaining_threads_are_ending(pid_t pid) {
-  std::error_code gone;
-  std::filesystem::directory_iterator tasks(fmt::format("/proc/{}/task", pid), gone);
-  for (; !gone && tasks != std::filesystem::directory_iterator(); tasks.increment(gone)) {
-    auto tid = static_cast<pid_t>(parse_unsigned(tasks->path().filename().native()).value_or(0));
+  for (pid_t tid : list_threads(pid)) {
     std::optional<std::string> text = read_proc(tid, "stat");
     std::optional<ProcessStat> stat = text ? parse_process_stat(*text) : std::nullopt;
     if (!stat || is_ended(*stat) || (stat->flags & kFlagExiting) != 0 || kill_pending(tid)) continue;

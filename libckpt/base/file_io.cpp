@@ -17,8 +17,11 @@ UniqueFd open_or_throw(const std::string& path, int flags, unsigned mode) {
   return fd;
 }
 
-std::string read_file(const std::string& path) {
-  UniqueFd fd = open_or_throw(path, O_RDONLY);
+std::string read_file(const std::string& path) { return read_file_at(AT_FDCWD, path); }
+
+std::string read_file_at(int directory, const std::string& path) {
+  UniqueFd fd(::openat(directory, path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw_errno(fmt::format("open {}", path));
   std::string content;
   std::array<char, 16384> buffer;
   for (;;) {

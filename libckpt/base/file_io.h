@@ -14,6 +14,7 @@ UniqueFd open_or_throw(const std::string& path, int flags, unsigned mode = 0);
 
 // Whole content of a (small or procfs) file.
 std::string read_file(const std::string& path);
+std::string read_file_at(int directory, const std::string& path);  // relative to an open directory
 
 // Exactly `out.size()` bytes at `offset`, or throws (end of file included); `what` names the file.
 void pread_exactly(int fd, std::span<std::byte> out, std::uint64_t offset, const std::string& what);

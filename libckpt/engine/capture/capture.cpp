@@ -26,9 +26,8 @@ StoppedState capture_stopped(Tracee& tracee, CaptureContext context) {
   image::ProcessT& process = *state.checkpoint.process;
 
   refresh_flags(tracee.pid(), context.flags);
-  save_process_state(tracee, process, state.notes);
-  for (StoppedThread& thread : tracee.threads())
-    process.threads.push_back(save_thread(tracee, context.calls, thread));
+  save_process_state(tracee, process);
+  save_registers(tracee, context.calls, process);
 
   // Numbers of spaces mean something else in every version, except the process's own.
   for (store::SpaceId space : context.writer.parent_spaces()) {

@@ -13,7 +13,6 @@
 
 #include "base/error.h"
 #include "base/file_io.h"
-#include "engine/capture/memory_layout.h"
 #include "engine/capture/resident_pages.h"
 
 namespace ckpt::engine {
@@ -83,7 +82,6 @@ MemoryCapture::~MemoryCapture() {
 
 CapturedMemory MemoryCapture::run(image::ProcessT& process) {
   process.space = kProcessSpace;
-  process.layout = save_memory_layout(tracee_);
   process.executable_file = identities_.describe(process.executable);
   for (const MapEntry& entry : read_memory_map(tracee_.pid())) {
     std::unique_ptr<image::MappingT> mapping = describe(entry, process);

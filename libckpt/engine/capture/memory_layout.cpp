@@ -33,11 +33,12 @@ std::vector<std::uint64_t> stat_fields(pid_t pid) {
 
 }  // namespace
 
-std::unique_ptr<image::MemoryLayoutT> save_memory_layout(Tracee& tracee) {
-  std::vector<std::uint64_t> fields = stat_fields(tracee.pid());
+void save_memory_layout(pid_t pid, RemoteQueries& queries, image::ProcessT& process) {
+  std::vector<std::uint64_t> fields = stat_fields(pid);
   // The third field (state) is the first after the command: fields[3].
   auto field = [&fields](std::size_t number) { return fields.at(number); };
-  auto layout = std::make_unique<image::MemoryLayoutT>();
+  process.layout = std::make_unique<image::MemoryLayoutT>();
+  image::MemoryLayoutT* layout = process.layout.get();
   layout->start_code = field(26);
   layout->end_code = field(27);
   layout->start_stack = field(28);
@@ -48,11 +49,11 @@ std::unique_ptr<image::MemoryLayoutT> save_memory_layout(Tracee& tracee) {
   layout->arg_end = field(49);
   layout->env_start = field(50);
   layout->env_end = field(51);
-  layout->brk = static_cast<std::uint64_t>(tracee.remote_syscall(SYS_brk, {0}));
-  layout->thp_disabled = tracee.remote_syscall(SYS_prctl, {PR_GET_THP_DISABLE, 0, 0, 0, 0}) == 1;
-  std::string auxv = read_file(fmt::format("/proc/{}/auxv", tracee.pid()));
+  queries.ask(SYS_brk, {0}, [layout](std::int64_t end) { layout->brk = static_cast<std::uint64_t>(end); });
+  queries.ask(SYS_prctl, {PR_GET_THP_DISABLE, 0, 0, 0, 0},
+              [layout](std::int64_t disabled) { layout->thp_disabled = disabled == 1; });
+  std::string auxv = read_file(fmt::format("/proc/{}/auxv", pid));
   layout->auxv.assign(auxv.begin(), auxv.end());
-  return layout;
 }
 
 }  // namespace ckpt::engine

@@ -1,14 +1,15 @@
 #pragma once
 
-#include <memory>
+#include <sys/types.h>
 
-#include "engine/tracee/tracee.h"
+#include "engine/tracee/remote_queries.h"
 #include "image_generated.h"
 
 namespace ckpt::engine {
 
-// Where the kernel believes code, data, heap, stack, arguments and environment to be (struct prctl_mm_map),
-// from /proc/PID/stat fields 26..28 and 45..51 and /proc/PID/auxv; the end of the heap from brk(0).
-std::unique_ptr<image::MemoryLayoutT> save_memory_layout(Tracee& tracee);
+// Fills process.layout: where the kernel believes code, data, heap, stack, arguments and environment to be
+// (struct prctl_mm_map), from /proc/PID/stat fields 26..28 and 45..51 and /proc/PID/auxv; the end of the heap
+// from brk(0). `process` must live until the queries have run.
+void save_memory_layout(pid_t pid, RemoteQueries& queries, image::ProcessT& process);
 
 }  // namespace ckpt::engine

@@ -16,7 +16,6 @@
 #include "base/error.h"
 #include "base/file_io.h"
 #include "base/parse.h"
-#include "engine/process/remote_value.h"
 
 namespace ckpt::engine {
 namespace {
@@ -85,12 +84,6 @@ std::string root_directory(pid_t pid) {
       fmt::format("the program has another root directory ({}); run ckptrun inside it instead", path));
 }
 
-bool is_child_subreaper(Tracee& tracee) {
-  remote_call_or_throw(tracee, tracee.main_thread(), "read the subreaper flag", SYS_prctl,
-                       {PR_GET_CHILD_SUBREAPER, tracee.scratch().value, 0, 0, 0});
-  return scratch_value<std::int32_t>(tracee) != 0;
-}
-
 std::uint32_t read_personality(pid_t pid) {
   std::string text = without_newline(read_file(fmt::format("/proc/{}/personality", pid)));
   auto value = parse_unsigned(text, 16);
@@ -117,8 +110,7 @@ void try_oom_score_adj(std::int32_t value) {
 
 }  // namespace
 
-void save_attributes(Tracee& tracee, const ProcStatus& status, image::ProcessT& process) {
-  pid_t pid = tracee.pid();
+void save_attributes(pid_t pid, const ProcStatus& status, RemoteQueries& queries, image::ProcessT& process) {
   process.pid = status.innermost("NSpid");
   process.process_group = status.innermost("NSpgid");
   process.session = status.innermost("NSsid");
@@ -127,10 +119,12 @@ void save_attributes(Tracee& tracee, const ProcStatus& status, image::ProcessT& 
   process.root_directory = root_directory(pid);
   process.umask = static_cast<std::uint32_t>(status.number("Umask", 8));
   process.personality = read_personality(pid);
-  process.dumpable = static_cast<std::int32_t>(remote_call_or_throw(
-      tracee, tracee.main_thread(), "read the dumpable flag", SYS_prctl, {PR_GET_DUMPABLE, 0, 0, 0, 0}));
+  queries.expect("read the dumpable flag", SYS_prctl, {PR_GET_DUMPABLE, 0, 0, 0, 0},
+                 [&process](std::int64_t flag) { process.dumpable = static_cast<std::int32_t>(flag); });
+  queries.fetch<std::int32_t>("read the subreaper flag", SYS_prctl,
+                              {PR_GET_CHILD_SUBREAPER, kAnswer, 0, 0, 0},
+                              [&process](std::int32_t flag) { process.child_subreaper = flag != 0; });
   process.no_new_privileges = status.number("NoNewPrivs", 10) != 0;
-  process.child_subreaper = is_child_subreaper(tracee);
   process.oom_score_adj = read_oom_score_adj(fmt::format("{}", pid));
 }
 

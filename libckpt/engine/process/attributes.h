@@ -9,12 +9,13 @@
 
 #include "engine/process/proc_status.h"
 #include "engine/restore/plan_builder.h"
-#include "engine/tracee/tracee.h"
+#include "engine/tracee/remote_queries.h"
 #include "image_generated.h"
 
 namespace ckpt::engine {
 
-void save_attributes(Tracee& tracee, const ProcStatus& status, image::ProcessT& process);
+// `process` must live until the queries have run.
+void save_attributes(pid_t pid, const ProcStatus& status, RemoteQueries& queries, image::ProcessT& process);
 
 // Throws Error for a missing working directory, another root directory, a set-uid program file.
 void check_attributes(const image::ProcessT& process);

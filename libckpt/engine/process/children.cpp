@@ -16,15 +16,6 @@
 namespace ckpt::engine {
 namespace {
 
-// waitid() that looks and does not wait says at once whether there is any child, whichever thread made it.
-bool has_children(Tracee& tracee) {
-  constexpr std::uint64_t kOptions = WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT | __WALL;
-  std::int64_t result = tracee.remote_syscall(SYS_waitid, {P_ALL, 0, 0, kOptions, 0});
-  if (result == -ECHILD) return false;
-  if (result < 0) throw_errno("look for children of the program", static_cast<int>(-result));
-  return true;
-}
-
 std::string describe_child(std::uint64_t pid) {
   try {
     ProcStatus status = ProcStatus::of_process(static_cast<pid_t>(pid));
@@ -35,7 +26,7 @@ std::string describe_child(std::uint64_t pid) {
   }
 }
 
-std::string describe_children(Tracee& tracee) {
+std::string describe_children(const Tracee& tracee) {
   std::string found;
   for (const StoppedThread& thread : tracee.threads()) {
     std::string list = read_file(fmt::format("/proc/{}/task/{}/children", tracee.pid(), thread.tid));
@@ -49,10 +40,7 @@ std::string describe_children(Tracee& tracee) {
   return found;
 }
 
-}  // namespace
-
-void refuse_children(Tracee& tracee) {
-  if (!has_children(tracee)) return;
+[[noreturn]] void refuse(const Tracee& tracee) {
   std::string children = describe_children(tracee);
   if (children.empty()) {
     throw Error(
@@ -62,6 +50,18 @@ void refuse_children(Tracee& tracee) {
       fmt::format("the program has child processes: {}; process trees cannot be checkpointed yet, "
                   "wait until they have ended and been waited for",
                   children));
+}
+
+}  // namespace
+
+// waitid() that looks and does not wait says at once whether there is any child, whichever thread made it.
+void refuse_children(const Tracee& tracee, RemoteQueries& queries) {
+  constexpr std::uint64_t kOptions = WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT | __WALL;
+  queries.ask(SYS_waitid, {P_ALL, 0, 0, kOptions, 0}, [&tracee](std::int64_t result) {
+    if (result == -ECHILD) return;
+    if (result < 0) throw_errno("look for children of the program", static_cast<int>(-result));
+    refuse(tracee);
+  });
 }
 
 }  // namespace ckpt::engine

@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
+#include <utility>
 
 #include "base/error.h"
-#include "engine/process/remote_value.h"
 
 namespace ckpt::engine {
 namespace {
@@ -38,8 +38,8 @@ void require_complete(const image::CredentialsT& credentials) {
   throw Error("the credentials in the checkpoint are malformed");
 }
 
-image::CredentialsT own_credentials() {
-  image::CredentialsT own = credentials_in(ProcStatus::of_self());
+image::CredentialsT own_credentials(const ProcStatus& status) {
+  image::CredentialsT own = credentials_in(status);
   int bits = ::prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
   if (bits < 0) throw_errno("read securebits");
   own.securebits = static_cast<std::uint32_t>(bits);
@@ -59,25 +59,31 @@ bool same_capabilities(const image::CredentialsT& a, const image::CredentialsT& 
                              [&](Capability set) { return a.capabilities[set] == b.capabilities[set]; });
 }
 
-void refuse_different_threads(Tracee& tracee, const ProcStatus& main) {
+// The lines from one key to another, both included, as they are; much faster than field by field.
+bool same_lines(const ProcStatus& left, const ProcStatus& right) {
+  std::string_view ids = left.lines("Uid", "Groups");
+  std::string_view rights = left.lines("CapInh", "Seccomp_filters");
+  return !ids.empty() && !rights.empty() && ids == right.lines("Uid", "Groups") &&
+         rights == right.lines("CapInh", "Seccomp_filters");
+}
+
+void refuse_different_threads(std::span<const ProcStatus> threads) {
   std::array<std::string_view, kSameInAllThreads.size()> expected;
   std::ranges::transform(kSameInAllThreads, expected.begin(),
-                         [&](const char* field) { return main.text(field); });
-  for (const StoppedThread& thread : tracee.threads()) {
-    if (thread.tid == tracee.pid()) continue;
-    ProcStatus status = ProcStatus::of_thread(tracee.pid(), thread.tid);
+                         [&](const char* field) { return threads.front().text(field); });
+  for (const ProcStatus& thread : threads.subspan(1)) {
+    if (same_lines(thread, threads.front())) continue;
     for (std::size_t i = 0; i < expected.size(); ++i) {
-      std::string_view found = status.text(kSameInAllThreads[i]);
+      std::string_view found = thread.text(kSameInAllThreads[i]);
       if (found == expected[i]) continue;
       throw Error(fmt::format(
           "thread {} ({}) has {} '{}', the main thread '{}'; give all threads the same credentials",
-          thread.tid, status.name(), kSameInAllThreads[i], found, expected[i]));
+          thread.text("Pid"), thread.name(), kSameInAllThreads[i], found, expected[i]));
     }
   }
 }
 
-void refuse_seccomp(const ProcStatus& status) {
-  ProcStatus own = ProcStatus::of_self();
+void refuse_seccomp(const ProcStatus& status, const ProcStatus& own) {
   if (status.text("Seccomp") == own.text("Seccomp") &&
       status.text("Seccomp_filters") == own.text("Seccomp_filters")) {
     return;
@@ -123,23 +129,26 @@ std::optional<std::string> credentials_obstacle(const image::CredentialsT& wante
   return std::nullopt;
 }
 
-void save_credentials(Tracee& tracee, const ProcStatus& status, image::ProcessT& process) {
-  refuse_seccomp(status);
-  refuse_different_threads(tracee, status);
-  auto credentials = std::make_unique<image::CredentialsT>(credentials_in(status));
-  credentials->securebits = static_cast<std::uint32_t>(remote_call_or_throw(
-      tracee, tracee.main_thread(), "read securebits", SYS_prctl, {PR_GET_SECUREBITS, 0, 0, 0, 0}));
-  if (auto obstacle = credentials_obstacle(*credentials, own_credentials())) {
-    throw Error(fmt::format("{}, which cannot be carried over; run it without that", *obstacle));
-  }
-  process.credentials = std::move(credentials);
+void save_credentials(std::span<const ProcStatus> threads, RemoteQueries& queries, image::ProcessT& process) {
+  ProcStatus self = ProcStatus::of_self();
+  refuse_seccomp(threads.front(), self);
+  refuse_different_threads(threads);
+  process.credentials = std::make_unique<image::CredentialsT>(credentials_in(threads.front()));
+  queries.expect(
+      "read securebits", SYS_prctl, {PR_GET_SECUREBITS, 0, 0, 0, 0},
+      [&process, self = std::move(self)](std::int64_t bits) {
+        process.credentials->securebits = static_cast<std::uint32_t>(bits);
+        auto obstacle = credentials_obstacle(*process.credentials, own_credentials(self));
+        if (!obstacle) return;
+        throw Error(fmt::format("{}, which cannot be carried over; run it without that", *obstacle));
+      });
 }
 
 void check_credentials(const image::ProcessT& process, std::vector<std::string>& notes) {
   if (!process.credentials) return;
   const image::CredentialsT& wanted = *process.credentials;
   require_complete(wanted);
-  image::CredentialsT own = own_credentials();
+  image::CredentialsT own = own_credentials(ProcStatus::of_self());
   if (auto obstacle = credentials_obstacle(wanted, own)) {
     throw Error(fmt::format("{}; recover as the user that ran it", *obstacle));
   }

@@ -6,17 +6,20 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "engine/process/proc_status.h"
-#include "engine/tracee/tracee.h"
+#include "engine/tracee/remote_queries.h"
 #include "image_generated.h"
 
 namespace ckpt::engine {
 
-// Throws Error for what cannot be rebuilt, threads that differ from each other and seccomp filters included.
-void save_credentials(Tracee& tracee, const ProcStatus& status, image::ProcessT& process);
+// `threads` are the statuses of all threads, the main thread's first. Throws Error for what cannot be
+// rebuilt: threads that differ from each other and seccomp filters at once, the rest when the queries run.
+// `process` must live until then.
+void save_credentials(std::span<const ProcStatus> threads, RemoteQueries& queries, image::ProcessT& process);
 
 // Throws Error if this session cannot give the program its credentials.
 void check_credentials(const image::ProcessT& process, std::vector<std::string>& notes);

@@ -14,7 +14,6 @@
 #include "base/parse.h"
 #include "engine/capture/memory_map.h"
 #include "engine/process/proc_status.h"
-#include "engine/process/remote_value.h"
 
 namespace ckpt::engine {
 namespace {
@@ -34,9 +33,7 @@ std::int64_t membarrier(Tracee& tracee, int command) {
 }
 
 // Before Linux 6.3 nothing tells of registrations, but a barrier without one is refused.
-std::uint32_t barrier_registrations(Tracee& tracee) {
-  std::int64_t told = membarrier(tracee, kernel::kMembarrierGetRegistrations);
-  if (told >= 0) return static_cast<std::uint32_t>(told);
+std::uint32_t try_barriers(Tracee& tracee) {
   std::uint32_t found = 0;
   for (const Barrier& barrier : kBarriers) {
     if (membarrier(tracee, barrier.command) == 0) found |= static_cast<std::uint32_t>(barrier.registration);
@@ -47,7 +44,8 @@ std::uint32_t barrier_registrations(Tracee& tracee) {
 // The scratch area is a mapping made just now: it has the flags that any later one gets.
 std::uint32_t future_lock(Tracee& tracee, const ProcStatus& status) {
   if (status.text("VmLck").starts_with("0 ")) return 0;
-  RemoteAddr latest = tracee.scratch();
+  tracee.scratch();
+  RemoteAddr latest = tracee.scratch_address();
   MapFlagsTable flags = MapFlagsTable::read(tracee.pid());
   for (const MapEntry& entry : read_memory_map(tracee.pid())) {
     if (entry.start != latest.value || !flags.of(entry).has("lo")) continue;
@@ -57,9 +55,7 @@ std::uint32_t future_lock(Tracee& tracee, const ProcStatus& status) {
   return 0;
 }
 
-void refuse_own_segments(Tracee& tracee) {
-  constexpr std::uint64_t kRead = 0;
-  std::int64_t size = tracee.remote_syscall(SYS_modify_ldt, {kRead, tracee.scratch().value, 8});
+void refuse_own_segments(std::int64_t size) {
   if (size <= 0) return;  // none, or a kernel without
   throw Error(
       "the program has segments of its own (modify_ldt), which cannot be carried over; run a program that "
@@ -68,10 +64,15 @@ void refuse_own_segments(Tracee& tracee) {
 
 }  // namespace
 
-void save_memory_promises(Tracee& tracee, image::ProcessT& process) {
-  refuse_own_segments(tracee);
-  process.membarrier_registrations = barrier_registrations(tracee);
-  process.future_lock = future_lock(tracee, ProcStatus::of_process(tracee.pid()));
+void save_memory_promises(Tracee& tracee, const ProcStatus& status, RemoteQueries& queries,
+                          image::ProcessT& process) {
+  constexpr std::uint64_t kRead = 0;
+  constexpr std::uint64_t kBytes = 8;
+  queries.ask(SYS_modify_ldt, {kRead, kAnswer, kBytes}, refuse_own_segments, kBytes);
+  queries.ask(SYS_membarrier, {kernel::kMembarrierGetRegistrations, 0, 0}, [&](std::int64_t told) {
+    process.membarrier_registrations = told >= 0 ? static_cast<std::uint32_t>(told) : try_barriers(tracee);
+  });
+  process.future_lock = future_lock(tracee, status);
 }
 
 void plan_memory_promises(const image::ProcessT& process, PlanBuilder& plan) {

@@ -16,9 +16,23 @@ ProcStatus ProcStatus::of_thread(pid_t pid, pid_t tid) {
   return ProcStatus(read_file(fmt::format("/proc/{}/task/{}/status", pid, tid)));
 }
 
+ProcStatus ProcStatus::of_thread(const ThreadList& process, pid_t tid) {
+  return ProcStatus(read_file_at(process.descriptor(), fmt::format("{}/status", tid)));
+}
+
 ProcStatus ProcStatus::of_self() { return ProcStatus(read_file("/proc/thread-self/status")); }
 
 std::string_view ProcStatus::text(std::string_view key) const { return status_field(text_, key); }
+
+std::string_view ProcStatus::lines(std::string_view first, std::string_view last) const {
+  std::string_view text = text_;
+  std::size_t begin = text.find(fmt::format("\n{}:", first));
+  if (begin == std::string_view::npos) return {};
+  text.remove_prefix(begin + 1);
+  std::size_t end = text.find(fmt::format("\n{}:", last));
+  if (end == std::string_view::npos) return {};
+  return text.substr(0, text.find('\n', end + 1));
+}
 
 std::uint64_t ProcStatus::number(std::string_view key, int base) const {
   std::string_view value = text(key);

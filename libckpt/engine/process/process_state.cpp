@@ -1,7 +1,9 @@
 #include "engine/process/process_state.h"
 
 #include <algorithm>
+#include <span>
 
+#include "engine/capture/memory_layout.h"
 #include "engine/process/attributes.h"
 #include "engine/process/children.h"
 #include "engine/process/credentials.h"
@@ -15,28 +17,57 @@
 
 namespace ckpt::engine {
 
-void save_process_state(Tracee& tracee, image::ProcessT& process, std::vector<std::string>& /*notes*/) {
-  refuse_children(tracee);
-  ProcStatus status = ProcStatus::of_process(tracee.pid());
-  save_credentials(tracee, status, process);
-  save_attributes(tracee, status, process);
-  save_limits(tracee.pid(), process);
-  save_memory_promises(tracee, process);
-  save_signal_actions(tracee, status, process);
-  save_interval_timers(tracee, process);
-  save_posix_timers(tracee, process);
-  save_process_pending(tracee, status, process);
+namespace {
+
+std::vector<ProcStatus> read_statuses(const Tracee& tracee) {
+  std::vector<ProcStatus> statuses;
+  statuses.reserve(tracee.threads().size());
+  for (const StoppedThread& thread : tracee.threads())
+    statuses.push_back(ProcStatus::of_thread(tracee.thread_list(), thread.tid));
+  return statuses;
 }
 
-void save_thread_state(Tracee& tracee, StoppedThread& thread, image::ThreadT& state) {
-  ProcStatus status = ProcStatus::of_thread(tracee.pid(), thread.tid);
+void save_thread(const StoppedThread& thread, const ProcStatus& status, RemoteQueries& queries,
+                 image::ThreadT& state) {
   state.tid = status.innermost("NSpid");
   state.name = status.name();
   state.signal_mask = thread.signal_mask;
   save_thread_pending(status, thread.tid, state);
-  save_alt_stack(tracee, thread, state);
-  save_thread_links(tracee, thread, state);
-  save_scheduling(tracee, thread, state);
+  save_alt_stack(queries, state);
+  save_thread_links(thread.tid, queries, state);
+  save_scheduling(thread.tid, queries, state);
+}
+
+void save_process(Tracee& tracee, std::span<const ProcStatus> statuses, RemoteQueries& queries,
+                  image::ProcessT& process) {
+  pid_t pid = tracee.pid();
+  const ProcStatus& status = statuses.front();
+  save_credentials(statuses, queries, process);
+  refuse_children(tracee, queries);
+  save_attributes(pid, status, queries, process);
+  save_limits(pid, process);
+  save_memory_layout(pid, queries, process);
+  save_memory_promises(tracee, status, queries, process);
+  save_signal_actions(status, queries, process);
+  save_interval_timers(queries, process);
+  save_posix_timers(tracee, queries, process);
+  save_process_pending(pid, status, process);
+}
+
+}  // namespace
+
+// All system calls that the threads have to make for this are made in one go.
+void save_process_state(Tracee& tracee, image::ProcessT& process) {
+  std::vector<ProcStatus> statuses = read_statuses(tracee);
+  std::vector<RemoteQueries> queries;
+  queries.reserve(statuses.size());
+  for (StoppedThread& thread : tracee.threads()) queries.emplace_back(thread);
+  save_process(tracee, statuses, queries.front(), process);
+  for (std::size_t i = 0; i < statuses.size(); ++i) {
+    process.threads.push_back(std::make_unique<image::ThreadT>());
+    save_thread(tracee.threads()[i], statuses[i], queries[i], *process.threads.back());
+  }
+  RemoteQueries::run(tracee, queries);
 }
 
 void check_process_state(const image::ProcessT& process, std::vector<std::string>& notes) {

@@ -13,13 +13,10 @@
 
 namespace ckpt::engine {
 
-// Fills everything of `process` except memory (mappings, mapped_files, layout, space, executable_file),
-// threads and descriptors. Throws Error for what cannot be carried over (children, seccomp filters, ...),
-// naming it.
-void save_process_state(Tracee& tracee, image::ProcessT& process, std::vector<std::string>& notes);
-
-// Fills everything of `state` except registers, xsave and timed_call.
-void save_thread_state(Tracee& tracee, StoppedThread& thread, image::ThreadT& state);
+// Fills everything of `process` except memory (mappings, mapped_files, space, executable_file), descriptors,
+// and of its threads registers, xsave and timed_call; the threads are in the order of tracee.threads().
+// Throws Error for what cannot be carried over (children, seccomp filters, ...), naming it.
+void save_process_state(Tracee& tracee, image::ProcessT& process);
 
 // Refusals that can be known before anything is built (missing working directory, other user, limits, ...).
 void check_process_state(const image::ProcessT& process, std::vector<std::string>& notes);

@@ -14,7 +14,6 @@
 
 #include "base/error.h"
 #include "engine/process/proc_status.h"
-#include "engine/process/remote_value.h"
 
 namespace ckpt::engine {
 namespace {
@@ -115,8 +114,8 @@ SchedAttr attributes_in(const image::SchedulingT& scheduling) {
 
 }  // namespace
 
-void save_scheduling(Tracee& tracee, StoppedThread& thread, image::ThreadT& state) {
-  SchedAttr attributes = attributes_of(thread.tid);
+void save_scheduling(pid_t tid, RemoteQueries& queries, image::ThreadT& state) {
+  SchedAttr attributes = attributes_of(tid);
   auto scheduling = std::make_unique<image::SchedulingT>();
   scheduling->policy = attributes.policy;
   scheduling->flags = attributes.flags;
@@ -129,12 +128,13 @@ void save_scheduling(Tracee& tracee, StoppedThread& thread, image::ThreadT& stat
     scheduling->runtime_ns = attributes.runtime;
   scheduling->deadline_ns = attributes.deadline;
   scheduling->period_ns = attributes.period;
-  scheduling->affinity = affinity_of(thread.tid);
-  scheduling->timer_slack_ns = static_cast<std::uint64_t>(
-      remote_call_or_throw(tracee, thread, "read timer slack", SYS_prctl, {PR_GET_TIMERSLACK, 0, 0, 0, 0}));
+  scheduling->affinity = affinity_of(tid);
+  queries.expect(
+      "read timer slack", SYS_prctl, {PR_GET_TIMERSLACK, 0, 0, 0, 0},
+      [&state](std::int64_t slack) { state.scheduling->timer_slack_ns = static_cast<std::uint64_t>(slack); });
   state.scheduling = std::move(scheduling);
-  long io_priority = ::syscall(SYS_ioprio_get, kIoPriorityProcess, thread.tid);
-  if (io_priority < 0) throw_errno(fmt::format("read I/O priority of thread {}", thread.tid));
+  long io_priority = ::syscall(SYS_ioprio_get, kIoPriorityProcess, tid);
+  if (io_priority < 0) throw_errno(fmt::format("read I/O priority of thread {}", tid));
   state.io_priority = static_cast<std::int32_t>(io_priority);
 }
 

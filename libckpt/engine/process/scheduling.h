@@ -5,12 +5,13 @@
 #include <vector>
 
 #include "engine/restore/plan_builder.h"
-#include "engine/tracee/tracee.h"
+#include "engine/tracee/remote_queries.h"
 #include "image_generated.h"
 
 namespace ckpt::engine {
 
-void save_scheduling(Tracee& tracee, StoppedThread& thread, image::ThreadT& state);
+// `state` must live until the queries have run.
+void save_scheduling(pid_t tid, RemoteQueries& queries, image::ThreadT& state);
 
 // Operations that the thread runs for itself. What this session may not give is noted and left at what it
 // may.

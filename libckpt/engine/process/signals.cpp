@@ -6,11 +6,9 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "base/error.h"
-#include "engine/process/remote_value.h"
 
 namespace ckpt::engine {
 namespace {
@@ -71,6 +69,27 @@ bool is_default(const KernelSigaction& action) {
   return action.handler == 0 && action.flags == 0 && action.mask == 0;
 }
 
+void append_action(int signal, const KernelSigaction& action, image::ProcessT& process) {
+  if (is_default(action)) return;
+  auto saved = std::make_unique<image::SignalActionT>();
+  saved->signal = signal;
+  saved->handler = action.handler;
+  saved->flags = action.flags;
+  saved->restorer = action.restorer;
+  saved->mask = action.mask;
+  process.signal_actions.push_back(std::move(saved));
+}
+
+std::unique_ptr<image::AltStackT> to_image(const stack_t& stack) {
+  if ((stack.ss_flags & SS_DISABLE) != 0) return nullptr;
+  auto saved = std::make_unique<image::AltStackT>();
+  saved->sp = reinterpret_cast<std::uint64_t>(stack.ss_sp);
+  saved->size = stack.ss_size;
+  // SS_ONSTACK is a statement about the stack pointer, not a setting.
+  saved->flags = stack.ss_flags & kAutoDisarm;
+  return saved;
+}
+
 RemoteAddr info_data(const image::PendingSignalT& pending, PlanBuilder& plan) {
   if (pending.info.size() != sizeof(siginfo_t))
     throw Error("a pending signal in the checkpoint is malformed");
@@ -89,50 +108,30 @@ KernelSigaction kernel_sigaction(const image::SignalActionT& action) {
   return {.handler = action.handler, .flags = action.flags, .restorer = action.restorer, .mask = action.mask};
 }
 
-void save_signal_actions(Tracee& tracee, const ProcStatus& status, image::ProcessT& process) {
+void save_signal_actions(const ProcStatus& status, RemoteQueries& queries, image::ProcessT& process) {
   // SIGCHLD may be default and still carry SA_NOCLDWAIT or SA_NOCLDSTOP, which no mask shows.
   std::uint64_t wanted = status.number("SigCgt", 16) | status.number("SigIgn", 16) | bit(SIGCHLD);
   wanted &= ~(bit(SIGKILL) | bit(SIGSTOP));
-  std::array<KernelSigaction, kLastSignal> actions{};
   for (int signal = 1; signal <= kLastSignal; ++signal) {
     if ((wanted & bit(signal)) == 0) continue;
-    std::uint64_t slot =
-        tracee.scratch().value + sizeof(KernelSigaction) * static_cast<std::size_t>(signal - 1);
-    remote_call_or_throw(tracee, tracee.main_thread(), "read a signal handler", SYS_rt_sigaction,
-                         {static_cast<std::uint64_t>(signal), 0, slot, kSigsetBytes});
-  }
-  tracee.read(tracee.scratch(), std::as_writable_bytes(std::span(actions)));
-  for (int signal = 1; signal <= kLastSignal; ++signal) {
-    const KernelSigaction& action = actions[static_cast<std::size_t>(signal - 1)];
-    if ((wanted & bit(signal)) == 0 || is_default(action)) continue;
-    auto saved = std::make_unique<image::SignalActionT>();
-    saved->signal = signal;
-    saved->handler = action.handler;
-    saved->flags = action.flags;
-    saved->restorer = action.restorer;
-    saved->mask = action.mask;
-    process.signal_actions.push_back(std::move(saved));
+    queries.fetch<KernelSigaction>(
+        "read a signal handler", SYS_rt_sigaction,
+        {static_cast<std::uint64_t>(signal), 0, kAnswer, kSigsetBytes},
+        [&process, signal](const KernelSigaction& action) { append_action(signal, action, process); });
   }
 }
 
-void save_process_pending(Tracee& tracee, const ProcStatus& status, image::ProcessT& process) {
-  process.pending = peek_pending(tracee.pid(), status.number("ShdPnd", 16), PTRACE_PEEKSIGINFO_SHARED);
+void save_process_pending(pid_t pid, const ProcStatus& status, image::ProcessT& process) {
+  process.pending = peek_pending(pid, status.number("ShdPnd", 16), PTRACE_PEEKSIGINFO_SHARED);
 }
 
 void save_thread_pending(const ProcStatus& status, pid_t tid, image::ThreadT& state) {
   state.pending = peek_pending(tid, status.number("SigPnd", 16), 0);
 }
 
-void save_alt_stack(Tracee& tracee, StoppedThread& thread, image::ThreadT& state) {
-  remote_call_or_throw(tracee, thread, "read the alternate signal stack", SYS_sigaltstack,
-                       {0, tracee.scratch().value});
-  auto stack = scratch_value<stack_t>(tracee);
-  if ((stack.ss_flags & SS_DISABLE) != 0) return;
-  state.alt_stack = std::make_unique<image::AltStackT>();
-  state.alt_stack->sp = reinterpret_cast<std::uint64_t>(stack.ss_sp);
-  state.alt_stack->size = stack.ss_size;
-  // SS_ONSTACK is a statement about the stack pointer, not a setting.
-  state.alt_stack->flags = stack.ss_flags & kAutoDisarm;
+void save_alt_stack(RemoteQueries& queries, image::ThreadT& state) {
+  queries.fetch<stack_t>("read the alternate signal stack", SYS_sigaltstack, {0, kAnswer},
+                         [&state](const stack_t& stack) { state.alt_stack = to_image(stack); });
 }
 
 void reset_ignored_signals() {

@@ -7,7 +7,7 @@
 #include "engine/process/id_map.h"
 #include "engine/process/proc_status.h"
 #include "engine/restore/plan_builder.h"
-#include "engine/tracee/tracee.h"
+#include "engine/tracee/remote_queries.h"
 #include "image_generated.h"
 
 namespace ckpt::engine {
@@ -23,11 +23,12 @@ static_assert(sizeof(KernelSigaction) == 32);
 
 KernelSigaction kernel_sigaction(const image::SignalActionT& action);
 
-// Actions that differ from the default.
-void save_signal_actions(Tracee& tracee, const ProcStatus& status, image::ProcessT& process);
-void save_process_pending(Tracee& tracee, const ProcStatus& status, image::ProcessT& process);
+// Actions that differ from the default. Where there are queries, what they fill must live until they have
+// run.
+void save_signal_actions(const ProcStatus& status, RemoteQueries& queries, image::ProcessT& process);
+void save_process_pending(pid_t pid, const ProcStatus& status, image::ProcessT& process);
 void save_thread_pending(const ProcStatus& status, pid_t tid, image::ThreadT& state);
-void save_alt_stack(Tracee& tracee, StoppedThread& thread, image::ThreadT& state);
+void save_alt_stack(RemoteQueries& queries, image::ThreadT& state);
 
 // In the process that becomes the program: what execve would pass on from us.
 void reset_ignored_signals();

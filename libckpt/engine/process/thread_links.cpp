@@ -9,7 +9,6 @@
 #include <cerrno>
 
 #include "base/error.h"
-#include "engine/process/remote_value.h"
 
 namespace ckpt::engine {
 namespace {
@@ -40,25 +39,16 @@ std::unique_ptr<image::RseqT> rseq_of(pid_t tid) {
   return rseq;
 }
 
-std::uint64_t clear_child_tid_of(Tracee& tracee, StoppedThread& thread) {
-  remote_call_or_throw(tracee, thread, "read clear_child_tid (needs a kernel with CONFIG_CHECKPOINT_RESTORE)",
-                       SYS_prctl, {PR_GET_TID_ADDRESS, tracee.scratch().value, 0, 0, 0});
-  return scratch_value<std::uint64_t>(tracee);
-}
-
-std::int32_t parent_death_signal_of(Tracee& tracee, StoppedThread& thread) {
-  remote_call_or_throw(tracee, thread, "read parent-death signal", SYS_prctl,
-                       {PR_GET_PDEATHSIG, tracee.scratch().value, 0, 0, 0});
-  return scratch_value<std::int32_t>(tracee);
-}
-
 }  // namespace
 
-void save_thread_links(Tracee& tracee, StoppedThread& thread, image::ThreadT& state) {
-  state.robust_list = robust_list_of(thread.tid);
-  state.rseq = rseq_of(thread.tid);
-  state.clear_child_tid = clear_child_tid_of(tracee, thread);
-  state.parent_death_signal = parent_death_signal_of(tracee, thread);
+void save_thread_links(pid_t tid, RemoteQueries& queries, image::ThreadT& state) {
+  state.robust_list = robust_list_of(tid);
+  state.rseq = rseq_of(tid);
+  queries.fetch<std::uint64_t>("read clear_child_tid (needs a kernel with CONFIG_CHECKPOINT_RESTORE)",
+                               SYS_prctl, {PR_GET_TID_ADDRESS, kAnswer, 0, 0, 0},
+                               [&state](std::uint64_t address) { state.clear_child_tid = address; });
+  queries.fetch<std::int32_t>("read parent-death signal", SYS_prctl, {PR_GET_PDEATHSIG, kAnswer, 0, 0, 0},
+                              [&state](std::int32_t signal) { state.parent_death_signal = signal; });
 }
 
 void plan_thread_links(const image::ThreadT& thread, PlanBuilder& plan) {

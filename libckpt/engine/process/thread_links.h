@@ -2,12 +2,13 @@
 #pragma once
 
 #include "engine/restore/plan_builder.h"
-#include "engine/tracee/tracee.h"
+#include "engine/tracee/remote_queries.h"
 #include "image_generated.h"
 
 namespace ckpt::engine {
 
-void save_thread_links(Tracee& tracee, StoppedThread& thread, image::ThreadT& state);
+// `state` must live until the queries have run.
+void save_thread_links(pid_t tid, RemoteQueries& queries, image::ThreadT& state);
 void plan_thread_links(const image::ThreadT& thread, PlanBuilder& plan);
 
 }  // namespace ckpt::engine

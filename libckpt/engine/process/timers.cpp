@@ -14,7 +14,6 @@
 #include "base/error.h"
 #include "base/file_io.h"
 #include "engine/process/proc_status.h"
-#include "engine/process/remote_value.h"
 
 namespace ckpt::engine {
 namespace {
@@ -99,7 +98,7 @@ void plan_timers_by_id(const image::ProcessT& process, const IdMap& ids, PlanBui
 }
 
 // Who a timer signals is shown as seen from our pid namespace; the image has ids as the program sees them.
-void translate_notify_tid(Tracee& tracee, image::PosixTimerT& timer) {
+void translate_notify_tid(const Tracee& tracee, image::PosixTimerT& timer) {
   if ((timer.notify & kSigevThreadId) == 0) {
     timer.notify_tid = 0;
     return;
@@ -114,33 +113,35 @@ void translate_notify_tid(Tracee& tracee, image::PosixTimerT& timer) {
   timer.notify_tid = ProcStatus::of_thread(tracee.pid(), found->tid).innermost("NSpid");
 }
 
-void read_remaining(Tracee& tracee, image::PosixTimerT& timer) {
+void ask_for_remaining(RemoteQueries& queries, image::PosixTimerT& timer) {
   auto id = static_cast<std::uint64_t>(timer.id);
-  StoppedThread& thread = tracee.main_thread();
-  remote_call_or_throw(tracee, thread, "read a timer", SYS_timer_gettime, {id, tracee.scratch().value});
-  auto value = scratch_value<KernelTimerValue>(tracee);
-  timer.interval_ns = to_ns(value.interval_seconds, value.interval_fraction, 1);
-  timer.value_ns = to_ns(value.value_seconds, value.value_fraction, 1);
-  timer.overrun = static_cast<std::int32_t>(
-      remote_call_or_throw(tracee, thread, "read the overrun of a timer", SYS_timer_getoverrun, {id}));
+  queries.fetch<KernelTimerValue>(
+      "read a timer", SYS_timer_gettime, {id, kAnswer}, [&timer](const KernelTimerValue& value) {
+        timer.interval_ns = to_ns(value.interval_seconds, value.interval_fraction, 1);
+        timer.value_ns = to_ns(value.value_seconds, value.value_fraction, 1);
+      });
+  queries.expect("read the overrun of a timer", SYS_timer_getoverrun, {id},
+                 [&timer](std::int64_t count) { timer.overrun = static_cast<std::int32_t>(count); });
+}
+
+void append_interval_timer(std::int32_t which, const KernelTimerValue& value, image::ProcessT& process) {
+  auto timer = std::make_unique<image::IntervalTimerT>();
+  timer->which = which;
+  timer->interval_ns = to_ns(value.interval_seconds, value.interval_fraction, 1000);
+  timer->value_ns = to_ns(value.value_seconds, value.value_fraction, 1000);
+  // Between expiry and delivery of its signal a periodic ITIMER_REAL has no time left; the delivery starts
+  // it again.
+  if (timer->value_ns == 0) timer->value_ns = timer->interval_ns;
+  if (timer->value_ns != 0) process.interval_timers.push_back(std::move(timer));
 }
 
 }  // namespace
 
-void save_interval_timers(Tracee& tracee, image::ProcessT& process) {
+void save_interval_timers(RemoteQueries& queries, image::ProcessT& process) {
   for (std::int32_t which : {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF}) {
-    remote_call_or_throw(tracee, tracee.main_thread(), "read an interval timer", SYS_getitimer,
-                         {static_cast<std::uint64_t>(which), tracee.scratch().value});
-    auto value = scratch_value<KernelTimerValue>(tracee);
-    auto timer = std::make_unique<image::IntervalTimerT>();
-    timer->which = which;
-    timer->interval_ns = to_ns(value.interval_seconds, value.interval_fraction, 1000);
-    timer->value_ns = to_ns(value.value_seconds, value.value_fraction, 1000);
-    // Between expiry and delivery of its signal a periodic ITIMER_REAL has no time left; the delivery starts
-    // it again.
-    if (timer->value_ns == 0) timer->value_ns = timer->interval_ns;
-    if (timer->value_ns == 0) continue;
-    process.interval_timers.push_back(std::move(timer));
+    queries.fetch<KernelTimerValue>(
+        "read an interval timer", SYS_getitimer, {static_cast<std::uint64_t>(which), kAnswer},
+        [&process, which](const KernelTimerValue& value) { append_interval_timer(which, value, process); });
   }
 }
 
@@ -171,12 +172,12 @@ std::vector<image::PosixTimerT> parse_proc_timers(const std::string& text) {
   return timers;
 }
 
-void save_posix_timers(Tracee& tracee, image::ProcessT& process) {
+void save_posix_timers(const Tracee& tracee, RemoteQueries& queries, image::ProcessT& process) {
   for (const image::PosixTimerT& found :
        parse_proc_timers(read_file(fmt::format("/proc/{}/timers", tracee.pid())))) {
     auto timer = std::make_unique<image::PosixTimerT>(found);
     translate_notify_tid(tracee, *timer);
-    read_remaining(tracee, *timer);
+    ask_for_remaining(queries, *timer);
     process.posix_timers.push_back(std::move(timer));
   }
 }

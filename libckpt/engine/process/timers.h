@@ -6,14 +6,14 @@
 
 #include "engine/process/id_map.h"
 #include "engine/restore/plan_builder.h"
-#include "engine/tracee/tracee.h"
+#include "engine/tracee/remote_queries.h"
 #include "image_generated.h"
 
 namespace ckpt::engine {
 
-// Armed ones only.
-void save_interval_timers(Tracee& tracee, image::ProcessT& process);
-void save_posix_timers(Tracee& tracee, image::ProcessT& process);
+// Armed ones only. `process` must live until the queries have run.
+void save_interval_timers(RemoteQueries& queries, image::ProcessT& process);
+void save_posix_timers(const Tracee& tracee, RemoteQueries& queries, image::ProcessT& process);
 
 // Throws Error if this kernel cannot give timers their old ids.
 void check_posix_timers(const image::ProcessT& process);

@@ -16,12 +16,11 @@
 #include <array>
 #include <cerrno>
 #include <exception>
-#include <filesystem>
 #include <string>
 
 #include "base/error.h"
 #include "base/file_io.h"
-#include "base/parse.h"
+#include "base/thread_list.h"
 #include "engine/capture/clock_offsets.h"
 
 namespace ckpt::engine {
@@ -29,12 +28,8 @@ namespace {
 
 // Threads that we trace have to be reaped by us; until then their process cannot be either.
 void reap_threads(pid_t pid) {
-  std::error_code error;
-  std::filesystem::directory_iterator entry(fmt::format("/proc/{}/task", pid), error);
-  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
-    std::optional<std::uint64_t> tid = parse_unsigned(entry->path().filename().string());
-    if (tid && *tid != static_cast<std::uint64_t>(pid))
-      ::waitpid(static_cast<pid_t>(*tid), nullptr, __WALL | WNOHANG);
+  for (pid_t tid : list_threads(pid)) {
+    if (tid != pid) ::waitpid(tid, nullptr, __WALL | WNOHANG);
   }
 }
 

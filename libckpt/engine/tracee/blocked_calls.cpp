@@ -52,24 +52,10 @@ bool parse_call(std::string_view text, BlockedCall& call) {
 
 }  // namespace
 
-BlockedCalls::BlockedCalls(pid_t pid)
-    : directory_(::opendir(fmt::format("/proc/{}/task", pid).c_str()), ::closedir) {
-  if (!directory_) throw_errno(fmt::format("list threads of process {}", pid));
-}
-
-std::vector<pid_t> BlockedCalls::list_threads() {
-  std::vector<pid_t> threads;
-  ::rewinddir(directory_.get());
-  while (const dirent* entry = ::readdir(directory_.get())) {
-    if (auto tid = parse_unsigned(entry->d_name)) threads.push_back(static_cast<pid_t>(*tid));
-  }
-  return threads;
-}
-
 std::string BlockedCalls::read(pid_t tid, const char* file) {
   std::array<char, 4096> text{};
   auto path = fmt::format("{}/{}", tid, file);
-  UniqueFd fd(::openat(::dirfd(directory_.get()), path.c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd fd(::openat(threads_.descriptor(), path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return {};
   ssize_t size = ::read(fd.get(), text.data(), text.size());
   return size < 0 ? std::string() : std::string(text.data(), static_cast<std::size_t>(size));

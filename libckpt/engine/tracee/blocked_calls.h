@@ -1,16 +1,15 @@
 // What the threads of a running process are blocked in, from /proc, without stopping them.
 #pragma once
 
-#include <dirent.h>
 #include <sys/types.h>
 
 #include <chrono>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/thread_list.h"
 #include "engine/tracee/arch/x86_64/call_registers.h"
 #include "engine/tracee/scheduler_clock.h"
 
@@ -29,9 +28,9 @@ enum class Whereabouts { kGone, kRunning, kElsewhere, kInCall };
 class BlockedCalls {
  public:
   // Throws Error if the process is gone.
-  explicit BlockedCalls(pid_t pid);
+  explicit BlockedCalls(pid_t pid) : threads_(pid) {}
 
-  std::vector<pid_t> list_threads();
+  std::vector<pid_t> list_threads() { return threads_.ids(); }
 
   // Where the thread is; fills `call` but for its history if it is blocked in a system call.
   Whereabouts look_at(pid_t tid, BlockedCall& call);
@@ -45,7 +44,7 @@ class BlockedCalls {
   std::string read(pid_t tid, const char* file);  // empty if it cannot be read
   int processor_of(pid_t tid);
 
-  std::unique_ptr<DIR, int (*)(DIR*)> directory_;
+  ThreadList threads_;
 };
 
 }  // namespace ckpt::engine

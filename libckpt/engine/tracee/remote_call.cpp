@@ -1,6 +1,7 @@
 #include "engine/tracee/remote_call.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/ptrace.h>
 
 #include <cerrno>
@@ -28,7 +29,13 @@ void set_registers(pid_t tid, const user_regs_struct& registers) {
   }
 }
 
-std::int64_t run_syscall(pid_t pid, pid_t tid, const user_regs_struct& registers) {
+void set_signal_mask(pid_t tid, std::uint64_t mask) {
+  if (::ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask) != 0) {
+    throw_errno(fmt::format("write signal mask of thread {}", tid));
+  }
+}
+
+std::int64_t run_syscall(pid_t pid, pid_t tid, const user_regs_struct& registers, bool* met_stop) {
   set_registers(tid, registers);
   auto deadline = std::chrono::steady_clock::now() + kCallDeadline;
   for (int syscall_stops = 0; syscall_stops < 2;) {
@@ -42,6 +49,7 @@ std::int64_t run_syscall(pid_t pid, pid_t tid, const user_regs_struct& registers
                   ESRCH);
     }
     if (stop->is_syscall_stop()) ++syscall_stops;
+    if (met_stop != nullptr && !stop->is_event_stop() && stop->signal == SIGSTOP) *met_stop = true;
   }
   user_regs_struct after{};
   get_registers(tid, after);

@@ -30,6 +30,14 @@ siginfo_t peek(pid_t tid) {
   return info;
 }
 
+// Ends are none of its business, so that one call is enough.
+std::optional<Stop> take_stop(pid_t tid) {
+  siginfo_t info{};
+  bool found = ::waitid(P_PID, static_cast<id_t>(tid), &info, WSTOPPED | WNOHANG | __WALL) == 0;
+  if (!found || info.si_pid != tid) return std::nullopt;
+  return Stop{.signal = info.si_status & 0xff, .event = (info.si_status >> 8) & 0xff};
+}
+
 bool says_ended(const siginfo_t& info) {
   return info.si_code == CLD_EXITED || info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED;
 }
@@ -52,24 +60,25 @@ bool Stop::is_event_stop() const { return event == PTRACE_EVENT_STOP; }
 bool Stop::is_group_stop() const { return event == PTRACE_EVENT_STOP && signal != SIGTRAP; }
 bool Stop::is_syscall_stop() const { return signal == (SIGTRAP | 0x80); }
 
+std::optional<Stop> look_for_stop(pid_t pid, pid_t tid) {
+  if (std::optional<Stop> stop = take_stop(tid)) return stop;
+  siginfo_t info = peek(tid);
+  if (info.si_pid == tid && says_ended(info)) {
+    // The thread group leader's exit belongs to the program's parent.
+    if (tid != pid) ::waitid(P_PID, static_cast<id_t>(tid), &info, WEXITED | WNOHANG | __WALL);
+    return Stop{.ended = true};
+  }
+  if (tid == pid && is_unreported_zombie(pid)) return Stop{.ended = true};
+  return std::nullopt;
+}
+
 std::optional<Stop> wait_for_stop(pid_t pid, pid_t tid, std::chrono::steady_clock::time_point deadline) {
-  for (int round = 0;; ++round) {
-    siginfo_t info = peek(tid);
-    if (info.si_pid == tid && says_ended(info)) {
-      // The thread group leader's exit belongs to the program's parent.
-      if (tid != pid) ::waitid(P_PID, static_cast<id_t>(tid), &info, WEXITED | WNOHANG | __WALL);
-      return Stop{.ended = true};
-    }
-    if (info.si_pid == tid) {
-      Stop stop{.signal = info.si_status & 0xff, .event = (info.si_status >> 8) & 0xff};
-      ::waitid(P_PID, static_cast<id_t>(tid), &info, WSTOPPED | WNOHANG | __WALL);
-      return stop;
-    }
-    if (round < kYieldsBeforeSleeping) {
-      ::sched_yield();
-      continue;
-    }
-    if (tid == pid && is_unreported_zombie(pid)) return Stop{.ended = true};
+  for (int round = 0; round < kYieldsBeforeSleeping; ++round) {
+    if (std::optional<Stop> stop = take_stop(tid)) return stop;
+    ::sched_yield();
+  }
+  for (;;) {
+    if (std::optional<Stop> stop = look_for_stop(pid, tid)) return stop;
     if (std::chrono::steady_clock::now() >= deadline) return std::nullopt;
     timespec pause{.tv_sec = 0, .tv_nsec = 50'000};
     ::nanosleep(&pause, nullptr);

@@ -18,6 +18,9 @@ struct Stop {
   bool is_syscall_stop() const;
 };
 
+// The stop that thread `tid` (of process `pid`) has come to, or nothing if there is none yet.
+std::optional<Stop> look_for_stop(pid_t pid, pid_t tid);
+
 // The next stop of thread `tid` (of process `pid`), or nothing if `deadline` passes first.
 std::optional<Stop> wait_for_stop(pid_t pid, pid_t tid, std::chrono::steady_clock::time_point deadline);
 

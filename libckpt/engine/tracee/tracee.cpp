@@ -1,26 +1,21 @@
 #include "engine/tracee/tracee.h"
 
-#include <dirent.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <memory>
 #include <string>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "base/file_io.h"
 #include "base/parse.h"
-#include "engine/tracee/arch/x86_64/syscall_instruction.h"
 #include "engine/tracee/remote_call.h"
 #include "engine/tracee/remote_memory.h"
-#include "engine/tracee/rseq_section.h"
 #include "engine/tracee/stops.h"
 
 namespace ckpt::engine {
@@ -29,18 +24,10 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr long kBaseOptions = PTRACE_O_TRACESYSGOOD;
-constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
 constexpr std::chrono::seconds kAbandonDeadline{60};
 
-std::vector<pid_t> list_threads(pid_t pid) {
-  std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(fmt::format("/proc/{}/task", pid).c_str()),
-                                                ::closedir);
-  if (!directory) throw Error(fmt::format("process {} is gone; nothing to checkpoint", pid), ESRCH);
-  std::vector<pid_t> threads;
-  while (const dirent* entry = ::readdir(directory.get())) {
-    if (auto tid = parse_unsigned(entry->d_name)) threads.push_back(static_cast<pid_t>(*tid));
-  }
-  return threads;
+ThreadList open_list(pid_t pid) try { return ThreadList(pid); } catch (const Error&) {
+  throw Error(fmt::format("process {} is gone; nothing to checkpoint", pid), ESRCH);
 }
 
 // Why PTRACE_SEIZE was refused, for people.
@@ -67,15 +54,9 @@ std::string refusal(pid_t tid) {
                      name);
 }
 
-void set_signal_mask(pid_t tid, std::uint64_t mask) {
-  if (::ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask) != 0) {
-    throw_errno(fmt::format("write signal mask of thread {}", tid));
-  }
-}
-
 }  // namespace
 
-Tracee::Tracee(pid_t pid, std::chrono::milliseconds deadline) : pid_(pid) {
+Tracee::Tracee(pid_t pid, std::chrono::milliseconds deadline) : pid_(pid), list_(open_list(pid)) {
   try {
     if (stop_all(Clock::now() + deadline)) return;
   } catch (...) {
@@ -101,23 +82,34 @@ Tracee::~Tracee() {
 
 StoppedThread& Tracee::main_thread() { return threads_.front(); }
 
-void Tracee::seize(pid_t tid) {
-  if (::ptrace(PTRACE_SEIZE, tid, nullptr, kBaseOptions) != 0) {
-    if (errno == ESRCH) return;
-    if (errno == EPERM) throw Error(refusal(tid), EPERM);
-    throw_errno(fmt::format("trace thread {}", tid));
-  }
-  threads_.push_back({.tid = tid});
-  if (::ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr) != 0 && errno != ESRCH) {
-    throw_errno(fmt::format("interrupt thread {}", tid));
+// Being seized does not stop a thread, so that all this is not part of the pause.
+void Tracee::seize_new_threads() {
+  std::unordered_set<pid_t> known;
+  for (const StoppedThread& thread : threads_) known.insert(thread.tid);
+  for (pid_t tid : list_.ids()) {
+    if (known.contains(tid)) continue;
+    if (::ptrace(PTRACE_SEIZE, tid, nullptr, kBaseOptions) == 0) {
+      threads_.push_back({.tid = tid});
+    } else if (errno == EPERM) {
+      throw Error(refusal(tid), EPERM);
+    } else if (errno != ESRCH) {
+      throw_errno(fmt::format("trace thread {}", tid));
+    }
   }
 }
 
-void Tracee::seize_new_threads() {
-  for (pid_t tid : list_threads(pid_)) {
-    if (std::ranges::none_of(threads_, [tid](const StoppedThread& known) { return known.tid == tid; }))
-      seize(tid);
+void Tracee::interrupt_all() {
+  for (; interrupted_ < threads_.size(); ++interrupted_) {
+    pid_t tid = threads_[interrupted_].tid;
+    if (::ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr) != 0 && errno != ESRCH) {
+      throw_errno(fmt::format("interrupt thread {}", tid));
+    }
   }
+}
+
+std::size_t Tracee::known_threads() const {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(threads_, [](const StoppedThread& thread) { return thread.tid != 0; }));
 }
 
 // Waits until `thread` stands still before user code; drops it from consideration (tid 0) if it ended.
@@ -152,7 +144,10 @@ bool Tracee::stop_all(Clock::time_point deadline) {
     for (;;) {
       seize_new_threads();
       if (collected == threads_.size()) break;
+      interrupt_all();
       for (; collected < threads_.size(); ++collected) collect(threads_[collected], deadline);
+      // Those that stand still make no new ones.
+      if (list_.count() == known_threads()) break;
     }
   } catch (const Error& error) {
     if (error.code() == ETIMEDOUT) return false;
@@ -170,68 +165,19 @@ bool Tracee::stop_all(Clock::time_point deadline) {
   return true;
 }
 
-// A thread inside a restartable sequence is first sent to its abort address, as the kernel would do for any
-// other interruption: running a remote call there would make the kernel forget the abort.
-void Tracee::leave_rseq_section(StoppedThread& thread) {
-  std::optional<RseqSection> section = rseq_section_of(pid_, thread.tid, thread.registers.rip);
-  if (!section) return;
-  constexpr std::uint64_t kNone = 0;
-  write(section->pointer, std::as_bytes(std::span(&kNone, 1)));
-  thread.registers.rip = section->abort.value;
-  thread.registers_changed = true;
-}
-
-void Tracee::borrow(StoppedThread& thread) {
-  if (thread.borrowed) return;
-  leave_rseq_section(thread);
-  if (::ptrace(PTRACE_SETOPTIONS, thread.tid, nullptr, kBaseOptions | PTRACE_O_EXITKILL) != 0) {
-    throw_errno(fmt::format("set trace options of thread {}", thread.tid));
-  }
-  set_signal_mask(thread.tid, kAllSignals);
-  thread.borrowed = true;
-}
-
-std::int64_t Tracee::remote_syscall(StoppedThread& thread, long number,
-                                    std::initializer_list<std::uint64_t> arguments) {
-  if (syscall_instruction_.value == 0) syscall_instruction_ = arch::find_syscall_instruction(pid_);
-  borrow(thread);
-  return run_syscall(pid_, thread.tid,
-                     arch::registers_for_call(thread.registers, syscall_instruction_, number, arguments));
-}
-
-std::int64_t Tracee::remote_syscall(long number, std::initializer_list<std::uint64_t> arguments) {
-  return remote_syscall(main_thread(), number, arguments);
-}
-
-RemoteAddr Tracee::scratch() {
-  if (scratch_.value == 0) {
-    std::int64_t address =
-        // Shared, so that it never merges with a neighbour of the program's.
-        remote_syscall(SYS_mmap,
-                       {0, kScratchBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
-    if (address < 0 && address > -4096) {
-      throw_errno(fmt::format("map scratch memory in process {}", pid_), static_cast<int>(-address));
-    }
-    scratch_ = RemoteAddr{static_cast<std::uint64_t>(address)};
-  }
-  return scratch_;
-}
-
 void Tracee::read(RemoteAddr from, std::span<std::byte> out) const { read_remote(pid_, from, out); }
 void Tracee::write(RemoteAddr to, std::span<const std::byte> bytes) const { write_remote(pid_, to, bytes); }
 
 void Tracee::release() {
   if (released_) return;
-  if (scratch_.value != 0) {
-    remote_syscall(SYS_munmap, {scratch_.value, kScratchBytes});
-    scratch_ = {};
-  }
+  unmap_scratch();
   for (StoppedThread& thread : threads_) {
     if (thread.borrowed || thread.registers_changed) set_registers(thread.tid, thread.registers);
     if (!thread.borrowed) continue;
     set_signal_mask(thread.tid, thread.signal_mask);
   }
   detach_all();
+  if (owes_stop_) ::kill(pid_, SIGSTOP);
 }
 
 void Tracee::kill_and_release() {
@@ -242,6 +188,9 @@ void Tracee::kill_and_release() {
 // Lets go what could not be stopped as a whole. What stands still goes first, because others may wait for it
 // (a vfork parent for its child); a thread that is not there yet can only be detached once it stops.
 void Tracee::abandon() noexcept {
+  for (const StoppedThread& thread : threads_) {
+    if (thread.tid != 0 && !thread.stopped) ::ptrace(PTRACE_INTERRUPT, thread.tid, nullptr, nullptr);
+  }
   detach_all();
   Clock::time_point deadline = Clock::now() + kAbandonDeadline;
   for (const StoppedThread& thread : threads_) {

@@ -108,12 +108,7 @@ void block_all_signals() {
 std::unique_ptr<image::ProcessT> save(pid_t pid) {
   Tracee tracee(pid);
   auto process = std::make_unique<image::ProcessT>();
-  std::vector<std::string> notes;
-  save_process_state(tracee, *process, notes);
-  for (StoppedThread& thread : tracee.threads()) {
-    process->threads.push_back(std::make_unique<image::ThreadT>());
-    save_thread_state(tracee, thread, *process->threads.back());
-  }
+  save_process_state(tracee, *process);
   return process;
 }
 

@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/error.h"
@@ -20,13 +21,12 @@ constexpr std::size_t kHeaderEnd = 576;
 }  // namespace
 
 std::vector<std::uint8_t> save_extended_state(pid_t tid) {
-  std::vector<std::uint8_t> area(kLargestArea);
-  iovec vector{area.data(), area.size()};
+  static thread_local std::array<std::uint8_t, kLargestArea> buffer;  // touched as far as is used
+  iovec vector{buffer.data(), buffer.size()};
   if (::ptrace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, &vector) != 0) {
     throw_errno(fmt::format("read extended registers of thread {}", tid));
   }
-  area.resize(vector.iov_len);
-  return area;
+  return {buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(vector.iov_len)};
 }
 
 std::uint64_t extended_state_components(std::span<const std::uint8_t> area) {

@@ -17,8 +17,9 @@
 namespace ckpt::engine::arch {
 namespace {
 
+constexpr std::array<std::byte, kSyscallInstructionBytes> kSyscall{std::byte{0x0f}, std::byte{0x05}};
+
 std::optional<RemoteAddr> search(pid_t pid, RemoteAddr start, std::uint64_t size_bytes) {
-  constexpr std::array<std::byte, 2> kSyscall{std::byte{0x0f}, std::byte{0x05}};
   std::vector<std::byte> code(std::min<std::uint64_t>(size_bytes, 1 << 20));
   read_remote(pid, start, code);
   auto found = std::ranges::search(code, kSyscall);
@@ -47,6 +48,18 @@ RemoteAddr find_syscall_instruction(pid_t pid) {
   }
   throw Error(fmt::format(
       "process {} has no system-call instruction in any executable mapping; it cannot be examined", pid));
+}
+
+std::optional<RemoteAddr> syscall_instruction_before(pid_t pid, const user_regs_struct& registers) {
+  if (static_cast<std::int64_t>(registers.orig_rax) < 0) return std::nullopt;
+  RemoteAddr instruction = RemoteAddr{registers.rip} - kSyscallInstructionBytes;
+  std::array<std::byte, kSyscallInstructionBytes> code{};
+  try {
+    read_remote(pid, instruction, code);
+  } catch (const Error&) {
+    return std::nullopt;  // executable, but not readable
+  }
+  return code == kSyscall ? std::optional(instruction) : std::nullopt;
 }
 
 user_regs_struct registers_for_call(const user_regs_struct& base, RemoteAddr instruction, long number,

@@ -1,0 +1,212 @@
+// The part of Tracee that has stopped threads make system calls.
+#include <fmt/format.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <vector>
+
+#include "base/error.h"
+#include "engine/tracee/arch/x86_64/call_loop.h"
+#include "engine/tracee/arch/x86_64/syscall_instruction.h"
+#include "engine/tracee/call_area.h"
+#include "engine/tracee/remote_call.h"
+#include "engine/tracee/rseq_section.h"
+#include "engine/tracee/stops.h"
+#include "engine/tracee/tracee.h"
+
+namespace ckpt::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
+constexpr std::chrono::seconds kLoopDeadline{30};
+constexpr int kLooksBeforeSleeping = 200;
+
+// Our mapping: the call area, and from there on what scratch() hands out.
+constexpr std::size_t kMappingBytes = CallArea::kBytes + Tracee::kScratchBytes;
+
+}  // namespace
+
+// A thread inside a restartable sequence is first sent to its abort address, as the kernel would do for any
+// other interruption: running a remote call there would make the kernel forget the abort.
+void Tracee::leave_rseq_section(StoppedThread& thread) {
+  std::optional<RseqSection> section = rseq_section_of(pid_, thread.tid, thread.registers.rip);
+  if (!section) return;
+  constexpr std::uint64_t kNone = 0;
+  write(section->pointer, std::as_bytes(std::span(&kNone, 1)));
+  thread.registers.rip = section->abort.value;
+  thread.registers_changed = true;
+}
+
+void Tracee::borrow(StoppedThread& thread) {
+  if (thread.borrowed) return;
+  leave_rseq_section(thread);
+  if (::ptrace(PTRACE_SETOPTIONS, thread.tid, nullptr, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) != 0) {
+    throw_errno(fmt::format("set trace options of thread {}", thread.tid));
+  }
+  set_signal_mask(thread.tid, kAllSignals);
+  thread.borrowed = true;
+}
+
+RemoteAddr Tracee::syscall_instruction() {
+  if (syscall_instruction_.value == 0) {
+    std::optional<RemoteAddr> behind = arch::syscall_instruction_before(pid_, main_thread().registers);
+    syscall_instruction_ = behind ? *behind : arch::find_syscall_instruction(pid_);
+  }
+  return syscall_instruction_;
+}
+
+std::int64_t Tracee::remote_syscall(StoppedThread& thread, long number,
+                                    std::initializer_list<std::uint64_t> arguments) {
+  RemoteAddr instruction = syscall_instruction();
+  borrow(thread);
+  bool met_stop = false;
+  std::int64_t result =
+      run_syscall(pid_, thread.tid,
+                  arch::registers_for_call(thread.registers, instruction, number, arguments), &met_stop);
+  owes_stop_ |= met_stop;
+  return result;
+}
+
+std::int64_t Tracee::remote_syscall(long number, std::initializer_list<std::uint64_t> arguments) {
+  return remote_syscall(main_thread(), number, arguments);
+}
+
+// Shared, so that it never merges with a neighbour of the program's.
+bool Tracee::map_scratch(int protection) {
+  std::int64_t address = remote_syscall(SYS_mmap, {0, kMappingBytes, static_cast<std::uint64_t>(protection),
+                                                   MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
+  if (address < 0 && address > -4096) {
+    errno = static_cast<int>(-address);
+    return false;
+  }
+  scratch_ = RemoteAddr{static_cast<std::uint64_t>(address)};
+  return true;
+}
+
+RemoteAddr Tracee::scratch() {
+  if (scratch_.value == 0) {
+    // Policies that forbid memory to be written and executed leave us with single calls.
+    has_call_loop_ = map_scratch(PROT_READ | PROT_WRITE | PROT_EXEC);
+    if (!has_call_loop_ && !map_scratch(PROT_READ | PROT_WRITE))
+      throw_errno(fmt::format("map scratch memory in process {}", pid_));
+  }
+  return scratch_ + CallArea::kBytes;
+}
+
+void Tracee::unmap_scratch() {
+  if (scratch_.value == 0) return;
+  remote_syscall(SYS_munmap, {scratch_.value, kMappingBytes});
+  scratch_ = {};
+}
+
+void Tracee::remote_syscalls(std::span<const ThreadCalls> batch) {
+  scratch();
+  std::vector<ThreadCalls> wave;
+  std::size_t room = CallArea::kMostCalls;
+  auto run_wave = [&] {
+    run_in_loop(wave);
+    wave.clear();
+    room = CallArea::kMostCalls;
+  };
+  for (const ThreadCalls& thread : batch) {
+    for (std::span<RemoteCall> rest = thread.calls; !rest.empty();) {
+      std::span<RemoteCall> part = rest.first(std::min(rest.size(), room));
+      wave.push_back({.thread = thread.thread, .calls = part});
+      rest = rest.subspan(part.size());
+      room -= part.size();
+      if (room == 0) run_wave();
+    }
+  }
+  if (!wave.empty()) run_wave();
+}
+
+void Tracee::run_in_loop(std::span<const ThreadCalls> batch) {
+  if (!has_call_loop_) {
+    for (const ThreadCalls& thread : batch) {
+      for (RemoteCall& call : thread.calls) {
+        const auto& a = call.arguments;
+        call.result = remote_syscall(*thread.thread, call.number, {a[0], a[1], a[2], a[3], a[4], a[5]});
+      }
+    }
+    return;
+  }
+  CallArea area(batch);
+  write(scratch_, area.bytes());
+  std::uint64_t offset = CallArea::kCallsOffset;
+  for (const ThreadCalls& thread : batch) {
+    borrow(*thread.thread);
+    start_loop(*thread.thread, scratch_ + offset, thread.calls.size());
+    offset += thread.calls.size_bytes();
+  }
+  await_calls(area, batch);
+  take_out_of_loop(batch);
+  area.hand_out_results();
+}
+
+void Tracee::start_loop(StoppedThread& thread, RemoteAddr calls, std::size_t count) {
+  set_registers(thread.tid, arch::registers_for_loop(thread.registers, scratch_, calls, count));
+  if (::ptrace(PTRACE_CONT, thread.tid, nullptr, 0) != 0) {
+    throw_errno(fmt::format("run system calls in thread {}", thread.tid));
+  }
+}
+
+// Looks at the results: a thread that were interrupted any sooner might be stopped before its first
+// instruction, every time.
+void Tracee::await_calls(CallArea& area, std::span<const ThreadCalls> batch) {
+  auto deadline = Clock::now() + kLoopDeadline;
+  for (int looks = 0;; ++looks) {
+    read(scratch_ + CallArea::kCallsOffset, area.calls());
+    if (area.is_complete()) return;
+    if (looks < kLooksBeforeSleeping) {
+      ::sched_yield();
+      continue;
+    }
+    if (Clock::now() >= deadline) {
+      take_out_of_loop(batch);
+      throw Error(fmt::format("system calls in process {} did not return; try again later", pid_), ETIMEDOUT);
+    }
+    for (const ThreadCalls& thread : batch) {
+      if (std::optional<Stop> stop = look_for_stop(pid_, thread.thread->tid))
+        pass_over(*thread.thread, *stop);
+    }
+    timespec pause{.tv_sec = 0, .tv_nsec = 50'000};
+    ::nanosleep(&pause, nullptr);
+  }
+}
+
+// A thread that runs borrowed code has stopped for a reason that is not ours: on it goes.
+void Tracee::pass_over(const StoppedThread& thread, const Stop& stop) {
+  if (stop.ended) throw Error(fmt::format("process {} was killed", pid_), ESRCH);
+  bool is_signal = !stop.is_event_stop() && !stop.is_syscall_stop();
+  if (is_signal && stop.signal != SIGSTOP) {
+    throw Error(fmt::format("system calls in thread {} met {}; is memory short?", thread.tid,
+                            sigabbrev_np(stop.signal)));
+  }
+  owes_stop_ |= is_signal;
+  ::ptrace(PTRACE_CONT, thread.tid, nullptr, 0);
+}
+
+void Tracee::take_out_of_loop(std::span<const ThreadCalls> batch) {
+  for (const ThreadCalls& thread : batch) ::ptrace(PTRACE_INTERRUPT, thread.thread->tid, nullptr, nullptr);
+  auto deadline = Clock::now() + kLoopDeadline;
+  for (const ThreadCalls& thread : batch) {
+    for (;;) {
+      std::optional<Stop> stop = wait_for_stop(pid_, thread.thread->tid, deadline);
+      if (!stop) throw Error(fmt::format("thread {} did not stop again", thread.thread->tid), ETIMEDOUT);
+      if (stop->is_event_stop()) break;
+      pass_over(*thread.thread, *stop);
+    }
+  }
+}
+
+}  // namespace ckpt::engine
