@@ -54,10 +54,12 @@ void pwrite_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset, 
   }
 }
 
-std::string read_link(const std::string& path) {
+std::string read_link(const std::string& path) { return read_link_at(AT_FDCWD, path); }
+
+std::string read_link_at(int directory, const std::string& path) {
   std::string target(256, '\0');
   for (;;) {
-    ssize_t length = ::readlink(path.c_str(), target.data(), target.size());
+    ssize_t length = ::readlinkat(directory, path.c_str(), target.data(), target.size());
     if (length < 0) throw_errno(fmt::format("readlink {}", path));
     if (static_cast<std::size_t>(length) < target.size()) {
       target.resize(static_cast<std::size_t>(length));

@@ -24,5 +24,6 @@ void pwrite_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset, 
 
 // Target of a symbolic link, of any length.
 std::string read_link(const std::string& path);
+std::string read_link_at(int directory, const std::string& path);  // relative to an open directory
 
 }  // namespace ckpt

@@ -41,10 +41,11 @@ std::uint32_t try_barriers(Tracee& tracee) {
   return found;
 }
 
-// The scratch area is a mapping made just now: it has the flags that any later one gets.
-std::uint32_t future_lock(Tracee& tracee, const ProcStatus& status) {
-  if (status.text("VmLck").starts_with("0 ")) return 0;
+// The scratch area is a mapping made just now: it has the flags that any later one gets, and counts as locked
+// memory if it is.
+std::uint32_t future_lock(Tracee& tracee) {
   tracee.scratch();
+  if (ProcStatus::of_thread(tracee.thread_list(), tracee.pid()).text("VmLck").starts_with("0 ")) return 0;
   RemoteAddr latest = tracee.scratch_address();
   MapFlagsTable flags = MapFlagsTable::read(tracee.pid());
   for (const MapEntry& entry : read_memory_map(tracee.pid())) {
@@ -64,15 +65,14 @@ void refuse_own_segments(std::int64_t size) {
 
 }  // namespace
 
-void save_memory_promises(Tracee& tracee, const ProcStatus& status, RemoteQueries& queries,
-                          image::ProcessT& process) {
+void save_memory_promises(Tracee& tracee, RemoteQueries& queries, image::ProcessT& process) {
   constexpr std::uint64_t kRead = 0;
   constexpr std::uint64_t kBytes = 8;
   queries.ask(SYS_modify_ldt, {kRead, kAnswer, kBytes}, refuse_own_segments, kBytes);
   queries.ask(SYS_membarrier, {kernel::kMembarrierGetRegistrations, 0, 0}, [&](std::int64_t told) {
     process.membarrier_registrations = told >= 0 ? static_cast<std::uint32_t>(told) : try_barriers(tracee);
   });
-  process.future_lock = future_lock(tracee, status);
+  process.future_lock = future_lock(tracee);
 }
 
 void plan_memory_promises(const image::ProcessT& process, PlanBuilder& plan) {

@@ -3,7 +3,6 @@
 // belong to the process, so that they are asked for again, once, before there are other threads.
 #pragma once
 
-#include "engine/process/proc_status.h"
 #include "engine/restore/plan_builder.h"
 #include "engine/tracee/remote_queries.h"
 #include "image_generated.h"
@@ -12,8 +11,7 @@ namespace ckpt::engine {
 
 // `tracee` and `process` must live until the queries have run; they throw Error for segments of the program's
 // own (modify_ldt), which cannot be rebuilt.
-void save_memory_promises(Tracee& tracee, const ProcStatus& status, RemoteQueries& queries,
-                          image::ProcessT& process);
+void save_memory_promises(Tracee& tracee, RemoteQueries& queries, image::ProcessT& process);
 
 // After all mappings are in place: those that the plan makes must not be locked.
 void plan_memory_promises(const image::ProcessT& process, PlanBuilder& plan);

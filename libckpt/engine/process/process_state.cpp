@@ -47,7 +47,7 @@ void save_process(Tracee& tracee, std::span<const ProcStatus> statuses, RemoteQu
   save_attributes(pid, status, queries, process);
   save_limits(pid, process);
   save_memory_layout(pid, queries, process);
-  save_memory_promises(tracee, status, queries, process);
+  save_memory_promises(tracee, queries, process);
   save_signal_actions(status, queries, process);
   save_interval_timers(queries, process);
   save_posix_timers(tracee, queries, process);

@@ -34,15 +34,15 @@ std::optional<image::InheritedDetailT> find_inherited(const SaveState& state,
                                                       const OpenDescription& description) {
   std::optional<image::InheritedDetailT> reopened;
   for (int own = 0; own <= 2; ++own) {
-    struct stat own_status {};
-    if (::fstat(own, &own_status) != 0) continue;  // closed: nothing can share it
+    const std::optional<struct stat>& own_status = state.own_streams.at(static_cast<std::size_t>(own));
+    if (!own_status) continue;  // closed: nothing can share it
     image::InheritedDetailT detail;
     detail.number = own;
-    if (same_inode(description.status, own_status) &&
+    if (same_inode(description.status, *own_status) &&
         same_description(state.context.pid, description.number(), own)) {
       return detail;
     }
-    if (!reopened && same_stream(description, own, own_status)) {
+    if (!reopened && same_stream(description, own, *own_status)) {
       detail.reopened = true;
       reopened = detail;
     }

@@ -30,10 +30,7 @@ constexpr std::array<std::string_view, 9> kBoundToMemory{
 bool matches(const SaveState& state, const OpenDescription& description) {
   if (!S_ISREG(description.status.st_mode) && !S_ISDIR(description.status.st_mode)) return false;
   if (!description.link.starts_with('/')) return false;
-  struct statfs filesystem {};
-  std::string path = fmt::format("/proc/{}/fd/{}", state.context.pid, description.number());
-  if (::statfs(path.c_str(), &filesystem) != 0) throw_errno(fmt::format("statfs {}", path));
-  return std::ranges::find(kKernelFilesystems, filesystem.f_type) != kKernelFilesystems.end();
+  return std::ranges::find(kKernelFilesystems, state.filesystem_of(description)) != kKernelFilesystems.end();
 }
 
 [[noreturn]] void refuse(const OpenDescription& description, std::string_view why) {

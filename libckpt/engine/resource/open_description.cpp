@@ -26,43 +26,54 @@ int compare_descriptions(pid_t left_pid, int left, pid_t right_pid, int right) {
   return static_cast<int>(result);  // 0: same, 1: less, 2: greater, in the kernel's (shuffled) order
 }
 
-std::vector<int> list_numbers(pid_t pid) {
-  std::string path = fmt::format("/proc/{}/fd", pid);
-  struct Close {
-    void operator()(DIR* directory) const { ::closedir(directory); }
-  };
-  std::unique_ptr<DIR, Close> directory(::opendir(path.c_str()));
-  if (!directory) throw_errno(fmt::format("open {}", path));
-  std::vector<int> numbers;
-  for (;;) {
-    errno = 0;
-    dirent* entry = ::readdir(directory.get());
-    if (entry == nullptr && errno != 0) throw_errno(fmt::format("read {}", path));
-    if (entry == nullptr) break;
-    if (auto number = parse_unsigned(entry->d_name)) numbers.push_back(static_cast<int>(*number));
+// /proc/PID/fd and fdinfo, kept open for the time of one pass.
+class DescriptorDirectories {
+ public:
+  explicit DescriptorDirectories(pid_t pid)
+      : path_(fmt::format("/proc/{}/fd", pid)),
+        links_(::opendir(path_.c_str()), ::closedir),
+        infos_(open_or_throw(fmt::format("/proc/{}/fdinfo", pid), O_RDONLY | O_DIRECTORY)) {
+    if (!links_) throw_errno(fmt::format("open {}", path_));
   }
-  std::ranges::sort(numbers);
-  return numbers;
-}
 
-OpenDescription inspect(pid_t pid, int number) {
-  OpenDescription description;
-  std::string path = fmt::format("/proc/{}/fd/{}", pid, number);
-  description.link = read_link(path);
-  description.info = read_file(fmt::format("/proc/{}/fdinfo/{}", pid, number));
-  if (::stat(path.c_str(), &description.status) != 0) throw_errno(fmt::format("stat {}", path));
-  auto flags = parse_unsigned(description.info_field("flags"), 8);
-  auto offset = parse_unsigned(description.info_field("pos"));
-  if (!flags) throw Error(fmt::format("/proc/{}/fdinfo/{} has no flags", pid, number));
-  description.flags = static_cast<int>(*flags & ~static_cast<std::uint64_t>(O_CLOEXEC));
-  description.offset = static_cast<std::int64_t>(offset.value_or(0));
-  description.numbers.push_back({number, (*flags & O_CLOEXEC) != 0});
-  return description;
-}
+  std::vector<int> numbers() {
+    std::vector<int> numbers;
+    for (;;) {
+      errno = 0;
+      dirent* entry = ::readdir(links_.get());
+      if (entry == nullptr && errno != 0) throw_errno(fmt::format("read {}", path_));
+      if (entry == nullptr) break;
+      if (auto number = parse_unsigned(entry->d_name)) numbers.push_back(static_cast<int>(*number));
+    }
+    std::ranges::sort(numbers);
+    return numbers;
+  }
+
+  OpenDescription inspect(int number) const {
+    OpenDescription description;
+    std::string name = fmt::format("{}", number);
+    description.link = read_link_at(::dirfd(links_.get()), name);
+    description.info = read_file_at(infos_.get(), name);
+    if (::fstatat(::dirfd(links_.get()), name.c_str(), &description.status, 0) != 0)
+      throw_errno(fmt::format("stat {}/{}", path_, name));
+    auto flags = parse_unsigned(description.info_field("flags"), 8);
+    auto offset = parse_unsigned(description.info_field("pos"));
+    if (!flags) throw Error(fmt::format("the fdinfo of {}/{} has no flags", path_, number));
+    description.flags = static_cast<int>(*flags & ~static_cast<std::uint64_t>(O_CLOEXEC));
+    description.offset = static_cast<std::int64_t>(offset.value_or(0));
+    description.numbers.push_back({number, (*flags & O_CLOEXEC) != 0});
+    return description;
+  }
+
+ private:
+  std::string path_;
+  std::unique_ptr<DIR, int (*)(DIR*)> links_;
+  UniqueFd infos_;
+};
 
 auto inode_key(const OpenDescription& description) {
-  return std::tuple(description.status.st_dev, description.status.st_ino, description.status.st_mode,
-                    description.link);
+  return std::tie(description.status.st_dev, description.status.st_ino, description.status.st_mode,
+                  description.link);
 }
 
 }  // namespace
@@ -76,8 +87,9 @@ std::string_view OpenDescription::info_field(std::string_view key) const { retur
 // Only descriptors of the same inode can share a description, so that kcmp (two system calls' worth each) is
 // needed within those groups only; its order makes that n log n for the many that share the anonymous inode.
 std::vector<OpenDescription> list_descriptions(pid_t pid) {
+  DescriptorDirectories directories(pid);
   std::vector<OpenDescription> found;
-  for (int number : list_numbers(pid)) found.push_back(inspect(pid, number));
+  for (int number : directories.numbers()) found.push_back(directories.inspect(number));
   std::ranges::stable_sort(found, [&](const OpenDescription& left, const OpenDescription& right) {
     if (inode_key(left) != inode_key(right)) return inode_key(left) < inode_key(right);
     return compare_descriptions(pid, left.number(), pid, right.number()) == 1;

@@ -44,6 +44,24 @@ const ResourceKind& kind_of(const image::DescriptionT& description) {
                   static_cast<int>(description.detail.type)));
 }
 
+std::array<std::optional<struct stat>, 3> own_stream_statuses() {
+  std::array<std::optional<struct stat>, 3> statuses;
+  for (std::size_t number = 0; number < statuses.size(); ++number) {
+    struct stat status {};
+    if (::fstat(static_cast<int>(number), &status) == 0) statuses.at(number) = status;
+  }
+  return statuses;
+}
+
+decltype(statfs::f_type) SaveState::filesystem_of(const OpenDescription& description) const {
+  auto [known, is_new] = filesystems.try_emplace(description.status.st_dev);
+  if (!is_new) return known->second;
+  struct statfs filesystem {};
+  std::string path = fmt::format("/proc/{}/fd/{}", context.pid, description.number());
+  if (::statfs(path.c_str(), &filesystem) != 0) throw_errno(fmt::format("statfs {}", path));
+  return known->second = filesystem.f_type;
+}
+
 UniqueFd RestoreState::lift(UniqueFd fd) const {
   if (fd.get() >= scratch_base) return fd;
   UniqueFd lifted(::fcntl(fd.get(), F_DUPFD_CLOEXEC, scratch_base));

@@ -10,9 +10,13 @@
 // below the scratch base other than the descriptor that it returns.
 #pragma once
 
+#include <sys/stat.h>
+#include <sys/statfs.h>
+
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -26,6 +30,9 @@
 
 namespace ckpt::engine::resource {
 
+// Of our own 0, 1 and 2; none for what is closed.
+std::array<std::optional<struct stat>, 3> own_stream_statuses();
+
 // Everything that `save` may look at.
 struct SaveState {
   SaveContext& context;
@@ -34,6 +41,11 @@ struct SaveState {
   const std::vector<OpenDescription>& all;
   std::set<std::pair<dev_t, ino_t>> pipes_saved = {};
   std::set<std::pair<dev_t, ino_t>> files_synced = {};
+  std::array<std::optional<struct stat>, 3> own_streams = own_stream_statuses();
+  mutable std::map<dev_t, decltype(statfs::f_type)> filesystems = {};  // by the device that stat() reports
+
+  // The type of the filesystem that the description is on (linux/magic.h).
+  decltype(statfs::f_type) filesystem_of(const OpenDescription& description) const;
 };
 
 // A pipe being restored; `taken` ends already are descriptions of the program.

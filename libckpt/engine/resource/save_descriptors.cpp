@@ -100,7 +100,7 @@ std::unique_ptr<image::DescriptorT> save_number(const OpenDescription::Number& n
 void save_descriptors(SaveContext& context, image::ProcessT& process) {
   UniqueFd pidfd = resource::open_process(context.pid);
   std::vector<resource::OpenDescription> all = resource::list_descriptions(context.pid);
-  resource::SaveState state{context, pidfd.get(), resource::innermost_id(context.pid), all};
+  resource::SaveState state{context, pidfd.get(), process.pid, all};
   process.descriptions.clear();
   process.descriptors.clear();
   for (std::size_t i = 0; i < all.size(); ++i) {
