@@ -18,6 +18,7 @@ namespace ckpt::engine {
 namespace {
 
 constexpr int kYieldsBeforeSleeping = 200;
+constexpr int kYieldsBetweenLooks = 20;
 
 // Looks without consuming: a traced child that stands still is reported whichever of the two is asked for.
 siginfo_t peek(pid_t tid) {
@@ -73,8 +74,9 @@ std::optional<Stop> look_for_stop(pid_t pid, pid_t tid) {
 }
 
 std::optional<Stop> wait_for_stop(pid_t pid, pid_t tid, std::chrono::steady_clock::time_point deadline) {
-  for (int round = 0; round < kYieldsBeforeSleeping; ++round) {
-    if (std::optional<Stop> stop = take_stop(tid)) return stop;
+  for (int round = 1; round <= kYieldsBeforeSleeping; ++round) {
+    bool thoroughly = round % kYieldsBetweenLooks == 0;
+    if (std::optional<Stop> stop = thoroughly ? look_for_stop(pid, tid) : take_stop(tid)) return stop;
     ::sched_yield();
   }
   for (;;) {

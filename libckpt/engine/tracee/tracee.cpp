@@ -1,6 +1,7 @@
 #include "engine/tracee/tracee.h"
 
 #include <fmt/format.h>
+#include <sched.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -8,7 +9,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_set>
 
 #include "base/error.h"
@@ -28,6 +31,16 @@ constexpr std::chrono::seconds kAbandonDeadline{60};
 
 ThreadList open_list(pid_t pid) try { return ThreadList(pid); } catch (const Error&) {
   throw Error(fmt::format("process {} is gone; nothing to checkpoint", pid), ESRCH);
+}
+
+// A thread on its last steps cannot be traced any more, nor can it do anything.
+bool has_ended(pid_t tid) try {
+  std::string status = read_file(fmt::format("/proc/{}/status", tid));
+  std::string_view state = status_field(status, "State");
+  return state.starts_with('Z') || state.starts_with('X');
+} catch (const Error& error) {
+  if (error.code() == ENOENT || error.code() == ESRCH) return true;
+  throw;
 }
 
 // Why PTRACE_SEIZE was refused, for people.
@@ -53,6 +66,27 @@ std::string refusal(pid_t tid) {
   return fmt::format("process {} is already traced by process {} ({}); detach that tracer first", tid, tracer,
                      name);
 }
+
+// While it lives, the calling thread goes before all ordinary ones, where that is permitted. Threads that are
+// let go would otherwise take the processors while others still stand. Nothing may wait meanwhile.
+class Hurry {
+ public:
+  Hurry() : policy_(::sched_getscheduler(0)) {
+    sched_param urgent{.sched_priority = 1};
+    hurrying_ = policy_ == SCHED_OTHER && ::sched_getparam(0, &before_) == 0 &&
+                ::sched_setscheduler(0, SCHED_RR, &urgent) == 0;
+  }
+  ~Hurry() {
+    if (hurrying_) ::sched_setscheduler(0, policy_, &before_);
+  }
+  Hurry(const Hurry&) = delete;
+  Hurry& operator=(const Hurry&) = delete;
+
+ private:
+  int policy_;
+  sched_param before_{};
+  bool hurrying_ = false;
+};
 
 }  // namespace
 
@@ -91,6 +125,7 @@ void Tracee::seize_new_threads() {
     if (::ptrace(PTRACE_SEIZE, tid, nullptr, kBaseOptions) == 0) {
       threads_.push_back({.tid = tid});
     } else if (errno == EPERM) {
+      if (tid != pid_ && has_ended(tid)) continue;
       throw Error(refusal(tid), EPERM);
     } else if (errno != ESRCH) {
       throw_errno(fmt::format("trace thread {}", tid));
@@ -202,12 +237,16 @@ void Tracee::abandon() noexcept {
 }
 
 void Tracee::detach_all() noexcept {
-  bool killed = false;
-  for (const StoppedThread& thread : threads_) {
-    if (thread.tid != 0 && thread.stopped && ::ptrace(PTRACE_DETACH, thread.tid, nullptr, 0) != 0)
-      killed = true;
-  }
   released_ = true;
+  bool killed = false;
+  {
+    std::optional<Hurry> hurry;
+    if (threads_.size() > 1) hurry.emplace();
+    for (const StoppedThread& thread : threads_) {
+      if (thread.tid != 0 && thread.stopped && ::ptrace(PTRACE_DETACH, thread.tid, nullptr, 0) != 0)
+        killed = true;
+    }
+  }
   if (killed) reap_dying_threads();
 }
 

@@ -74,6 +74,10 @@ void stop_once(InterruptedCalls& calls, pid_t pid, const std::function<void(Trac
   Tracee tracee(pid);
   calls.fix_up(tracee);
   EXPECT_EQ(tracee.remote_syscall(SYS_getpid, {}), pid);
+  RemoteCall call{.number = SYS_getpid, .arguments = {}, .result = 0};
+  ThreadCalls batch{.thread = &tracee.main_thread(), .calls = std::span(&call, 1)};
+  tracee.remote_syscalls(std::span(&batch, 1));
+  EXPECT_EQ(call.result, pid);
   if (while_stopped) while_stopped(tracee);
   tracee.release();
   calls.released();
