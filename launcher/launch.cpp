@@ -63,6 +63,7 @@ int supervise(ClaimedApplication claimed, ControlServer& control, engine::Sessio
   Supervisor supervisor({*claimed.application, session, signals, control, messages}, config);
   EndRecord end = supervisor.run();
   control.withdraw();
+  if (!supervisor.fill_failure().empty()) throw Error(supervisor.fill_failure());
   return end.suspended ? kExitSuspended : exit_code(end.end);
 }
 
@@ -113,9 +114,9 @@ std::string name_to_recover(const store::Store& store, const RunOptions& options
   return checkpointed_last(candidates);
 }
 
-std::unique_ptr<store::CheckpointReader> open_version(const store::Application& application,
-                                                      const Candidate& candidate,
-                                                      std::optional<store::Version> wanted) {
+std::shared_ptr<const store::CheckpointReader> open_version(const store::Application& application,
+                                                            const Candidate& candidate,
+                                                            std::optional<store::Version> wanted) {
   store::Version version = select_version(candidate, wanted);
   try {
     return application.open(version);
@@ -140,23 +141,26 @@ void record_if_possible(Messages& messages, Write write) {
 
 void report_restore(Messages& messages, const std::string& name, store::Version version,
                     const engine::RestoreTimes& times) {
-  messages.line(
-      fmt::format("resumed {}@{} in {} (prepare {}, descriptors {}, mappings {}, fill {}, threads {})", name,
-                  version, human_microseconds(times.total_us), human_microseconds(times.prepare_us),
-                  human_microseconds(times.descriptors_us), human_microseconds(times.mappings_us),
-                  human_microseconds(times.fill_us), human_microseconds(times.threads_us)));
+  messages.line(fmt::format(
+      "resumed {}@{} in {} (prepare {}, descriptors {}, mappings {}, fill {}, threads {}); {} filled, {} to "
+      "come",
+      name, version, human_microseconds(times.total_us), human_microseconds(times.prepare_us),
+      human_microseconds(times.descriptors_us), human_microseconds(times.mappings_us),
+      human_microseconds(times.fill_us), human_microseconds(times.threads_us),
+      human_bytes(times.pages_filled * store::kPageBytes),
+      human_bytes(times.pages_to_come * store::kPageBytes)));
 }
 
 // The record is written before the program runs, so that a program that outlives us at once is known, too.
-engine::Restored restore_recorded(const store::CheckpointReader& reader, engine::PidPolicy pids,
-                                  const RunState& state, const SupervisorConfig& config, Messages& messages,
-                                  std::vector<std::string>& notes) {
-  auto record = [&](pid_t program) {
+engine::Restored restore_recorded(std::shared_ptr<const store::CheckpointReader> reader,
+                                  engine::RestoreOptions options, const RunState& state,
+                                  const SupervisorConfig& config, Messages& messages) {
+  options.before_release = [&](pid_t program) {
     record_if_possible(messages, [&] { state.write_running(running_record(program, config)); });
     state.clear_ended();
   };
   try {
-    return engine::restore(reader, {.pids = pids, .notes = &notes, .before_release = record});
+    return engine::restore(std::move(reader), options);
   } catch (const Error&) {
     state.clear_running();
     throw;
@@ -168,9 +172,9 @@ int recover(const RunOptions& options, const std::string& name, const store::Sto
   ClaimedApplication claimed = claim(store.application(name));
   const store::Application& application = *claimed.application;
   std::optional<store::Version> wanted = options.target ? options.target->version : std::nullopt;
-  std::unique_ptr<store::CheckpointReader> reader =
+  std::shared_ptr<const store::CheckpointReader> reader =
       open_version(application, load_candidate(application), wanted);
-  const store::VersionDescription& description = reader->description();
+  store::VersionDescription description = reader->description();
   RunState state(application.directory());
   SupervisorConfig config{.settings = merge_settings(options, state.settings()),
                           .verbose = options.verbose,
@@ -184,10 +188,11 @@ int recover(const RunOptions& options, const std::string& name, const store::Sto
   adopt_orphans();
   SignalGate signals;
   std::vector<std::string> notes;
-  engine::Restored restored = restore_recorded(*reader, options.pids, state, config, messages, notes);
+  engine::RestoreOptions how{
+      .pids = options.pids, .notes = &notes, .fill = options.fill, .directory = application.directory()};
+  engine::Restored restored = restore_recorded(std::move(reader), how, state, config, messages);
   for (const std::string& note : notes) messages.line_once(note);
   if (options.verbose) report_restore(messages, name, description.version, restored.times);
-  reader.reset();
   return supervise(std::move(claimed), control, restored.session, signals, messages, config);
 }
 

@@ -37,6 +37,7 @@ struct RawOptions {
   std::string store, name, every, keep, on_signal, on_term, pids, recover, mode, pause_budget, compress;
   bool recover_or_run = false;
   bool verbose = false;
+  bool lazy = false, eager = false;
 };
 
 // CLI11 knows nothing of a command line that follows the options.
@@ -79,6 +80,10 @@ void declare(CLI::App& app, RawOptions& raw) {
       ->type_name("none|lz4|zstd[:LEVEL]");
   app.add_option("--pids", raw.pids, "Process ids of a recovered program (default: auto)")
       ->type_name("auto|keep|namespace|new");
+  app.add_flag("--lazy", raw.lazy,
+               "Let a recovered program run while its memory still comes (default where it is permitted: "
+               "CAP_SYS_PTRACE)");
+  app.add_flag("--eager", raw.eager, "Fill all memory of a recovered program before it runs");
   app.add_flag("-v,--verbose", raw.verbose, "Report every checkpoint and the stages of a recover");
   app.add_option("--recover", raw.recover, "Resume (default: the application checkpointed last)")
       ->type_name("[NAME[@VERSION]]")
@@ -175,6 +180,9 @@ RunOptions interpret(const CLI::App& app, const RawOptions& raw) {
   if (app.count("--mode") > 0) options.copy_mode = parse_copy_mode(raw.mode);
   if (app.count("--pause-budget") > 0) options.pause_budget = parse_duration(raw.pause_budget);
   if (app.count("--compress") > 0) options.write = parse_compression(raw.compress);
+  if (raw.lazy && raw.eager) throw Error("--lazy and --eager exclude each other; give one");
+  if (raw.lazy) options.fill = engine::FillPolicy::kLazy;
+  if (raw.eager) options.fill = engine::FillPolicy::kEager;
   check_combination(options);
   return options;
 }

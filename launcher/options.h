@@ -23,6 +23,7 @@ struct RunOptions {
   std::vector<std::string> command;  // PROGRAM ARG...
   bool verbose = false;
   engine::PidPolicy pids = engine::PidPolicy::kAuto;
+  engine::FillPolicy fill = engine::FillPolicy::kAuto;
 
   // Empty where not given: a recover then uses those of the run before.
   std::optional<std::chrono::nanoseconds> every;

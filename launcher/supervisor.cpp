@@ -45,11 +45,15 @@ EndRecord Supervisor::run() {
     handle_signals();
     reap_children();
     handle_requests();
+    look_at_filling(0);
     if (job_.busy()) advance_checkpoint();
     if (!end_ && !held()) parts_.session.finish_due_calls();
     if (!job_.busy()) do_removals();
     if (!end_ && !job_.busy()) start_checkpoint();
   }
+  // Children that the program has left behind may still wait for memory.
+  parts_.session.hurry_filling();
+  look_at_filling(-1);
   wind_up();
   return *end_;
 }
@@ -59,9 +63,10 @@ timespec Supervisor::time_to_next_event() const {
   auto consider = [&next](std::optional<Clock::time_point> when) {
     if (when && (!next || *when < *next)) next = when;
   };
-  if (!end_ && !job_.busy()) consider(period_.next_due());
+  bool filling = parts_.session.filling();  // its end is an event
+  if (!end_ && !job_.busy() && !(filling && wanted_)) consider(period_.next_due());
   if (!end_ && !held()) consider(parts_.session.next_deadline());
-  if (!end_ && !job_.busy() && wanted_) consider(Clock::now());
+  if (!end_ && !job_.busy() && !filling && wanted_) consider(Clock::now());
   constexpr std::chrono::nanoseconds kLongest = std::chrono::hours(1);
   std::chrono::nanoseconds left = next ? *next - Clock::now() : kLongest;
   left = std::clamp(left, std::chrono::nanoseconds(0), kLongest);
@@ -70,7 +75,8 @@ timespec Supervisor::time_to_next_event() const {
 
 void Supervisor::wait_for_events() {
   std::vector<pollfd> polled{{.fd = parts_.signals.fd(), .events = POLLIN, .revents = 0},
-                             {.fd = job_.fd(), .events = POLLIN, .revents = 0}};
+                             {.fd = job_.fd(), .events = POLLIN, .revents = 0},
+                             {.fd = parts_.session.fill_fd(), .events = POLLIN, .revents = 0}};
   parts_.control.add_to(polled);
   timespec timeout = time_to_next_event();
   if (::ppoll(polled.data(), polled.size(), &timeout, nullptr) < 0 && errno != EINTR)
@@ -173,6 +179,25 @@ void Supervisor::do_removals() {
 // ---- checkpoints
 // ---------------------------------------------------------------------------------------------
 
+// After a lazy restore: a checkpoint waits until all memory is there, and hurries it.
+void Supervisor::look_at_filling(int timeout_ms) {
+  if (!parts_.session.filling()) return;
+  pollfd done{.fd = parts_.session.fill_fd(), .events = POLLIN, .revents = 0};
+  if (::poll(&done, 1, timeout_ms) <= 0) return;
+  engine::FillReport report = parts_.session.end_filling();
+  if (!report.failure.empty()) {
+    fill_failure_ = fmt::format("the program was killed, memory of {}@{} cannot be read: {}",
+                                parts_.application.name(), config_.parent, report.failure);
+  } else if (config_.verbose) {
+    parts_.messages.line(fmt::format(
+        "all memory of {}@{} came within {}: {} on demand ({} waits), {} prefetched, {} in the background",
+        parts_.application.name(), config_.parent, human_microseconds(report.total_us),
+        human_bytes(report.pages_on_demand * store::kPageBytes), report.faults,
+        human_bytes(report.pages_prefetched * store::kPageBytes),
+        human_bytes(report.pages_in_background * store::kPageBytes)));
+  }
+}
+
 // Requests that come while a checkpoint is under way share the next one: theirs must not be older than the
 // request.
 void Supervisor::want(Wanted more) {
@@ -189,6 +214,7 @@ void Supervisor::want(Wanted more) {
 void Supervisor::start_checkpoint() {
   if (!wanted_ && period_.due(Clock::now())) want({.by_period = true});
   if (!wanted_) return;
+  if (parts_.session.filling()) return parts_.session.hurry_filling();
   current_ = std::exchange(wanted_, std::nullopt);
   current_began_ = Clock::now();
   try {

@@ -55,6 +55,8 @@ class Supervisor {
 
   // Until the program has ended. Returns how; the records of the run are written.
   EndRecord run();
+  // Why the program was killed, if memory of its version could not be read; else empty.
+  const std::string& fill_failure() const { return fill_failure_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -85,6 +87,8 @@ class Supervisor {
   void handle_request(ClientId client, const std::string& line);
   std::string status_reply() const;
   void do_removals();
+
+  void look_at_filling(int timeout_ms);
 
   void want(Wanted more);
   void start_checkpoint();
@@ -117,6 +121,7 @@ class Supervisor {
   std::optional<EndRecord> end_;
   RunSummary summary_;
   int late_in_a_row_ = 0;
+  std::string fill_failure_;
 };
 
 }  // namespace ckpt::launcher

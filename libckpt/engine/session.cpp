@@ -48,4 +48,17 @@ void Session::release_held() {
 std::optional<Clock::time_point> Session::next_deadline() const { return state_->calls.next_deadline(); }
 void Session::finish_due_calls() { state_->calls.finish_due(state_->pid); }
 
+bool Session::filling() const { return state_->fill != nullptr; }
+int Session::fill_fd() const { return state_->fill ? state_->fill->done_fd() : -1; }
+
+void Session::hurry_filling() {
+  if (state_->fill) state_->fill->hurry();
+}
+
+FillReport Session::end_filling() {
+  FillReport report = state_->fill->report();
+  state_->fill.reset();
+  return report;
+}
+
 }  // namespace ckpt::engine

@@ -73,6 +73,17 @@ class Capture {
   virtual CaptureResult take_result() = 0;
 };
 
+// How memory came after a lazy restore.
+struct FillReport {
+  std::uint64_t faults = 0;            // how often the program had to wait for memory
+  std::uint64_t pages_on_demand = 0;   // brought because of that, neighbours included
+  std::uint64_t pages_prefetched = 0;  // because they were touched first after an earlier restore
+  std::uint64_t pages_in_background = 0;
+  std::uint64_t forks = 0;
+  std::uint64_t total_us = 0;  // since the first page was missing
+  std::string failure;         // not empty: a page could not be read, and the program was killed
+};
+
 class Session {
  public:
   struct State;  // session_state.h
@@ -101,6 +112,12 @@ class Session {
   std::optional<std::chrono::steady_clock::time_point> next_deadline() const;
   void finish_due_calls();
 
+  // After a lazy restore: whether memory is still to come. Meanwhile no capture() may be made.
+  bool filling() const;
+  int fill_fd() const;       // readable once there is something to end; -1 if there is not
+  void hurry_filling();      // the rest comes as fast as it can
+  FillReport end_filling();  // once fill_fd() is readable
+
  private:
   friend struct RestoreAccess;
   std::unique_ptr<State> state_;
@@ -108,17 +125,24 @@ class Session {
 
 enum class PidPolicy { kAuto, kKeep, kNamespace, kNew };
 
+// Whether the program may run before all of its memory is there.
+enum class FillPolicy { kAuto, kLazy, kEager };
+
 struct RestoreOptions {
   PidPolicy pids = PidPolicy::kAuto;
   std::vector<std::string>* notes = nullptr;  // receives warnings for the user, if set
   // Called with the program's pid when all is built and the program has not run yet. If it throws, nothing is
   // left behind.
   std::function<void(pid_t)> before_release = nullptr;
+  // kAuto and kLazy: lazily where that is permitted; kAuto only if it saves time.
+  FillPolicy fill = FillPolicy::kAuto;
+  int directory = -1;  // of the application, where it is remembered what a lazy restore touched; -1: nowhere
 };
 
 struct RestoreTimes {
   std::uint64_t prepare_us = 0, descriptors_us = 0, mappings_us = 0, fill_us = 0, threads_us = 0,
                 total_us = 0;
+  std::uint64_t pages_filled = 0, pages_to_come = 0;  // of the program's private memory
 };
 
 struct Restored {
@@ -130,7 +154,7 @@ struct Restored {
 
 // Builds the program and sets it running. On failure everything built is killed and Error names the
 // operation, the address and the errno; the checkpoint is untouched. The new process is a child of the
-// caller, in its process group unless the program had made its own.
-Restored restore(const store::CheckpointReader& reader, const RestoreOptions& options);
+// caller, in its process group unless the program had made its own. The caller has no other threads.
+Restored restore(std::shared_ptr<const store::CheckpointReader> reader, const RestoreOptions& options);
 
 }  // namespace ckpt::engine

@@ -7,6 +7,7 @@
 #include "engine/capture/page_buffer.h"
 #include "engine/capture/pause_model.h"
 #include "engine/capture/write_tracker.h"
+#include "engine/restore/lazy_fill.h"
 #include "engine/session.h"
 #include "engine/tracee/interrupted_calls.h"
 #include "engine/tracee/tracee.h"
@@ -25,6 +26,7 @@ struct Session::State {
   PauseModel pause;
   std::unique_ptr<Tracee> held;  // the program after capture(kHold)
   std::chrono::steady_clock::time_point held_since;
+  std::unique_ptr<LazyFill> fill;  // memory that is still to come
 };
 
 // The way for restore() to hand over what it knows.

@@ -4,6 +4,8 @@
 #
 #   restores_state.sh [ROW...]     rows of restores_state.txt; default: all of them
 #
+# $RECOVER_OPTIONS is added to every recover (one option, such as --lazy).
+#
 # timeout: 120
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -45,7 +47,7 @@ continues_after_kills() {
   for (( generation = 1; generation <= generations; generation++ )); do
     checkpoint "$row"
     if (( generation % 2 == 1 )); then kill9_both; else kill9_program; fi
-    recover "$row" -v
+    recover "$row" -v ${RECOVER_OPTIONS:+"$RECOVER_OPTIONS"}
     wait_for_line "$ERR" "resumed $row@$generation "
   done
   finish_row "$row, recovered $generations times"

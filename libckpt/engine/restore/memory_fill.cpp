@@ -22,9 +22,9 @@ struct Part {
 };
 
 // Page 0 of the space belongs at `origin`.
-void add_parts(const store::CheckpointReader& reader, store::SpaceId space, RemoteAddr origin,
+void add_parts(const std::vector<store::PageRun>& runs, store::SpaceId space, RemoteAddr origin,
                std::vector<Part>& parts) {
-  for (const store::PageRun& run : reader.runs(space)) {
+  for (const store::PageRun& run : runs) {
     for (std::uint64_t done = 0; done < run.page_count; done += kPartPages) {
       store::PageRun part{run.first_page + done, std::min(kPartPages, run.page_count - done)};
       parts.push_back({space, part, origin + part.first_page * kPageSize});
@@ -35,12 +35,13 @@ void add_parts(const store::CheckpointReader& reader, store::SpaceId space, Remo
 }  // namespace
 
 void fill_memory(pid_t pid, const image::CheckpointT& checkpoint, const store::CheckpointReader& reader,
-                 const WorkArea& area) {
+                 const std::vector<store::PageRun>& runs, const WorkArea& area) {
   std::vector<Part> parts;
-  add_parts(reader, checkpoint.process->space, RemoteAddr{}, parts);
+  add_parts(runs, checkpoint.process->space, RemoteAddr{}, parts);
   for (std::size_t i = 0; i < checkpoint.objects.size(); ++i) {
     if (area.objects[i].value == 0) continue;
-    add_parts(reader, checkpoint.objects[i]->space, area.objects[i], parts);
+    store::SpaceId space = checkpoint.objects[i]->space;
+    add_parts(reader.runs(space), space, area.objects[i], parts);
   }
 
   std::atomic<std::size_t> next{0};

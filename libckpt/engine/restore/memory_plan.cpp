@@ -32,8 +32,7 @@ std::string range_text(std::uint64_t start, std::uint64_t end, std::string_view 
 // Pages of the process space, to tell which mappings are going to be filled.
 class FilledRanges {
  public:
-  explicit FilledRanges(const MemoryPlanInput& input)
-      : runs_(input.reader.runs(input.checkpoint.process->space)) {}
+  explicit FilledRanges(const MemoryPlanInput& input) : runs_(input.runs) {}
 
   bool touches(const image::MappingT& mapping) const {
     auto run = std::ranges::lower_bound(runs_, mapping.start / kPageSize, {}, [](const store::PageRun& r) {
@@ -43,7 +42,7 @@ class FilledRanges {
   }
 
  private:
-  std::vector<store::PageRun> runs_;
+  const std::vector<store::PageRun>& runs_;
 };
 
 void unmap_present(const MemoryPlanInput& input, bool keep_special, PlanBuilder& plan) {

@@ -15,8 +15,8 @@ namespace ckpt::engine {
 // What the memory operations refer to.
 struct MemoryPlanInput {
   const image::CheckpointT& checkpoint;
-  const store::CheckpointReader& reader;
-  const std::vector<MapEntry>& present;  // the new process as execve left it
+  const std::vector<store::PageRun>& runs;  // pages of the process's space that are to be filled in
+  const std::vector<MapEntry>& present;     // the new process as execve left it
   const WorkArea& area;
   const MappedFileSet& files;
   const std::vector<int>& object_descriptors;  // parallel to Checkpoint.objects

@@ -22,12 +22,15 @@
 #include "engine/resource/descriptors.h"
 #include "engine/restore/absolute_deadlines.h"
 #include "engine/restore/address_space.h"
+#include "engine/restore/fill_plan.h"
+#include "engine/restore/lazy_fill.h"
 #include "engine/restore/mapped_file_set.h"
 #include "engine/restore/memory_fill.h"
 #include "engine/restore/memory_plan.h"
 #include "engine/restore/new_ids.h"
 #include "engine/restore/new_process.h"
 #include "engine/restore/puppet.h"
+#include "engine/restore/watched_process.h"
 #include "engine/session.h"
 #include "engine/session_state.h"
 #include "engine/tracee/arch/x86_64/extended_state.h"
@@ -47,17 +50,24 @@ struct IdTaken : Error {
 // Everything that the stages share.
 class Restore {
  public:
-  Restore(const store::CheckpointReader& reader, const RestoreOptions& options)
-      : reader_(reader),
+  Restore(std::shared_ptr<const store::CheckpointReader> reader, const RestoreOptions& options)
+      : shared_reader_(std::move(reader)),
+        reader_(*shared_reader_),
         options_(options),
-        checkpoint_(unpack_image(reader.image())),
+        checkpoint_(unpack_image(reader_.image())),
         process_(*checkpoint_->process) {}
 
   Restored run();
 
  private:
   void check();
+  void prepare();
+  void start_process();
   void build_mappings();
+  void fill(RestoreTimes& times);
+  std::optional<UserFaults> watch(FillPlan& plan);
+  void build(RestoreTimes& times);
+  void finish();
   void complete();
   void run_with_threads(const PlanBuilder& plan);
   void make_threads(PlanBuilder& plan);
@@ -74,6 +84,7 @@ class Restore {
   PlanBuilder new_plan() const { return {area_.plan, area_.plan_data_offset}; }
   std::uint64_t stage_us();
 
+  std::shared_ptr<const store::CheckpointReader> shared_reader_;
   const store::CheckpointReader& reader_;
   const RestoreOptions& options_;
   std::unique_ptr<image::CheckpointT> checkpoint_;
@@ -87,6 +98,9 @@ class Restore {
   std::vector<int> object_descriptors_;
   std::vector<UniqueFd> object_owners_;
   std::vector<MapEntry> present_;
+  std::vector<store::PageRun> runs_;  // of the program's private memory
+  UniqueFd fault_device_;
+  std::unique_ptr<LazyFill> lazy_fill_;
   int scratch_base_ = 0;
   IdMap ids_;
   Clock::time_point stage_started_ = Clock::now();
@@ -128,7 +142,7 @@ void Restore::build_mappings() {
   area_ = choose_work_area(*checkpoint_, present_, restorer_.bytes.size());
   puppet_->place_executor(area_, restorer_);
   PlanBuilder plan = new_plan();
-  plan_mappings({*checkpoint_, reader_, present_, area_, *files_, object_descriptors_}, plan);
+  plan_mappings({*checkpoint_, runs_, present_, area_, *files_, object_descriptors_}, plan);
   puppet_->run(plan, puppet_->pid());
   puppet_->forget_syscall_instruction();
 }
@@ -171,7 +185,7 @@ void Restore::run_with_threads(const PlanBuilder& plan) {
 
 void Restore::complete() {
   PlanBuilder plan = new_plan();
-  plan_memory_completion({*checkpoint_, reader_, present_, area_, *files_, object_descriptors_}, plan);
+  plan_memory_completion({*checkpoint_, runs_, present_, area_, *files_, object_descriptors_}, plan);
   plan_memory_promises(process_, plan);
   plan_descriptors(plan);
   make_threads(plan);
@@ -268,19 +282,63 @@ void Restore::release() {
   }
 }
 
-Restored Restore::run() {
-  auto started = Clock::now();
-  RestoreTimes times;
+// What may come later is watched; what cannot be watched after all comes now.
+std::optional<UserFaults> Restore::watch(FillPlan& plan) {
+  std::optional<UserFaults> faults = take_user_faults(*puppet_, fault_device_.get());
+  for (const AddressSpan& span : plan.watched) {
+    if (faults && faults->watch(span.start, span.end)) continue;
+    std::uint64_t first = span.start / kPageSize;
+    for (const MissingPiece& piece : plan.later.take(first, span.end / kPageSize - first))
+      plan.now.push_back({.first_page = piece.source, .page_count = piece.page_count});
+  }
+  return faults;
+}
+
+void Restore::fill(RestoreTimes& times) {
+  // A search for ids reads all of the memory anyway; a few pages are there before the first would be missed.
+  constexpr std::uint64_t kWorthWhile = (8 << 20) / kPageSize;
+  FillPlan plan = plan_fill(process_, runs_);
+  bool lazy = options_.fill == FillPolicy::kLazy || (options_.fill == FillPolicy::kAuto && built_.old_ids &&
+                                                     plan.later.page_count() >= kWorthWhile);
+  std::optional<UserFaults> faults;
+  if (lazy) {
+    faults = watch(plan);
+  } else {
+    plan.now = runs_;
+    plan.later = {};
+  }
+  if (options_.fill == FillPolicy::kLazy && !faults) {
+    notes_.emplace_back(
+        "all memory was filled before the program ran: lazy restore needs userfaultfd with all events "
+        "(CAP_SYS_PTRACE)");
+  }
+  fill_memory(puppet_->pid(), *checkpoint_, reader_, plan.now, area_);
+  times.pages_to_come = plan.later.page_count();
+  for (const store::PageRun& run : plan.now) times.pages_filled += run.page_count;
+  if (plan.later.empty()) return;
+  lazy_fill_ = std::make_unique<LazyFill>(puppet_->pid(), LazyFillWork{.reader = shared_reader_,
+                                                                       .space = process_.space,
+                                                                       .faults = std::move(*faults),
+                                                                       .missing = std::move(plan.later),
+                                                                       .order = runs_,
+                                                                       .directory = options_.directory});
+}
+
+void Restore::prepare() {
   check();
+  runs_ = reader_.runs(process_.space);
   restorer_ = load_restorer();
   scratch_base_ = first_free_descriptor(process_);
   object_descriptors_ = create_objects(*checkpoint_, reader_, scratch_base_);
   for (int fd : object_descriptors_) object_owners_.emplace_back(fd);
   files_.emplace(process_, scratch_base_);
+  if (options_.fill != FillPolicy::kEager) fault_device_ = open_fault_device(scratch_base_);
+}
+
+void Restore::start_process() {
   std::vector<int> kept = files_->descriptors();
   std::ranges::copy_if(object_descriptors_, std::back_inserter(kept), [](int fd) { return fd >= 0; });
-  times.prepare_us = stage_us();
-
+  if (fault_device_) kept.push_back(fault_device_.get());
   built_ = start_new_process({.checkpoint = *checkpoint_,
                               .object_descriptors = object_descriptors_,
                               .kept_descriptors = kept,
@@ -288,23 +346,40 @@ Restored Restore::run() {
                               .program_file = program_file(process_, restorer_, notes_),
                               .pids = options_.pids},
                              notes_);
+}
+
+void Restore::finish() {
+  complete();
+  correct_ids();
+  correct_deadlines();
+  restore_thread_states();
+  restore_process_state();
+  remove_restorer();
+}
+
+void Restore::build(RestoreTimes& times) {
+  times.descriptors_us = stage_us();
+  build_mappings();
+  times.mappings_us = stage_us();
+  fill(times);
+  times.fill_us = stage_us();
+  finish();
+}
+
+Restored Restore::run() {
+  auto started = Clock::now();
+  RestoreTimes times;
+  prepare();
+  times.prepare_us = stage_us();
+  start_process();
   try {
-    times.descriptors_us = stage_us();
-    build_mappings();
-    times.mappings_us = stage_us();
-    fill_memory(puppet_->pid(), *checkpoint_, reader_, area_);
-    times.fill_us = stage_us();
-    complete();
-    correct_ids();
-    correct_deadlines();
-    restore_thread_states();
-    restore_process_state();
-    remove_restorer();
+    build(times);
     Session session(puppet_->pid());
     put_registers_back(RestoreAccess::state(session).calls);
     if (options_.before_release) options_.before_release(puppet_->pid());
     release();
     RestoreAccess::state(session).calls.released();
+    RestoreAccess::state(session).fill = std::move(lazy_fill_);
     times.threads_us = stage_us();
     times.total_us = static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - started).count());
@@ -312,13 +387,16 @@ Restored Restore::run() {
     return {.session = std::move(session), .namespace_init = built_.spawned.init, .times = times};
   } catch (...) {
     end_spawned(built_.spawned);
+    // Then whatever else went wrong is its consequence.
+    if (lazy_fill_ && lazy_fill_->done() && !lazy_fill_->report().failure.empty())
+      throw Error(lazy_fill_->report().failure);
     throw;
   }
 }
 
 }  // namespace
 
-Restored restore(const store::CheckpointReader& reader, const RestoreOptions& options) {
+Restored restore(std::shared_ptr<const store::CheckpointReader> reader, const RestoreOptions& options) {
   try {
     return Restore(reader, options).run();
   } catch (const IdTaken&) {
@@ -326,7 +404,7 @@ Restored restore(const store::CheckpointReader& reader, const RestoreOptions& op
   }
   RestoreOptions in_namespace = options;
   in_namespace.pids = PidPolicy::kNamespace;
-  return Restore(reader, in_namespace).run();
+  return Restore(std::move(reader), in_namespace).run();
 }
 
 }  // namespace ckpt::engine

@@ -153,7 +153,7 @@ class SessionTest : public testing::Test {
     // Files keep their content, so that the program would find the requests since the checkpoint.
     mailbox_.request = requests_.at(version);
     mailbox_.answered = requests_.at(version);
-    Restored restored = restore(*application_->open(version), options);
+    Restored restored = restore(application_->open(version), options);
     session_.emplace(std::move(restored.session));
     pid_ = session_->pid();
     namespace_init_ = restored.namespace_init;

@@ -44,15 +44,14 @@ class MemoryPlan : public testing::Test {
     present_.back().path = path;
   }
   void add_content(std::uint64_t address) {
-    std::vector<std::byte> page(kPageSize, std::byte{1});
-    pages_.put(checkpoint_.process->space, address / kPageSize, page);
+    runs_.push_back({.first_page = address / kPageSize, .page_count = 1});
   }
 
   PlanBuilder mappings() { return make(plan_mappings); }
   PlanBuilder completion() { return make(plan_memory_completion); }
 
   MemoryPlanInput input(const MappedFileSet& files) const {
-    return {checkpoint_, pages_, present_, area_, files, object_descriptors_};
+    return {checkpoint_, runs_, present_, area_, files, object_descriptors_};
   }
   PlanBuilder make(void (*part)(const MemoryPlanInput&, PlanBuilder&)) {
     area_ = choose_work_area(checkpoint_, present_, kPageSize);
@@ -63,7 +62,7 @@ class MemoryPlan : public testing::Test {
   }
 
   image::CheckpointT checkpoint_;
-  PageMemory pages_;
+  std::vector<store::PageRun> runs_;
   std::vector<MapEntry> present_;
   WorkArea area_;
   std::vector<int> object_descriptors_;
@@ -96,7 +95,7 @@ TEST_F(MemoryPlan, RemovesWhatTheNewProgramHasButTheWorkAreaAndTheKernelsPage) {
   std::vector<MapEntry> with_executor = present_;
   with_executor.push_back(executor);
   PlanBuilder plan(area_.plan, area_.plan_data_offset);
-  plan_mappings({checkpoint_, pages_, with_executor, area_, files, object_descriptors_}, plan);
+  plan_mappings({checkpoint_, runs_, with_executor, area_, files, object_descriptors_}, plan);
   EXPECT_THAT(operation(plan, SYS_munmap).arguments, ElementsAre(0x555500000000, 0x2000, 0, 0, 0, 0));
   EXPECT_THAT(plan.labels(), ElementsAre("munmap 555500000000-555500002000 /bin/new"));
 }

@@ -1,0 +1,63 @@
+// Reads pages of a version ahead of their use, in threads of its own that give way to everything else.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "store/checkpoint_store.h"
+
+namespace ckpt::engine {
+
+// Pages for one of several receivers. Read, verified, and with `failure` set if that could not be done.
+struct BackgroundRead {
+  std::size_t receiver = 0;
+  std::vector<store::PageRun> runs;
+  std::uint64_t page_count = 0;
+  bool urgent = false;           // wanted soon: read before threads give way
+  std::vector<std::byte> bytes;  // of all runs, one after the other
+  std::exception_ptr failure;
+};
+
+// request(), take() and hurry() are called by one thread.
+class BackgroundReads {
+ public:
+  BackgroundReads(const store::CheckpointReader& reader, store::SpaceId space);
+  ~BackgroundReads();
+  BackgroundReads(const BackgroundReads&) = delete;
+  BackgroundReads& operator=(const BackgroundReads&) = delete;
+
+  std::size_t outstanding() const { return outstanding_; }  // requested and not taken
+  void request(BackgroundRead read);
+  std::optional<BackgroundRead> take();  // one that is done, in any order
+  void recycle(std::vector<std::byte> buffer);
+  int fd() const { return done_fd_.get(); }  // readable while take() may have something
+
+  // More threads, which do not give way.
+  void hurry();
+
+ private:
+  void work(bool gives_way);
+  void fill(BackgroundRead& read) const;
+
+  const store::CheckpointReader& reader_;
+  store::SpaceId space_;
+  UniqueFd done_fd_;
+  std::size_t outstanding_ = 0;
+  std::mutex mutex_;
+  std::condition_variable wanted_;
+  std::deque<BackgroundRead> queue_;
+  std::deque<BackgroundRead> done_;
+  std::vector<std::vector<std::byte>> buffers_;
+  bool over_ = false;
+  std::vector<std::jthread> threads_;  // last: joined before what they use goes away
+};
+
+}  // namespace ckpt::engine

@@ -1,0 +1,55 @@
+#include "engine/restore/fill_plan.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "base/remote_addr.h"
+
+namespace ckpt::engine {
+namespace {
+
+bool overlaps(const image::MappingT& mapping, std::uint64_t start, std::uint64_t end) {
+  return mapping.start < end && start < mapping.end;
+}
+
+bool may_come_later(const image::MappingT& mapping, const image::MemoryLayoutT& layout) {
+  bool wiped_on_fork = std::ranges::count(mapping.advice, std::uint32_t{MADV_WIPEONFORK}) != 0;
+  bool shown = overlaps(mapping, layout.arg_start, layout.arg_end) ||
+               overlaps(mapping, layout.env_start, layout.env_end);
+  return mapping.kind == image::MappingKind::Anonymous && !mapping.locked && !mapping.grows_down &&
+         !wiped_on_fork && !shown;
+}
+
+}  // namespace
+
+FillPlan plan_fill(const image::ProcessT& process, const std::vector<store::PageRun>& runs) {
+  FillPlan plan;
+  auto run = runs.begin();
+  std::uint64_t done = 0;  // pages of *run
+  for (const auto& mapping : process.mappings) {
+    bool later = may_come_later(*mapping, *process.layout);
+    bool watched = false;
+    std::uint64_t end = mapping->end / kPageSize;
+    while (run != runs.end() && run->first_page + done < end) {
+      std::uint64_t first = run->first_page + done;
+      std::uint64_t count = std::min(run->page_count - done, end - first);
+      if (later && first >= mapping->start / kPageSize) {
+        plan.later.add({.page = first, .source = first, .page_count = count});
+        watched = true;
+      } else {
+        plan.now.push_back({.first_page = first, .page_count = count});
+      }
+      done += count;
+      if (done < run->page_count) continue;
+      ++run;
+      done = 0;
+    }
+    if (watched) plan.watched.push_back({mapping->start, mapping->end});
+  }
+  for (; run != runs.end(); ++run, done = 0)
+    plan.now.push_back({.first_page = run->first_page + done, .page_count = run->page_count - done});
+  return plan;
+}
+
+}  // namespace ckpt::engine

@@ -1,0 +1,329 @@
+#include "engine/restore/page_server.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "base/error.h"
+#include "base/remote_addr.h"
+#include "engine/restore/program_family.h"
+
+namespace ckpt::engine {
+namespace {
+
+constexpr std::uint64_t kWindowPages = 16;     // brought with a page that the program waits for
+constexpr std::uint64_t kLongestWindow = 256;  // where it goes through its memory in order
+constexpr std::uint64_t kLongestZeroes = 64;
+constexpr std::uint64_t kReadPages = 512;
+constexpr std::uint64_t kSlicePages = 64;  // installed between two looks at who waits
+constexpr std::size_t kReadsAhead = 6;
+constexpr std::chrono::microseconds kSpin{50};  // a thread that faults once faults again
+constexpr std::chrono::seconds kRecording{5};
+constexpr int kDeathMs = 2000;
+
+UniqueFd make_eventfd() {
+  UniqueFd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!fd) throw_errno("create an eventfd");
+  return fd;
+}
+
+void signal_eventfd(int fd) {
+  std::uint64_t one = 1;
+  [[maybe_unused]] ssize_t put = ::write(fd, &one, sizeof one);
+}
+
+std::uint64_t microseconds_since(std::chrono::steady_clock::time_point start) {
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start)
+          .count());
+}
+
+}  // namespace
+
+PageServer::PageServer(PageServerWork work)
+    : work_(std::move(work)),
+      reads_(*work_.reader, work_.space),
+      recording_(work_.directory >= 0),
+      zeroes_(kLongestZeroes * kPageSize),
+      done_fd_(make_eventfd()),
+      control_fd_(make_eventfd()) {
+  if (recording_) {
+    remove_stale_touched(work_.directory);
+    touched_ = load_touched(work_.directory, work_.reader->description().version);
+  }
+  prefetch_count_ = touched_.in_order().size();
+  spaces_.push_back({.faults = std::move(work_.faults), .missing = std::move(work_.missing)});
+  thread_ = std::jthread([this] { run(); });
+}
+
+PageServer::~PageServer() {
+  stop_ = true;
+  wake_server();
+}
+
+void PageServer::hurry() {
+  hurry_ = true;
+  wake_server();
+}
+
+void PageServer::wake_server() const { signal_eventfd(control_fd_.get()); }
+
+void PageServer::run() noexcept {
+  try {
+    serve();
+    if (!stop_) finish_recording();
+  } catch (const std::exception& error) {
+    report_.failure = error.what();
+    end_program();
+  }
+  report_.total_us = microseconds_since(started_);
+  if (stop_) return;  // who stops us takes care of the rest
+  for (Space& space : spaces_) space.faults = UserFaults(UniqueFd());
+  done_ = true;
+  signal_eventfd(done_fd_.get());
+}
+
+void PageServer::end_program() {
+  kill_family(work_.pid, work_.pidfd);
+  has_ended(work_.pidfd, kDeathMs);
+}
+
+void PageServer::serve() {
+  bool hurried = false;
+  while (!stop_ && anything_missing()) {
+    if (hurry_ && !std::exchange(hurried, true)) reads_.hurry();
+    read_messages();
+    if (serve_fault()) continue;
+    request_reads();
+    if (install_slice()) continue;
+    if (recording_ && Clock::now() - started_ > kRecording) finish_recording();
+    wait();
+  }
+}
+
+bool PageServer::anything_missing() {
+  for (Space& space : spaces_) {
+    if (space.over || !space.missing.empty()) continue;
+    space.over = true;
+    // Closed here, while others go on: their threads must not wait for us any longer.
+    space.faults = UserFaults(UniqueFd());
+  }
+  return std::ranges::any_of(spaces_, [](const Space& space) { return !space.over; });
+}
+
+// ---- what the program does -------------------------------------------------------------------------------
+
+void PageServer::read_messages() {
+  for (std::size_t number = 0; number < spaces_.size(); ++number) {
+    if (spaces_[number].over) continue;
+    UserFaultMessages messages = spaces_[number].faults.read();
+    for (UserFaultEvent& event : messages.events) apply(number, event);
+    for (const UserFault& fault : messages.faults) waiting_.push_back({number, fault});
+  }
+}
+
+void PageServer::apply(std::size_t number, UserFaultEvent& event) {
+  switch (event.kind) {
+    case UserFaultEvent::Kind::kRemoved:
+      return spaces_[number].missing.remove(event.page, event.page_count);
+    case UserFaultEvent::Kind::kMoved:
+      return spaces_[number].missing.move(event.page, event.to, event.page_count);
+    case UserFaultEvent::Kind::kForked:
+      ++report_.forks;
+      MissingPages missing = spaces_[number].missing;
+      spaces_.push_back({.faults = UserFaults(std::move(event.child)), .missing = std::move(missing)});
+  }
+}
+
+// ---- pages that are waited for ---------------------------------------------------------------------------
+
+bool PageServer::serve_fault() {
+  if (waiting_.empty()) return false;
+  Fault fault = waiting_.front();
+  waiting_.pop_front();
+  Space& space = spaces_[fault.space];
+  last_fault_ = Clock::now();
+  if (space.over) return true;
+  std::optional<MissingPiece> piece = space.missing.find(fault.fault.page);
+  bool served =
+      piece ? serve_stored(fault.space, fault.fault.page, *piece) : serve_zeroes(space, fault.fault);
+  if (!served) waiting_.push_back(fault);  // once the program has changed what it is changing
+  return true;
+}
+
+bool PageServer::serve_stored(std::size_t number, std::uint64_t page, const MissingPiece& piece) {
+  Space& space = spaces_[number];
+  bool in_order = page == space.fault_end;
+  space.window = in_order ? std::min(space.window * 2, kLongestWindow) : kWindowPages;
+  std::uint64_t first = in_order ? page : std::max(piece.page, page / kWindowPages * kWindowPages);
+  std::uint64_t end = std::min(first + space.window, piece.page + piece.page_count);
+  space.fault_end = end;
+  std::uint64_t source = piece.source + (first - piece.page);
+  if (recording_ && number == 0) touched_.add(piece.source + (page - piece.page));
+  buffer_.resize((end - first) * kPageSize);
+  work_.reader->read(work_.space, {.first_page = source, .page_count = end - first}, buffer_);
+  if (!install(space, first, buffer_)) return false;
+  ++report_.faults;
+  report_.pages_on_demand += end - first;
+  return true;
+}
+
+// Memory that the version knows nothing about. A page that is written is made its own at once.
+bool PageServer::serve_zeroes(Space& space, const UserFault& fault) {
+  bool in_order = fault.page == space.zero_end;
+  space.zero_window = in_order ? std::min(space.zero_window * 2, kLongestZeroes) : 1;
+  std::uint64_t count = std::min(space.zero_window, space.missing.next(fault.page) - fault.page);
+  for (;;) {
+    Installed done = fault.write
+                         ? space.faults.install(fault.page, std::span(zeroes_).first(count * kPageSize))
+                         : space.faults.install_zeroes(fault.page, count);
+    space.zero_end = fault.page + done.page_count;
+    if (done.page_count > 0) return true;
+    if (done.outcome == Installing::kChanging) return false;
+    if (done.outcome == Installing::kNoRange && count > 1) {
+      count = 1;
+      continue;
+    }
+    if (done.outcome == Installing::kGone) space.missing = {};
+    if (done.outcome != Installing::kDone) space.faults.wake(fault.page, 1);
+    return true;
+  }
+}
+
+// Nothing can be put there: the page exists, or its mapping has gone and we shall hear of it.
+void PageServer::skip(Space& space, std::uint64_t page) {
+  space.missing.remove(page, 1);
+  space.faults.wake(page, 1);
+}
+
+// False if the program is changing its memory: then part of it may not have been installed.
+bool PageServer::install(Space& space, std::uint64_t page, std::span<const std::byte> bytes) {
+  std::uint64_t most = bytes.size() / kPageSize;
+  while (!bytes.empty()) {
+    std::uint64_t count = std::min<std::uint64_t>(most, bytes.size() / kPageSize);
+    Installed done = space.faults.install(page, bytes.first(count * kPageSize));
+    space.missing.remove(page, done.page_count);
+    page += done.page_count;
+    bytes = bytes.subspan(done.page_count * kPageSize);
+    if (done.outcome == Installing::kChanging && done.page_count == 0) return false;
+    if (done.outcome == Installing::kGone) {
+      space.missing = {};
+      return true;
+    }
+    bool refused = done.outcome == Installing::kNoRange && count == 1;
+    if (done.outcome == Installing::kPresent || refused) {
+      skip(space, page);
+      ++page;
+      bytes = bytes.subspan(kPageSize);
+    } else if (done.outcome == Installing::kNoRange) {
+      most = count / 2;  // the mapping was split meanwhile: pieces that reach beyond one are refused
+    }
+  }
+  return true;
+}
+
+// ---- everything else -------------------------------------------------------------------------------------
+
+bool PageServer::install_slice() {
+  if (!current_) {
+    current_ = reads_.take();
+    if (!current_) return false;
+    if (current_->failure) std::rethrow_exception(current_->failure);
+    current_run_ = 0;
+    current_done_ = current_offset_ = 0;
+  }
+  Space& space = spaces_[current_->receiver];
+  const store::PageRun& run = current_->runs[current_run_];
+  std::uint64_t first = run.first_page + current_done_;
+  std::uint64_t count = std::min(kSlicePages, run.page_count - current_done_);
+  for (const MissingPiece& piece : space.missing.from_source(first, count)) {
+    std::span<const std::byte> bytes =
+        std::span<const std::byte>(current_->bytes)
+            .subspan(current_offset_ + (piece.source - first) * kPageSize, piece.page_count * kPageSize);
+    if (!install(space, piece.page, bytes)) return true;
+    (current_->urgent ? report_.pages_prefetched : report_.pages_in_background) += piece.page_count;
+  }
+  current_done_ += count;
+  current_offset_ += count * kPageSize;
+  if (current_done_ < run.page_count) return true;
+  current_done_ = 0;
+  if (++current_run_ < current_->runs.size()) return true;
+  reads_.recycle(std::move(current_->bytes));
+  current_.reset();
+  return true;
+}
+
+void PageServer::request_reads() {
+  while (reads_.outstanding() < kReadsAhead) {
+    std::optional<BackgroundRead> read = next_touched_read();
+    for (std::size_t i = 0; !read && i < spaces_.size(); ++i) read = next_read(i);
+    if (!read) break;
+    reads_.request(std::move(*read));
+  }
+  // All has been asked for and yet something is missing: what was asked for came while the program changed.
+  if (reads_.outstanding() > 0 || current_) return;
+  for (Space& space : spaces_) space.next_run = space.run_done = 0;
+}
+
+std::optional<BackgroundRead> PageServer::next_touched_read() {
+  BackgroundRead read;
+  read.urgent = true;
+  while (next_touched_ < prefetch_count_ && read.page_count < kReadPages) {
+    std::uint64_t first = touched_.in_order()[next_touched_++] * kTouchedPartPages;
+    for (const MissingPiece& piece : spaces_[0].missing.from_source(first, kTouchedPartPages)) {
+      read.runs.push_back({.first_page = piece.source, .page_count = piece.page_count});
+      read.page_count += piece.page_count;
+    }
+  }
+  if (read.runs.empty()) return std::nullopt;
+  return read;
+}
+
+std::optional<BackgroundRead> PageServer::next_read(std::size_t number) {
+  Space& space = spaces_[number];
+  if (space.over) return std::nullopt;
+  BackgroundRead read;
+  read.receiver = number;
+  while (space.next_run < work_.order.size() && read.page_count < kReadPages) {
+    const store::PageRun& run = work_.order[space.next_run];
+    std::uint64_t count = std::min(run.page_count - space.run_done, kReadPages - read.page_count);
+    for (const MissingPiece& piece : space.missing.from_source(run.first_page + space.run_done, count)) {
+      read.runs.push_back({.first_page = piece.source, .page_count = piece.page_count});
+      read.page_count += piece.page_count;
+    }
+    space.run_done += count;
+    if (space.run_done < run.page_count) continue;
+    space.run_done = 0;
+    ++space.next_run;
+  }
+  if (read.runs.empty()) return std::nullopt;
+  return read;
+}
+
+void PageServer::wait() {
+  std::vector<pollfd> polled{{.fd = control_fd_.get(), .events = POLLIN, .revents = 0},
+                             {.fd = reads_.fd(), .events = POLLIN, .revents = 0}};
+  for (const Space& space : spaces_) {
+    if (!space.over) polled.push_back({.fd = space.faults.fd(), .events = POLLIN, .revents = 0});
+  }
+  while (Clock::now() - last_fault_ < kSpin) {
+    if (::poll(polled.data(), polled.size(), 0) != 0) return;
+  }
+  if (!waiting_.empty()) return;
+  ::poll(polled.data(), polled.size(), 1000);
+  std::uint64_t count = 0;
+  [[maybe_unused]] ssize_t got = ::read(control_fd_.get(), &count, sizeof count);
+}
+
+void PageServer::finish_recording() {
+  if (!std::exchange(recording_, false)) return;
+  if (touched_.in_order().size() == prefetch_count_) return;
+  save_touched(work_.directory, work_.reader->description().version, touched_);
+}
+
+}  // namespace ckpt::engine

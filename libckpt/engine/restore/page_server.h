@@ -1,0 +1,124 @@
+// Brings memory that is not there yet: where the program waits for it, at once; everything else in the
+// background.
+//
+// One thread owns everything that changes: it alone reads what userfaultfds say, knows what is missing, and
+// installs pages. So a page that was read from the store is installed only if it is still missing where the
+// program has it now. Other threads only read from the store (BackgroundReads).
+//
+// Hard rules:
+//  1. Events are applied as soon as they are read, before any page is installed: the program goes on behind
+//  an madvise, munmap, mremap or fork when its event has been read.
+//  2. The thread makes no remote calls, no ptrace calls, and takes no lock that is held by one who does: the
+//  program, and the thread that traces it, wait for it.
+//  3. Every page is verified by the store before it is installed. One that cannot be read ends the program;
+//  only then are its userfaultfds closed.
+//  4. A mapping reads as zeroes once its userfaultfd is closed: that is done when nothing is missing, or when
+//  the program is dead.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "engine/restore/background_reads.h"
+#include "engine/restore/missing_pages.h"
+#include "engine/restore/touched_pages.h"
+#include "engine/restore/user_faults.h"
+#include "engine/session.h"
+#include "store/checkpoint_store.h"
+
+namespace ckpt::engine {
+
+struct PageServerWork {
+  std::shared_ptr<const store::CheckpointReader> reader;
+  store::SpaceId space = 0;
+  UserFaults faults;
+  MissingPages missing;
+  std::vector<store::PageRun> order;  // runs of the space, in the order of reading
+  int directory = -1;                 // of the application, for what was touched; -1: not recorded
+  pid_t pid = 0;
+  int pidfd = -1;  // of the program; outlives the server
+};
+
+class PageServer {
+ public:
+  explicit PageServer(PageServerWork work);
+  ~PageServer();  // stops serving: nothing is missing any more, or the program is dead
+  PageServer(const PageServer&) = delete;
+  PageServer& operator=(const PageServer&) = delete;
+
+  // By any thread.
+  bool done() const { return done_; }
+  int done_fd() const { return done_fd_.get(); }  // readable once done()
+  void hurry();
+  // After done().
+  const FillReport& report() const { return report_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  // An address space: the program's, or that of a child that it has forked meanwhile.
+  struct Space {
+    UserFaults faults;
+    MissingPages missing;
+    std::size_t next_run = 0;  // to be read in the background
+    std::uint64_t run_done = 0;
+    std::uint64_t fault_end = 0, window = 0;  // of the last fault that pages were brought for
+    std::uint64_t zero_end = 0, zero_window = 0;
+    bool over = false;
+  };
+  struct Fault {
+    std::size_t space;
+    UserFault fault;
+  };
+
+  void run() noexcept;
+  void serve();
+  bool anything_missing();
+  void read_messages();
+  void apply(std::size_t space, UserFaultEvent& event);
+  bool serve_fault();
+  bool serve_stored(std::size_t number, std::uint64_t page, const MissingPiece& piece);
+  bool serve_zeroes(Space& space, const UserFault& fault);
+  bool install(Space& space, std::uint64_t page, std::span<const std::byte> bytes);
+  void skip(Space& space, std::uint64_t page);
+  bool install_slice();
+  void request_reads();
+  std::optional<BackgroundRead> next_touched_read();
+  std::optional<BackgroundRead> next_read(std::size_t number);
+  void wait();
+  void finish_recording();
+  void end_program();
+  void wake_server() const;
+
+  PageServerWork work_;
+  std::deque<Space> spaces_;  // the program's first
+  std::deque<Fault> waiting_;
+  BackgroundReads reads_;
+  std::optional<BackgroundRead> current_;  // being installed
+  std::size_t current_run_ = 0;
+  std::uint64_t current_done_ = 0, current_offset_ = 0;
+  TouchedParts touched_;
+  std::size_t next_touched_ = 0, prefetch_count_ = 0;
+  bool recording_ = false;
+  std::vector<std::byte> buffer_;
+  std::vector<std::byte> zeroes_;
+  Clock::time_point started_ = Clock::now();
+  Clock::time_point last_fault_{};
+  FillReport report_;
+  std::atomic<bool> done_ = false, stop_ = false, hurry_ = false;
+  UniqueFd done_fd_, control_fd_;
+  std::jthread thread_;  // last
+};
+
+}  // namespace ckpt::engine
