@@ -30,11 +30,13 @@ FillPlan plan_fill(const image::ProcessT& process, const std::vector<store::Page
   for (const auto& mapping : process.mappings) {
     bool later = may_come_later(*mapping, *process.layout);
     bool watched = false;
+    std::uint64_t start = mapping->start / kPageSize;
     std::uint64_t end = mapping->end / kPageSize;
     while (run != runs.end() && run->first_page + done < end) {
       std::uint64_t first = run->first_page + done;
-      std::uint64_t count = std::min(run->page_count - done, end - first);
-      if (later && first >= mapping->start / kPageSize) {
+      bool inside = first >= start;
+      std::uint64_t count = std::min(run->page_count - done, (inside ? end : start) - first);
+      if (later && inside) {
         plan.later.add({.page = first, .source = first, .page_count = count});
         watched = true;
       } else {
