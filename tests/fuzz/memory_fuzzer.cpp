@@ -189,17 +189,18 @@ class Fuzzer {
       application->retain(2, "run");
       program.check_alive();
     }
-    if (parent != 0) restore_and_compare(program, *application->open(parent));
+    if (parent != 0) restore_and_compare(program, application->open(parent));
     store::Store::open(directory_.file("store"), false).remove_application(application->name());
   }
 
   // The program as it comes back must be what the version says, before it runs on.
-  void restore_and_compare(Program& program, const store::CheckpointReader& version) {
+  void restore_and_compare(Program& program, const std::shared_ptr<const store::CheckpointReader>& version) {
     moment_ += ", restored";
     program.end();
     std::optional<std::string> found;
     engine::RestoreOptions options;
-    options.before_release = [&](pid_t pid) { found = difference(Snapshot(pid), version, totals_.compared); };
+    options.before_release = [&](pid_t pid) { found = difference(Snapshot(pid), *version, totals_.compared); };
+    options.fill = engine::FillPolicy::kEager;  // what is compared must be there
     engine::Restored restored = engine::restore(version, options);
     program.adopt(restored.session.pid(), restored.namespace_init);
     if (found) throw Error(*found);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/error.h"
+#include "base/file_io.h"
 #include "base/remote_addr.h"
 
 namespace ckpt::engine {
@@ -21,14 +23,32 @@ bool may_come_later(const image::MappingT& mapping, const image::MemoryLayoutT& 
          !wiped_on_fork && !shown;
 }
 
+// The kernel's setting is the word in brackets.
+bool huge_pages_everywhere() {
+  try {
+    return read_file("/sys/kernel/mm/transparent_hugepage/enabled").find("[always]") != std::string::npos;
+  } catch (const Error&) {
+    return false;  // a kernel without them
+  }
+}
+
+bool may_have_huge_pages(const image::MappingT& mapping, bool everywhere) {
+  auto advised = [&](int advice) {
+    return std::ranges::count(mapping.advice, static_cast<std::uint32_t>(advice)) != 0;
+  };
+  return advised(MADV_HUGEPAGE) || (everywhere && !advised(MADV_NOHUGEPAGE));
+}
+
 }  // namespace
 
-FillPlan plan_fill(const image::ProcessT& process, const std::vector<store::PageRun>& runs) {
+FillPlan plan_fill(const image::ProcessT& process, const std::vector<store::PageRun>& runs, FillTime time) {
   FillPlan plan;
+  bool everywhere = time == FillTime::kNow && huge_pages_everywhere();
   auto run = runs.begin();
   std::uint64_t done = 0;  // pages of *run
   for (const auto& mapping : process.mappings) {
-    bool later = may_come_later(*mapping, *process.layout);
+    bool later = may_come_later(*mapping, *process.layout) &&
+                 !(time == FillTime::kNow && may_have_huge_pages(*mapping, everywhere));
     bool watched = false;
     std::uint64_t start = mapping->start / kPageSize;
     std::uint64_t end = mapping->end / kPageSize;

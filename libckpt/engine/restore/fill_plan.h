@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "engine/restore/missing_pages.h"
@@ -21,11 +22,16 @@ struct FillPlan {
   std::vector<AddressSpan> watched;  // mappings with pages in `later`, whole
 };
 
+// When pages that may be watched are going to be installed: while the program runs, or before.
+enum class FillTime { kLater, kNow };
+
 // `runs`: of the process's space, ascending.
 //
 // Later: plain private memory. Now: pages of file mappings, which cannot be watched; memory that the program
 // locked, because it relies on its being there; memory that its children find empty, because it is not said
 // when that is so; and the stack with arguments and environment, which /proc shows without waiting for pages.
-FillPlan plan_fill(const image::ProcessT& process, const std::vector<store::PageRun>& runs);
+// Where pages are not going to come while the program runs, memory that may have huge pages is filled the
+// plain way, so that it gets them.
+FillPlan plan_fill(const image::ProcessT& process, const std::vector<store::PageRun>& runs, FillTime time);
 
 }  // namespace ckpt::engine

@@ -36,6 +36,7 @@ class MissingPages {
   // What of a range of the store is missing, ascending by source.
   std::vector<MissingPiece> from_source(std::uint64_t source, std::uint64_t page_count) const;
 
+  std::vector<MissingPiece> all() const { return from_source(0, ~std::uint64_t{0}); }
   std::uint64_t page_count() const { return page_count_; }
   bool empty() const { return by_page_.empty(); }
 

@@ -65,7 +65,10 @@ class Restore {
   void start_process();
   void build_mappings();
   void fill(RestoreTimes& times);
-  std::optional<UserFaults> watch(FillPlan& plan);
+  void watch(const std::optional<UserFaults>& faults, FillPlan& plan) const;
+  void fill_now(const FillPlan& plan, const std::vector<store::PageRun>& through, const UserFaults* faults);
+  void fill_eagerly(FillPlan& plan);
+  bool wants_lazy(const FillPlan& plan) const;
   void build(RestoreTimes& times);
   void finish();
   void complete();
@@ -282,39 +285,64 @@ void Restore::release() {
   }
 }
 
-// What may come later is watched; what cannot be watched after all comes now.
-std::optional<UserFaults> Restore::watch(FillPlan& plan) {
-  std::optional<UserFaults> faults = take_user_faults(*puppet_, fault_device_.get());
+// What cannot be watched after all comes now, the plain way.
+void Restore::watch(const std::optional<UserFaults>& faults, FillPlan& plan) const {
   for (const AddressSpan& span : plan.watched) {
     if (faults && faults->watch(span.start, span.end)) continue;
     std::uint64_t first = span.start / kPageSize;
     for (const MissingPiece& piece : plan.later.take(first, span.end / kPageSize - first))
       plan.now.push_back({.first_page = piece.source, .page_count = piece.page_count});
   }
-  return faults;
+}
+
+// `through`: installed through `faults`, in mappings that are watched.
+void Restore::fill_now(const FillPlan& plan, const std::vector<store::PageRun>& through,
+                       const UserFaults* faults) {
+  std::vector<FillPart> parts;
+  add_parts(plan.now, process_.space, RemoteAddr{}, false, parts);
+  add_parts(through, process_.space, RemoteAddr{}, true, parts);
+  for (std::size_t i = 0; i < checkpoint_->objects.size(); ++i) {
+    if (area_.objects[i].value == 0) continue;
+    store::SpaceId space = checkpoint_->objects[i]->space;
+    add_parts(reader_.runs(space), space, area_.objects[i], false, parts);
+  }
+  fill_memory(puppet_->pid(), reader_, parts, faults);
+}
+
+void Restore::fill_eagerly(FillPlan& plan) {
+  std::optional<UserFaults> faults = take_filling_faults(*puppet_);
+  watch(faults, plan);
+  std::vector<store::PageRun> through;
+  for (const MissingPiece& piece : plan.later.all())
+    through.push_back({.first_page = piece.source, .page_count = piece.page_count});
+  fill_now(plan, through, faults ? &*faults : nullptr);
+}
+
+// A search for ids reads all of the memory anyway; a few pages are there before the first would be missed.
+bool Restore::wants_lazy(const FillPlan& plan) const {
+  constexpr std::uint64_t kWorthWhile = (8 << 20) / kPageSize;
+  if (options_.fill != FillPolicy::kAuto) return options_.fill == FillPolicy::kLazy;
+  return built_.old_ids && plan.later.page_count() >= kWorthWhile;
 }
 
 void Restore::fill(RestoreTimes& times) {
-  // A search for ids reads all of the memory anyway; a few pages are there before the first would be missed.
-  constexpr std::uint64_t kWorthWhile = (8 << 20) / kPageSize;
-  FillPlan plan = plan_fill(process_, runs_);
-  bool lazy = options_.fill == FillPolicy::kLazy || (options_.fill == FillPolicy::kAuto && built_.old_ids &&
-                                                     plan.later.page_count() >= kWorthWhile);
+  FillPlan plan = plan_fill(process_, runs_, FillTime::kLater);
   std::optional<UserFaults> faults;
-  if (lazy) {
-    faults = watch(plan);
-  } else {
-    plan.now = runs_;
-    plan.later = {};
+  if (wants_lazy(plan)) faults = take_user_faults(*puppet_, fault_device_.get());
+  for (const store::PageRun& run : runs_) times.pages_filled += run.page_count;
+  if (!faults) {
+    if (options_.fill == FillPolicy::kLazy) {
+      notes_.emplace_back(
+          "all memory was filled before the program ran: lazy restore needs userfaultfd with all events "
+          "(CAP_SYS_PTRACE)");
+    }
+    plan = plan_fill(process_, runs_, FillTime::kNow);
+    return fill_eagerly(plan);
   }
-  if (options_.fill == FillPolicy::kLazy && !faults) {
-    notes_.emplace_back(
-        "all memory was filled before the program ran: lazy restore needs userfaultfd with all events "
-        "(CAP_SYS_PTRACE)");
-  }
-  fill_memory(puppet_->pid(), *checkpoint_, reader_, plan.now, area_);
+  watch(faults, plan);
+  fill_now(plan, {}, nullptr);
   times.pages_to_come = plan.later.page_count();
-  for (const store::PageRun& run : plan.now) times.pages_filled += run.page_count;
+  times.pages_filled -= times.pages_to_come;
   if (plan.later.empty()) return;
   lazy_fill_ = std::make_unique<LazyFill>(puppet_->pid(), LazyFillWork{.reader = shared_reader_,
                                                                        .space = process_.space,

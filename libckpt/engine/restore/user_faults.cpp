@@ -57,8 +57,8 @@ UserFaultEvent event_of(const uffd_msg& message) {
 
 }  // namespace
 
-void UserFaults::start() const {
-  uffdio_api api{.api = UFFD_API, .features = kEvents, .ioctls = 0};
+void UserFaults::start(bool events) const {
+  uffdio_api api{.api = UFFD_API, .features = events ? kEvents : 0, .ioctls = 0};
   if (::ioctl(fd_.get(), UFFDIO_API, &api) != 0) throw_errno("watch memory by userfaultfd");
 }
 

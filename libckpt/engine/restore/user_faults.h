@@ -53,8 +53,9 @@ class UserFaults {
  public:
   explicit UserFaults(UniqueFd fd) : fd_(std::move(fd)) {}
 
-  // Asks for all events; throws Error with EPERM if that is not permitted to us.
-  void start() const;
+  // With events, or only to install pages while the process stands still. Throws Error: EPERM if events are
+  // not permitted to us.
+  void start(bool events) const;
   // Whole mappings of anonymous memory. False if the kernel refuses this one.
   bool watch(std::uint64_t start, std::uint64_t end) const;
 

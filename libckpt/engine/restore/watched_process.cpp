@@ -11,10 +11,26 @@
 namespace ckpt::engine {
 namespace {
 
+constexpr std::uint64_t kFlags = O_CLOEXEC | O_NONBLOCK;
+
 UniqueFd take_descriptor(pid_t pid, std::int64_t number) {
   UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!process) return {};
   return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), static_cast<int>(number), 0)));
+}
+
+std::optional<UserFaults> take(Puppet& puppet, std::int64_t made, bool events) {
+  if (made < 0) return std::nullopt;
+  UniqueFd taken = take_descriptor(puppet.pid(), made);
+  puppet.call(SYS_close, {static_cast<std::uint64_t>(made)});
+  if (!taken) return std::nullopt;
+  UserFaults faults(std::move(taken));
+  try {
+    faults.start(events);
+  } catch (const Error&) {
+    return std::nullopt;  // the event of a fork is told to privileged processes only
+  }
+  return faults;
 }
 
 }  // namespace
@@ -26,21 +42,14 @@ UniqueFd open_fault_device(int scratch_base) {
 }
 
 std::optional<UserFaults> take_user_faults(Puppet& puppet, int device) {
-  constexpr std::uint64_t kFlags = O_CLOEXEC | O_NONBLOCK;
   std::int64_t made =
       device >= 0 ? puppet.call(SYS_ioctl, {static_cast<std::uint64_t>(device), USERFAULTFD_IOC_NEW, kFlags})
                   : puppet.call(SYS_userfaultfd, {kFlags});
-  if (made < 0) return std::nullopt;
-  UniqueFd taken = take_descriptor(puppet.pid(), made);
-  puppet.call(SYS_close, {static_cast<std::uint64_t>(made)});
-  if (!taken) return std::nullopt;
-  UserFaults faults(std::move(taken));
-  try {
-    faults.start();
-  } catch (const Error&) {
-    return std::nullopt;  // the event of a fork is told to privileged processes only
-  }
-  return faults;
+  return take(puppet, made, true);
+}
+
+std::optional<UserFaults> take_filling_faults(Puppet& puppet) {
+  return take(puppet, puppet.call(SYS_userfaultfd, {kFlags | UFFD_USER_MODE_ONLY}), false);
 }
 
 }  // namespace ckpt::engine

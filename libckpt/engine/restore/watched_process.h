@@ -13,8 +13,13 @@ namespace ckpt::engine {
 // that is not permitted. At a descriptor >= `scratch_base`, close-on-exec.
 UniqueFd open_fault_device(int scratch_base);
 
-// Made by the process itself, through the device if it is not -1 (a descriptor of the process), taken out of
-// it, started. Empty if the kernel or its policy does not allow all of that.
+// Made by the process itself, taken out of it, started. Empty if the kernel or its policy does not allow all
+// of that.
+//
+// To run with memory missing: all faults, all events; through the device if it is not -1 (a descriptor of the
+// process).
 std::optional<UserFaults> take_user_faults(Puppet& puppet, int device);
+// To be filled while it stands still.
+std::optional<UserFaults> take_filling_faults(Puppet& puppet);
 
 }  // namespace ckpt::engine

@@ -28,7 +28,9 @@ class FillPlanTest : public testing::Test {
     return add_mapping(checkpoint_, kind, first_page * kPageSize, (first_page + page_count) * kPageSize,
                        PROT_READ | PROT_WRITE);
   }
-  FillPlan plan(const std::vector<store::PageRun>& runs) { return plan_fill(*checkpoint_.process, runs); }
+  FillPlan plan(const std::vector<store::PageRun>& runs, FillTime time = FillTime::kLater) {
+    return plan_fill(*checkpoint_.process, runs, time);
+  }
 
   image::CheckpointT checkpoint_;
 };
@@ -74,6 +76,12 @@ TEST_F(FillPlanTest, ArgumentsAndEnvironmentComeNow) {
   checkpoint_.process->layout->env_start = 129 * kPageSize;
   checkpoint_.process->layout->env_end = 129 * kPageSize + 10;
   EXPECT_TRUE(plan({{100, 10}, {120, 10}}).later.empty());
+}
+
+TEST_F(FillPlanTest, MemoryThatMayHaveHugePagesIsFilledThePlainWayBeforeTheProgramRuns) {
+  add(MappingKind::Anonymous, 100, 10).advice = {MADV_HUGEPAGE};
+  EXPECT_TRUE(plan({{101, 1}}, FillTime::kNow).later.empty());
+  EXPECT_EQ(plan({{101, 1}}, FillTime::kLater).later.page_count(), 1U);
 }
 
 TEST_F(FillPlanTest, EveryPageIsFilledOnce) {
