@@ -64,7 +64,7 @@ std::optional<BackgroundRead> BackgroundReads::take() {
   return read;
 }
 
-void BackgroundReads::recycle(std::vector<std::byte> buffer) {
+void BackgroundReads::recycle(PageRoom buffer) {
   std::scoped_lock lock(mutex_);
   buffers_.push_back(std::move(buffer));
 }
@@ -75,8 +75,7 @@ void BackgroundReads::hurry() {
 
 void BackgroundReads::fill(BackgroundRead& read) const {
   try {
-    read.bytes.resize(read.page_count * store::kPageBytes);
-    std::span<std::byte> rest(read.bytes);
+    std::span<std::byte> rest = read.bytes.pages(read.page_count);
     for (const store::PageRun& run : read.runs) {
       std::size_t size_bytes = run.page_count * store::kPageBytes;
       reader_.read(space_, run, rest.first(size_bytes));

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "engine/restore/page_room.h"
 #include "store/checkpoint_store.h"
 
 namespace ckpt::engine {
@@ -21,8 +22,8 @@ struct BackgroundRead {
   std::size_t receiver = 0;
   std::vector<store::PageRun> runs;
   std::uint64_t page_count = 0;
-  bool urgent = false;           // wanted soon: read before threads give way
-  std::vector<std::byte> bytes;  // of all runs, one after the other
+  bool urgent = false;  // wanted soon: read before threads give way
+  PageRoom bytes;       // of all runs, one after the other
   std::exception_ptr failure;
 };
 
@@ -37,7 +38,7 @@ class BackgroundReads {
   std::size_t outstanding() const { return outstanding_; }  // requested and not taken
   void request(BackgroundRead read);
   std::optional<BackgroundRead> take();  // one that is done, in any order
-  void recycle(std::vector<std::byte> buffer);
+  void recycle(PageRoom buffer);
   int fd() const { return done_fd_.get(); }  // readable while take() may have something
 
   // More threads, which do not give way.
@@ -55,7 +56,7 @@ class BackgroundReads {
   std::condition_variable wanted_;
   std::deque<BackgroundRead> queue_;
   std::deque<BackgroundRead> done_;
-  std::vector<std::vector<std::byte>> buffers_;
+  std::vector<PageRoom> buffers_;
   bool over_ = false;
   std::vector<std::jthread> threads_;  // last: joined before what they use goes away
 };

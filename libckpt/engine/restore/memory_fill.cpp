@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "engine/restore/page_room.h"
 #include "engine/tracee/remote_memory.h"
 
 namespace ckpt::engine {
@@ -48,8 +49,8 @@ class Filling {
  private:
   void work() {
     try {
-      std::vector<std::byte> buffer(kPartPages * kPageSize);
-      for (std::size_t i = next_++; i < parts_.size(); i = next_++) fill(parts_[i], buffer);
+      PageRoom room;
+      for (std::size_t i = next_++; i < parts_.size(); i = next_++) fill(parts_[i], room);
     } catch (...) {
       next_ = parts_.size();
       std::scoped_lock lock(mutex_);
@@ -57,8 +58,8 @@ class Filling {
     }
   }
 
-  void fill(const FillPart& part, std::span<std::byte> buffer) const {
-    std::span<std::byte> bytes = buffer.first(part.run.page_count * kPageSize);
+  void fill(const FillPart& part, PageRoom& room) const {
+    std::span<std::byte> bytes = room.pages(part.run.page_count);
     reader_.read(part.space, part.run, bytes);
     if (part.watched) {
       install_all(*faults_, part.to, bytes);

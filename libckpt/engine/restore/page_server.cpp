@@ -165,9 +165,9 @@ bool PageServer::serve_stored(std::size_t number, std::uint64_t page, const Miss
   space.fault_end = end;
   std::uint64_t source = piece.source + (first - piece.page);
   if (recording_ && number == 0) touched_.add(piece.source + (page - piece.page));
-  buffer_.resize((end - first) * kPageSize);
-  work_.reader->read(work_.space, {.first_page = source, .page_count = end - first}, buffer_);
-  if (!install(space, first, buffer_)) return false;
+  std::span<std::byte> bytes = buffer_.pages(end - first);
+  work_.reader->read(work_.space, {.first_page = source, .page_count = end - first}, bytes);
+  if (!install(space, first, bytes)) return false;
   ++report_.faults;
   report_.pages_on_demand += end - first;
   return true;
@@ -243,7 +243,7 @@ bool PageServer::install_slice() {
   std::uint64_t count = std::min(kSlicePages, run.page_count - current_done_);
   for (const MissingPiece& piece : space.missing.from_source(first, count)) {
     std::span<const std::byte> bytes =
-        std::span<const std::byte>(current_->bytes)
+        current_->bytes.pages(current_->page_count)
             .subspan(current_offset_ + (piece.source - first) * kPageSize, piece.page_count * kPageSize);
     if (!install(space, piece.page, bytes)) return true;
     (current_->urgent ? report_.pages_prefetched : report_.pages_in_background) += piece.page_count;

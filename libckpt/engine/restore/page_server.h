@@ -32,6 +32,7 @@
 #include "base/unique_fd.h"
 #include "engine/restore/background_reads.h"
 #include "engine/restore/missing_pages.h"
+#include "engine/restore/page_room.h"
 #include "engine/restore/touched_pages.h"
 #include "engine/restore/user_faults.h"
 #include "engine/session.h"
@@ -111,7 +112,7 @@ class PageServer {
   TouchedParts touched_;
   std::size_t next_touched_ = 0, prefetch_count_ = 0;
   bool recording_ = false;
-  std::vector<std::byte> buffer_;
+  PageRoom buffer_;
   std::vector<std::byte> zeroes_;
   Clock::time_point started_ = Clock::now();
   Clock::time_point last_fault_{};

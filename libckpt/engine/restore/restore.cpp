@@ -30,6 +30,7 @@
 #include "engine/restore/new_ids.h"
 #include "engine/restore/new_process.h"
 #include "engine/restore/puppet.h"
+#include "engine/restore/reading_order.h"
 #include "engine/restore/watched_process.h"
 #include "engine/session.h"
 #include "engine/session_state.h"
@@ -101,7 +102,7 @@ class Restore {
   std::vector<int> object_descriptors_;
   std::vector<UniqueFd> object_owners_;
   std::vector<MapEntry> present_;
-  std::vector<store::PageRun> runs_;  // of the program's private memory
+  SpaceRuns runs_;  // of the program's private memory
   UniqueFd fault_device_;
   std::unique_ptr<LazyFill> lazy_fill_;
   int scratch_base_ = 0;
@@ -145,7 +146,7 @@ void Restore::build_mappings() {
   area_ = choose_work_area(*checkpoint_, present_, restorer_.bytes.size());
   puppet_->place_executor(area_, restorer_);
   PlanBuilder plan = new_plan();
-  plan_mappings({*checkpoint_, runs_, present_, area_, *files_, object_descriptors_}, plan);
+  plan_mappings({*checkpoint_, runs_.by_page, present_, area_, *files_, object_descriptors_}, plan);
   puppet_->run(plan, puppet_->pid());
   puppet_->forget_syscall_instruction();
 }
@@ -188,7 +189,7 @@ void Restore::run_with_threads(const PlanBuilder& plan) {
 
 void Restore::complete() {
   PlanBuilder plan = new_plan();
-  plan_memory_completion({*checkpoint_, runs_, present_, area_, *files_, object_descriptors_}, plan);
+  plan_memory_completion({*checkpoint_, runs_.by_page, present_, area_, *files_, object_descriptors_}, plan);
   plan_memory_promises(process_, plan);
   plan_descriptors(plan);
   make_threads(plan);
@@ -326,17 +327,17 @@ bool Restore::wants_lazy(const FillPlan& plan) const {
 }
 
 void Restore::fill(RestoreTimes& times) {
-  FillPlan plan = plan_fill(process_, runs_, FillTime::kLater);
+  FillPlan plan = plan_fill(process_, runs_.by_page, FillTime::kLater);
   std::optional<UserFaults> faults;
   if (wants_lazy(plan)) faults = take_user_faults(*puppet_, fault_device_.get());
-  for (const store::PageRun& run : runs_) times.pages_filled += run.page_count;
+  for (const store::PageRun& run : runs_.by_page) times.pages_filled += run.page_count;
   if (!faults) {
     if (options_.fill == FillPolicy::kLazy) {
       notes_.emplace_back(
           "all memory was filled before the program ran: lazy restore needs userfaultfd with all events "
           "(CAP_SYS_PTRACE)");
     }
-    plan = plan_fill(process_, runs_, FillTime::kNow);
+    plan = plan_fill(process_, runs_.by_page, FillTime::kNow);
     return fill_eagerly(plan);
   }
   watch(faults, plan);
@@ -348,13 +349,13 @@ void Restore::fill(RestoreTimes& times) {
                                                                        .space = process_.space,
                                                                        .faults = std::move(*faults),
                                                                        .missing = std::move(plan.later),
-                                                                       .order = runs_,
+                                                                       .order = std::move(runs_.by_place),
                                                                        .directory = options_.directory});
 }
 
 void Restore::prepare() {
   check();
-  runs_ = reader_.runs(process_.space);
+  runs_ = runs_of(reader_, process_.space);
   restorer_ = load_restorer();
   scratch_base_ = first_free_descriptor(process_);
   object_descriptors_ = create_objects(*checkpoint_, reader_, scratch_base_);
