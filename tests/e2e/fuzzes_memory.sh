@@ -5,7 +5,7 @@
 #   CKPT_FUZZ_SECONDS   how long (default: 60; in a soak two hours)
 #   CKPT_FUZZ_SEED      repeats another run
 #
-# timeout: 180
+# timeout: 300
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 arguments=(--seconds "${CKPT_FUZZ_SECONDS:-$(share_of 7200 60)}")
