@@ -110,6 +110,14 @@ bool MapFlagsTable::covers(const std::vector<MapEntry>& maps) const {
   });
 }
 
+std::vector<MapEntry> MapFlagsTable::with(const char* code) const {
+  std::vector<MapEntry> found;
+  for (const auto& [start, flags] : by_start_) {
+    if (flags.has(code)) found.push_back(flags.entry);
+  }
+  return found;
+}
+
 const MapFlags& MapFlagsTable::of(const MapEntry& entry) const {
   auto found = by_start_.find(entry.start);
   if (found == by_start_.end())

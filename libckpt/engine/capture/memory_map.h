@@ -43,7 +43,8 @@ class MapFlagsTable {
   static MapFlagsTable read(pid_t pid);
   // True if every entry of `maps` was there, unchanged, when the table was read.
   bool covers(const std::vector<MapEntry>& maps) const;
-  const MapFlags& of(const MapEntry& entry) const;  // throws Error if unknown
+  const MapFlags& of(const MapEntry& entry) const;     // throws Error if unknown
+  std::vector<MapEntry> with(const char* code) const;  // all mappings that have the flag
 
  private:
   std::map<std::uint64_t, MapFlags> by_start_;

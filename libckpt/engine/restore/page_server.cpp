@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/remote_addr.h"
+#include "engine/capture/memory_map.h"
 #include "engine/restore/program_family.h"
 
 namespace ckpt::engine {
@@ -136,8 +137,16 @@ void PageServer::apply(std::size_t number, UserFaultEvent& event) {
     case UserFaultEvent::Kind::kForked:
       ++report_.forks;
       MissingPages missing = spaces_[number].missing;
+      if (number == 0) forget_wiped(missing);
       spaces_.push_back({.faults = UserFaults(std::move(event.child)), .missing = std::move(missing)});
   }
+}
+
+// The child reads zeroes where fork wipes memory, whatever is still to come there. Its flags are the
+// program's, which has only just left fork. (What a child sets for its own children is not known here.)
+void PageServer::forget_wiped(MissingPages& missing) const {
+  for (const MapEntry& entry : MapFlagsTable::read(work_.pid).with("wf"))
+    missing.remove(entry.start / kPageSize, entry.size_bytes() / kPageSize);
 }
 
 // ---- pages that are waited for ---------------------------------------------------------------------------

@@ -88,6 +88,7 @@ class PageServer {
   bool anything_missing();
   void read_messages();
   void apply(std::size_t space, UserFaultEvent& event);
+  void forget_wiped(MissingPages& missing) const;
   bool serve_fault();
   bool serve_stored(std::size_t number, std::uint64_t page, const MissingPiece& piece);
   bool serve_zeroes(Space& space, const UserFault& fault);
