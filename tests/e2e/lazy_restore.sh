@@ -47,7 +47,7 @@ expect_match "report of the eager resume" ' 0 B to come' "$(cat "$ERR")"
 
 # A checkpoint asked for while memory still comes waits for it; and what was remembered goes with its version.
 rm go
-start_run --name holds --keep 1 -- "$(program holds_256_mib)" "$mib" "$WORK/go"
+start_run --name holds --keep 1 -- "$(program holds_256_mib)" 64 "$WORK/go"
 wait_for_line "$OUT" '^count '
 checkpoint holds
 kill9_both

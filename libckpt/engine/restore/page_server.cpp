@@ -145,8 +145,12 @@ void PageServer::apply(std::size_t number, UserFaultEvent& event) {
 // The child reads zeroes where fork wipes memory, whatever is still to come there. Its flags are the
 // program's, which has only just left fork. (What a child sets for its own children is not known here.)
 void PageServer::forget_wiped(MissingPages& missing) const {
-  for (const MapEntry& entry : MapFlagsTable::read(work_.pid).with("wf"))
-    missing.remove(entry.start / kPageSize, entry.size_bytes() / kPageSize);
+  try {
+    for (const MapEntry& entry : MapFlagsTable::read(work_.pid).with("wf"))
+      missing.remove(entry.start / kPageSize, entry.size_bytes() / kPageSize);
+  } catch (const Error&) {
+    if (!has_ended(work_.pidfd, kDeathMs)) throw;  // killed inside fork: the child never runs
+  }
 }
 
 // ---- pages that are waited for ---------------------------------------------------------------------------
