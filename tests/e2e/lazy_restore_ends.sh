@@ -14,6 +14,7 @@ checkpoint "$name"
 kill9_both
 
 guardians() { pgrep -f "^$CKPT_BIN/ckptrun --recover $name" || true; }
+no_guardians() { [[ -z $(guardians) ]]; }
 
 # --- ckptrun is killed, at various moments, while the program runs through its memory ----------------------------
 
@@ -36,7 +37,7 @@ for (( round = 0; round < $(share_of 100 10); round++ )); do
   [[ ! -e lost ]] || fail "the program went on with its memory lost in round $round"
 done
 (( killed > 0 )) || fail "all memory was there before ckptrun was killed, $filled times; make the program larger"
-wait_until "the end of all guardians" eval '[[ -z $(guardians) ]]'
+wait_until "the end of all guardians" no_guardians
 
 # --- a page that is damaged ---------------------------------------------------------------------------------------
 
@@ -45,7 +46,7 @@ segment=$CKPT_STORE/$name/v0000000001.ckpt
 offset=$(( mib * 600000 ))
 dd if="$segment" of=saved bs=1 skip="$offset" count=1 status=none
 byte=$(od -An -tu1 saved)
-printf "\\x$(printf %x $(( (byte + 1) % 256 )))" | dd of="$segment" bs=1 seek="$offset" conv=notrunc status=none
+printf '%b' "\\x$(printf %x $(( (byte + 1) % 256 )))" | dd of="$segment" bs=1 seek="$offset" conv=notrunc status=none
 recover "$name@1" --lazy
 expect_exit 125
 expect_match "message" "^ckptrun: .*v0*1\.ckpt is damaged: page 0x[0-9a-f]+ .*digest" \

@@ -199,7 +199,9 @@ class Fuzzer {
     program.end();
     std::optional<std::string> found;
     engine::RestoreOptions options;
-    options.before_release = [&](pid_t pid) { found = difference(Snapshot(pid), *version, totals_.compared); };
+    options.before_release = [&](pid_t pid) {
+      found = difference(Snapshot(pid), *version, totals_.compared);
+    };
     options.fill = engine::FillPolicy::kEager;  // what is compared must be there
     engine::Restored restored = engine::restore(version, options);
     program.adopt(restored.session.pid(), restored.namespace_init);

@@ -142,7 +142,7 @@ bool is_shared(const image::MappingT& mapping) {
 
 bool may_be_scratch(const MapEntry& entry) {
   return entry.shared && entry.path.starts_with("/dev/zero") &&
-         entry.size_bytes() == engine::Tracee::kScratchBytes;
+         entry.size_bytes() == engine::Tracee::kMappingBytes;
 }
 
 std::optional<std::string> Comparison::compare_mappings() {

@@ -65,6 +65,7 @@ class Tracee {
  public:
   static constexpr std::chrono::milliseconds kStopDeadline{2000};
   static constexpr std::size_t kScratchBytes = std::size_t{64} * 1024;
+  static constexpr std::size_t kMappingBytes = std::size_t{128} * 1024;  // of all memory that we map inside
 
   // Stops all threads of `pid` or throws Error: already traced (names the tracer), not permitted, gone,
   // deadline passed.

@@ -32,7 +32,7 @@ constexpr std::chrono::seconds kLoopDeadline{30};
 constexpr int kLooksBeforeSleeping = 200;
 
 // Our mapping: the call area, and from there on what scratch() hands out.
-constexpr std::size_t kMappingBytes = CallArea::kBytes + Tracee::kScratchBytes;
+static_assert(Tracee::kMappingBytes == CallArea::kBytes + Tracee::kScratchBytes);
 
 }  // namespace
 
@@ -83,8 +83,9 @@ std::int64_t Tracee::remote_syscall(long number, std::initializer_list<std::uint
 
 // Shared, so that it never merges with a neighbour of the program's.
 bool Tracee::map_scratch(int protection) {
-  std::int64_t address = remote_syscall(SYS_mmap, {0, kMappingBytes, static_cast<std::uint64_t>(protection),
-                                                   MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
+  std::int64_t address =
+      remote_syscall(SYS_mmap, {0, Tracee::kMappingBytes, static_cast<std::uint64_t>(protection),
+                                MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
   if (address < 0 && address > -4096) {
     errno = static_cast<int>(-address);
     return false;
@@ -105,7 +106,7 @@ RemoteAddr Tracee::scratch() {
 
 void Tracee::unmap_scratch() {
   if (scratch_.value == 0) return;
-  remote_syscall(SYS_munmap, {scratch_.value, kMappingBytes});
+  remote_syscall(SYS_munmap, {scratch_.value, Tracee::kMappingBytes});
   scratch_ = {};
 }
 
