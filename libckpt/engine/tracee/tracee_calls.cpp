@@ -151,6 +151,9 @@ void Tracee::run_in_loop(std::span<const ThreadCalls> batch) {
   }
   await_calls(area, batch);
   take_out_of_loop(batch);
+  // Again, now that nothing changes any more: what was read while the threads ran may be older in its first
+  // calls than in its last.
+  read(scratch_ + CallArea::kCallsOffset, area.calls());
   area.hand_out_results();
 }
 
