@@ -110,6 +110,7 @@ void CaptureRun::run() {
 
 void CaptureRun::with_program_stopped(const std::function<void(Tracee&)>& action) {
   session_.calls.observe_before_stop(session_.pid);
+  auto started = Clock::now();
   Tracee tracee(session_.pid);
   session_.calls.fix_up(tracee);
   auto stopped = Clock::now();
@@ -117,6 +118,12 @@ void CaptureRun::with_program_stopped(const std::function<void(Tracee&)>& action
   subtract_pause_from_timeouts(tracee, Clock::now() - stopped);
   tracee.release();
   session_.calls.released();
+  count_stop(Clock::now() - started);
+}
+
+// What the user is told is the longest time that the program stood still.
+void CaptureRun::count_stop(Clock::duration duration) {
+  result_.stats.frozen_time_us = std::max(result_.stats.frozen_time_us, microseconds(duration));
 }
 
 void CaptureRun::track() {
@@ -259,7 +266,7 @@ void CaptureRun::stop() {
   if (again) return;
   auto released = Clock::now();
   result_.stats.freezing_time_us = microseconds(stopped - started);
-  result_.stats.frozen_time_us = microseconds(released - started);
+  count_stop(released - started);
   std::chrono::microseconds copying(result_.stats.memdump_time_us);
   session_.pause.learn(released - started, copying, copied_bytes_);
 }

@@ -59,6 +59,7 @@ class CaptureRun final : public Capture {
   void copy_or_snapshot(Tracee& tracee);
   void store();
   void reap();
+  void count_stop(Clock::duration duration);
   void with_program_stopped(const std::function<void(Tracee&)>& action);
   bool tracks() const { return options_.tracking == Tracking::kKernel && session_.tracker != nullptr; }
 
