@@ -32,7 +32,7 @@ namespace ckpt::engine {
 namespace {
 
 constexpr std::size_t kPages = 3000;
-constexpr std::uint64_t kAddress = 0x6100'0000'0000;
+constexpr std::uint64_t kAddress = 0x3000'0000'0000;  // beside what sanitizers use
 
 char* page(std::size_t index) {
   // NOLINTNEXTLINE(performance-no-int-to-ptr): both processes agree on the place
