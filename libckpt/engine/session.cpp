@@ -8,6 +8,12 @@ namespace ckpt::engine {
 
 using Clock = std::chrono::steady_clock;
 
+void Session::State::resume(Tracee& tracee, Clock::time_point stopped) {
+  subtract_pause_from_timeouts(tracee, Clock::now() - stopped);
+  tracee.release();
+  calls.released();
+}
+
 Session::Session(pid_t pid) : state_(std::make_unique<State>()) { state_->pid = pid; }
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
@@ -39,10 +45,8 @@ void Session::end_held() {
 
 void Session::release_held() {
   if (!state_->held) return;
-  subtract_pause_from_timeouts(*state_->held, Clock::now() - state_->held_since);
-  state_->held->release();
+  state_->resume(*state_->held, state_->held_since);
   state_->held.reset();
-  state_->calls.released();
 }
 
 std::optional<Clock::time_point> Session::next_deadline() const { return state_->calls.next_deadline(); }

@@ -15,6 +15,9 @@
 namespace ckpt::engine {
 
 struct Session::State {
+  // Lets the program go that has stood still since `stopped`, as if nothing had happened.
+  void resume(Tracee& tracee, std::chrono::steady_clock::time_point stopped);
+
   pid_t pid;
   InterruptedCalls calls;
   FileIdentities identities;

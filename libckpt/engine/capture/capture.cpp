@@ -7,17 +7,8 @@
 #include "engine/resource/descriptors.h"
 
 namespace ckpt::engine {
-namespace {
 
-// Mappings may have come and gone since the flags were read; then they are read again, at the price of a
-// longer pause.
-void refresh_flags(pid_t pid, MapFlagsTable& flags) {
-  if (!flags.covers(read_memory_map(pid))) flags = MapFlagsTable::read(pid);
-}
-
-}  // namespace
-
-StoppedState capture_stopped(Tracee& tracee, CaptureContext context) {
+StoppedState capture_stopped(Tracee& tracee, const CaptureContext& context) {
   StoppedState state;
   state.checkpoint.format = kImageFormat;
   state.checkpoint.host = describe_host();
@@ -25,7 +16,8 @@ StoppedState capture_stopped(Tracee& tracee, CaptureContext context) {
   state.checkpoint.process = std::make_unique<image::ProcessT>();
   image::ProcessT& process = *state.checkpoint.process;
 
-  refresh_flags(tracee.pid(), context.flags);
+  // Mappings may have come and gone since the flags were read; then the pause is longer.
+  if (!context.flags.covers(context.maps)) context.flags = MapFlagsTable::read(tracee.pid());
   save_process_state(tracee, process);
   save_registers(tracee, context.calls, process);
 
@@ -41,8 +33,8 @@ StoppedState capture_stopped(Tracee& tracee, CaptureContext context) {
                    .files_to_sync = state.files_to_sync};
   save_descriptors(save, process);
   state.memory = MemoryCapture(tracee, context.flags, context.identities, objects, context.writer,
-                               std::move(context.written))
-                     .run(process);
+                               context.tracker, context.needs)
+                     .run(context.maps, process);
   state.checkpoint.objects = objects.take();
   return state;
 }

@@ -19,10 +19,12 @@ namespace ckpt::engine {
 
 struct CaptureContext {
   const InterruptedCalls& calls;
-  MapFlagsTable& flags;  // read before the stop
+  const std::vector<MapEntry>& maps;  // read in the stop, before any remote call
+  MapFlagsTable& flags;               // read before the stop
   FileIdentities& identities;
   store::CheckpointWriter& writer;
-  WrittenPages written;
+  WriteTracker* tracker;  // none: every page counts as written
+  const PageNeeds& needs;
 };
 
 // What was read while the program stood still. The pages of `memory` are still to be copied.
@@ -35,6 +37,6 @@ struct StoppedState {
 
 // Reads everything about the stopped program. Throws Error, leaving the program as it was, if something
 // cannot be carried over.
-StoppedState capture_stopped(Tracee& tracee, CaptureContext context);
+StoppedState capture_stopped(Tracee& tracee, const CaptureContext& context);
 
 }  // namespace ckpt::engine

@@ -8,7 +8,6 @@
 #include "base/error.h"
 #include "engine/capture/excluded_memory.h"
 #include "engine/image/image_file.h"
-#include "engine/tracee/written_back_timeouts.h"
 
 namespace ckpt::engine {
 namespace {
@@ -33,11 +32,9 @@ AddressRanges mapped_ranges(pid_t pid) {
 
 // Likewise for memory that fork wipes, but that takes long to find out, so it is done after the pause.
 void refuse_wiped(pid_t snapshot, const PageTasks& tasks) {
-  MapFlagsTable flags = MapFlagsTable::read(snapshot);
   AddressRanges wiped;
-  for (const MapEntry& entry : read_memory_map(snapshot)) {
-    if (flags.of(entry).has("wf")) append(wiped, {entry.start, entry.end});
-  }
+  for (const MapEntry& entry : MapFlagsTable::read(snapshot).with("wf"))
+    append(wiped, {entry.start, entry.end});
   for (const PageTask& task : tasks) {
     if (slice(wiped, task.range).empty()) continue;
     throw Error(
@@ -55,8 +52,8 @@ CaptureRun::CaptureRun(Session::State& session, store::CheckpointWriter& writer,
   if (!has_tracker) session_.tracker.reset();
   step_ = wants_tracker && !has_tracker ? Step::kTrack : Step::kSurvey;
   if (tracks() && options_.parent != 0 && session_.tracker->base() == options_.parent) {
-    all_ = false;
-    must_ = session_.tracker->owed();
+    needs_.all = false;
+    needs_.must = session_.tracker->owed();
   }
 }
 
@@ -115,9 +112,7 @@ void CaptureRun::with_program_stopped(const std::function<void(Tracee&)>& action
   session_.calls.fix_up(tracee);
   auto stopped = Clock::now();
   action(tracee);
-  subtract_pause_from_timeouts(tracee, Clock::now() - stopped);
-  tracee.release();
-  session_.calls.released();
+  session_.resume(tracee, stopped);
   count_stop(Clock::now() - started);
 }
 
@@ -142,8 +137,9 @@ void CaptureRun::track() {
 // Memory that was excluded when the version before was made, and no longer is, was never written to the
 // store.
 void CaptureRun::learn_excluded(const std::vector<MapEntry>& maps) {
-  excluded_ = excluded_memory(session_.pid, maps, excluded_before_);
-  if (!excluded_before_.empty()) must_ = unite(must_, subtract(excluded_before_, excluded_));
+  needs_.excluded = excluded_memory(session_.pid, maps, excluded_before_);
+  if (!excluded_before_.empty())
+    needs_.must = unite(needs_.must, subtract(excluded_before_, needs_.excluded));
 }
 
 // Registered private memory that the version lacks; it is unwritten from now on, and owed. Memory that is not
@@ -160,15 +156,8 @@ PageTasks CaptureRun::arm_written() {
     AddressRange mapping{entry.start, entry.end};
     ScannedPages pages = scanner.arm_running(mapping, *filter);
     for (const AddressRange& range : pages.written) append(newly_owed, range);
-    AddressRanges content = subtract(pages.content, slice(excluded_, mapping));
-    AddressRanges wanted = all_ ? content : intersect(unite(pages.written, slice(must_, mapping)), content);
-    for (const AddressRange& range : wanted) {
-      tasks.push_back({.range = range,
-                       .space = kProcessSpace,
-                       .first_page = range.start / kPageSize,
-                       .may_end_early = entry.inode != 0,
-                       .in_snapshot = true});
-    }
+    needs_.leave_out_excluded(pages, mapping);
+    add_private_tasks(entry, needs_.of(pages, mapping), true, tasks);
   }
   session_.tracker->owe(newly_owed);
   return tasks;
@@ -186,11 +175,12 @@ CaptureRun::Pending CaptureRun::count_pending() {
     std::optional<ScannedPages> pages;
     if (tracks()) pages = scanner.scan_tracked(mapping, *filter, Arm::kNo);
     bool registered = pages.has_value();
-    if (!registered) pages = scanner.scan_all(mapping, *filter);
-    AddressRanges content = subtract(pages->content, slice(excluded_, mapping));
-    bool whole = all_ || !registered;
-    std::uint64_t bytes =
-        total_bytes(whole ? content : intersect(unite(pages->written, slice(must_, mapping)), content));
+    if (!registered) {
+      pages = scanner.scan_all(mapping, *filter);
+      pages->written = pages->content;
+    }
+    needs_.leave_out_excluded(*pages, mapping);
+    std::uint64_t bytes = total_bytes(needs_.of(*pages, mapping));
     pending.bytes += bytes;
     if (!registered) pending.unregistered_bytes += bytes;
   }
@@ -231,9 +221,9 @@ void CaptureRun::precopy() {
   MemoryReader reader(session_.pid);
   store_pages(precopy_tasks_, reader, writer_, Unreadable::kSkip);
   precopy_tasks_.clear();
-  all_ = false;
-  must_.clear();
-  excluded_before_ = excluded_;
+  needs_.all = false;
+  needs_.must.clear();
+  excluded_before_ = needs_.excluded;
   result_.stats.memwrite_time_us += microseconds(Clock::now() - began);
   step_ = Step::kSurvey;
 }
@@ -251,16 +241,14 @@ void CaptureRun::stop() {
   bool again = stale && options_.after == AfterCapture::kResume && stale_surveys_++ < kMostStaleSurveys;
   if (!again) {
     learn_excluded(maps);
-    read_stopped(*tracee);
-    session_.excluded_in_last = excluded_;
+    read_stopped(*tracee, maps);
+    session_.excluded_in_last = needs_.excluded;
   }
   if (!again && options_.after == AfterCapture::kHold) {
     session_.held = std::move(tracee);
     session_.held_since = stopped;
   } else {
-    subtract_pause_from_timeouts(*tracee, Clock::now() - stopped);
-    tracee->release();
-    session_.calls.released();
+    session_.resume(*tracee, stopped);
   }
   step_ = again ? Step::kSurvey : Step::kStore;
   if (again) return;
@@ -271,15 +259,14 @@ void CaptureRun::stop() {
   session_.pause.learn(released - started, copying, copied_bytes_);
 }
 
-void CaptureRun::read_stopped(Tracee& tracee) {
+void CaptureRun::read_stopped(Tracee& tracee, const std::vector<MapEntry>& maps) {
   state_ = capture_stopped(tracee, {.calls = session_.calls,
+                                    .maps = maps,
                                     .flags = flags_,
                                     .identities = session_.identities,
                                     .writer = writer_,
-                                    .written = {.tracker = tracks() ? session_.tracker.get() : nullptr,
-                                                .all = all_,
-                                                .must = must_,
-                                                .excluded = excluded_}});
+                                    .tracker = tracks() ? session_.tracker.get() : nullptr,
+                                    .needs = needs_});
   auto began = Clock::now();
   copy_or_snapshot(tracee);
   result_.stats.memdump_time_us = microseconds(Clock::now() - began);

@@ -23,6 +23,7 @@
 
 #include "engine/capture/capture.h"
 #include "engine/capture/memory_map.h"
+#include "engine/capture/page_needs.h"
 #include "engine/capture/page_tasks.h"
 #include "engine/capture/snapshot.h"
 #include "engine/session.h"
@@ -55,7 +56,7 @@ class CaptureRun final : public Capture {
   Step choose(const Pending& pending);
   void precopy();
   void stop();
-  void read_stopped(Tracee& tracee);
+  void read_stopped(Tracee& tracee, const std::vector<MapEntry>& maps);
   void copy_or_snapshot(Tracee& tracee);
   void store();
   void reap();
@@ -69,9 +70,7 @@ class CaptureRun final : public Capture {
   Step step_;
   MapFlagsTable flags_;
   PageTasks precopy_tasks_;
-  bool all_ = true;     // the version lacks pages that are not marked as written
-  AddressRanges must_;  // else: it lacks these, and those that are
-  AddressRanges excluded_;
+  PageNeeds needs_;
   AddressRanges excluded_before_;  // not in the version that this one builds on
   int rounds_ = 0;
   int registrations_ = 0;

@@ -65,25 +65,38 @@ std::optional<PageFilter> private_content_filter(const MapEntry& entry) {
   return entry.inode != 0 && names_mapped_file(entry) ? PageFilter::kPrivateCopy : PageFilter::kAnyContent;
 }
 
+void add_private_tasks(const MapEntry& entry, const AddressRanges& pages, bool in_snapshot,
+                       PageTasks& tasks) {
+  for (const AddressRange& range : pages) {
+    tasks.push_back({.range = range,
+                     .space = kProcessSpace,
+                     .first_page = range.start / kPageSize,
+                     .may_end_early = entry.inode != 0,
+                     .in_snapshot = in_snapshot});
+  }
+}
+
 MemoryCapture::MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIdentities& identities,
-                             ObjectTable& objects, store::CheckpointWriter& writer, WrittenPages written)
+                             ObjectTable& objects, store::CheckpointWriter& writer, WriteTracker* tracker,
+                             const PageNeeds& needs)
     : tracee_(tracee),
       flags_(flags),
       identities_(identities),
       objects_(objects),
       writer_(writer),
-      written_(std::move(written)),
+      tracker_(tracker),
+      needs_(needs),
       scanner_(tracee.pid()) {}
 
 // Also where the capture fails in the middle: what has been armed by then must not be forgotten.
 MemoryCapture::~MemoryCapture() {
-  if (written_.tracker != nullptr) written_.tracker->owe(written_now_);
+  if (tracker_ != nullptr) tracker_->owe(written_now_);
 }
 
-CapturedMemory MemoryCapture::run(image::ProcessT& process) {
+CapturedMemory MemoryCapture::run(const std::vector<MapEntry>& maps, image::ProcessT& process) {
   process.space = kProcessSpace;
   process.executable_file = identities_.describe(process.executable);
-  for (const MapEntry& entry : read_memory_map(tracee_.pid())) {
+  for (const MapEntry& entry : maps) {
     std::unique_ptr<image::MappingT> mapping = describe(entry, process);
     if (mapping == nullptr) continue;
     plan_content(entry, *mapping);
@@ -96,7 +109,7 @@ CapturedMemory MemoryCapture::run(image::ProcessT& process) {
 }
 
 std::unique_ptr<image::MappingT> MemoryCapture::describe(const MapEntry& entry, image::ProcessT& process) {
-  if (entry.path == "[vsyscall]" || entry.start == tracee_.scratch_address().value) return nullptr;
+  if (entry.path == "[vsyscall]") return nullptr;
   auto mapping = std::make_unique<image::MappingT>();
   mapping->start = entry.start;
   mapping->end = entry.end;
@@ -265,20 +278,11 @@ void MemoryCapture::plan_private_content(const MapEntry& entry, image::MappingT&
   for (const AddressRange& guard : pages.guards) mapping.guards.emplace_back(guard.start, guard.end);
   // What a replaced or deleted file holds is not in the page table until it is touched: take all of it.
   if (anonymous && entry.inode != 0) pages.content = pages.written = {all};
-  if (AddressRanges excluded = slice(written_.excluded, all); !excluded.empty())
-    pages.content = subtract(pages.content, excluded);
-  AddressRanges wanted = written_.all
-                             ? pages.content
-                             : intersect(unite(pages.written, slice(written_.must, all)), pages.content);
+  needs_.leave_out_excluded(pages, all);
+  AddressRanges wanted = needs_.of(pages, all);
   const MapFlags& flags = flags_.of(entry);
   bool in_snapshot = !flags.has("dc") && !flags.has("wf");
-  for (const AddressRange& range : wanted) {
-    result_.tasks.push_back({.range = range,
-                             .space = kProcessSpace,
-                             .first_page = range.start / kPageSize,
-                             .may_end_early = entry.inode != 0,
-                             .in_snapshot = in_snapshot});
-  }
+  add_private_tasks(entry, wanted, in_snapshot, result_.tasks);
   for (const AddressRange& range : pages.content) {
     count(range);
     result_.present.push_back({range.start / kPageSize, range.size_bytes() / kPageSize});
@@ -305,10 +309,9 @@ void MemoryCapture::count(AddressRange range) {
 
 // A mapping that is new, or lost its registration, is tracked from now on.
 ScannedPages MemoryCapture::scan(AddressRange range, PageFilter filter) {
-  if (written_.tracker != nullptr) {
+  if (tracker_ != nullptr) {
     std::optional<ScannedPages> pages = scanner_.scan_tracked(range, filter, Arm::kYes);
-    if (!pages && written_.tracker->register_mapping(range))
-      pages = scanner_.scan_tracked(range, filter, Arm::kYes);
+    if (!pages && tracker_->register_mapping(range)) pages = scanner_.scan_tracked(range, filter, Arm::kYes);
     if (pages) {
       for (const AddressRange& written : pages->written) append(written_now_, written);
       return *std::move(pages);

@@ -10,6 +10,7 @@
 
 #include "engine/capture/file_identity.h"
 #include "engine/capture/memory_map.h"
+#include "engine/capture/page_needs.h"
 #include "engine/capture/page_scan.h"
 #include "engine/capture/page_tasks.h"
 #include "engine/capture/write_tracker.h"
@@ -30,31 +31,26 @@ struct CapturedMemory {
   std::uint64_t resident_bytes = 0;
 };
 
-// Which pages with content have to be copied.
-struct WrittenPages {
-  WriteTracker* tracker = nullptr;  // none: all of them
-  bool all = true;                  // all of them too, but they are armed
-  AddressRanges must = {};          // else: these, and those written since they were armed
-  AddressRanges excluded = {};      // none of these in any case
-};
-
 bool is_private_memory(const MapEntry& entry);
 
 // How the content of a private mapping is told from what its file holds. Nothing for mappings that have no
 // content of their own.
 std::optional<PageFilter> private_content_filter(const MapEntry& entry);
 
+// Tasks for pages of a private mapping.
+void add_private_tasks(const MapEntry& entry, const AddressRanges& pages, bool in_snapshot, PageTasks& tasks);
+
 class MemoryCapture {
  public:
   MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIdentities& identities, ObjectTable& objects,
-                store::CheckpointWriter& writer, WrittenPages written);
+                store::CheckpointWriter& writer, WriteTracker* tracker, const PageNeeds& needs);
   ~MemoryCapture();
   MemoryCapture(const MemoryCapture&) = delete;
   MemoryCapture& operator=(const MemoryCapture&) = delete;
 
-  // Fills mappings, mapped_files, layout, executable_file and space of `process`. Everything that is tracked
-  // is armed anew, and what was written since is owed (WriteTracker).
-  CapturedMemory run(image::ProcessT& process);
+  // `maps`: the program's, as it is stopped. Fills mappings, mapped_files, executable_file and space of
+  // `process`. Everything that is tracked is armed anew, and what was written since is owed (WriteTracker).
+  CapturedMemory run(const std::vector<MapEntry>& maps, image::ProcessT& process);
 
  private:
   std::unique_ptr<image::MappingT> describe(const MapEntry& entry, image::ProcessT& process);
@@ -75,7 +71,8 @@ class MemoryCapture {
   FileIdentities& identities_;
   ObjectTable& objects_;
   store::CheckpointWriter& writer_;
-  WrittenPages written_;
+  WriteTracker* tracker_;  // none: every page counts as written
+  const PageNeeds& needs_;
   AddressRanges written_now_;
   PageScanner scanner_;
   std::vector<std::int32_t> objects_made_here_;  // objects whose content comes from mappings

@@ -54,15 +54,12 @@ Batch next_batch(std::span<const PageTask> tasks, std::size_t room) {
   return batch;
 }
 
-// One system call for the whole batch.
-bool copy_batch(const Batch& batch, MemoryReader& reader, PageBuffer& buffer) {
+// One system call for the whole batch; false if some of it cannot be read.
+bool read_batch(const Batch& batch, MemoryReader& reader, std::span<std::byte> out) {
   std::vector<AddressRange> ranges;
   ranges.reserve(batch.tasks.size());
   for (const PageTask& task : batch.tasks) ranges.push_back(task.range);
-  if (!reader.read_scattered(ranges, buffer.room(batch.bytes))) return false;
-  for (const PageTask& task : batch.tasks)
-    buffer.add(task.space, task.first_page, task.range.size_bytes() / kPageSize);
-  return true;
+  return reader.read_scattered(ranges, out);
 }
 
 // Page runs that access bits forbid, that end early, or that are larger than the buffer.
@@ -100,15 +97,12 @@ void store_pages(const PageTasks& tasks, MemoryReader& reader, store::Checkpoint
                  Unreadable unreadable) {
   std::vector<std::byte> chunk(kChunkBytes);
   std::span<const PageTask> left(tasks);
-  std::vector<AddressRange> ranges;
   while (!left.empty()) {
     Batch batch = next_batch(left, chunk.size());
-    ranges.clear();
-    for (const PageTask& task : batch.tasks) ranges.push_back(task.range);
     std::span<std::byte> bytes = std::span(chunk).first(batch.bytes);
-    if (batch.tasks.empty() || !reader.read_scattered(ranges, bytes)) {
-      // One by one: too large for the chunk, or not all of it can be read.
-      batch.tasks = left.first(std::max<std::size_t>(1, batch.tasks.size()));
+    // One by one where the next is too large for the chunk, or not all can be read.
+    if (batch.tasks.empty()) batch.tasks = left.first(1);
+    if (bytes.empty() || !read_batch(batch, reader, bytes)) {
       for (const PageTask& task : batch.tasks) {
         read_task(task, reader, chunk, unreadable,
                   [&](std::uint64_t first_page, std::span<const std::byte> part) {
@@ -136,8 +130,13 @@ void copy_pages(const PageTasks& tasks, MemoryReader& reader, PageBuffer& buffer
       left = left.subspan(1);
       continue;
     }
-    if (!copy_batch(batch, reader, buffer)) {
-      for (const PageTask& task : batch.tasks) slow.copy(task);
+    bool whole = read_batch(batch, reader, buffer.room(batch.bytes));
+    for (const PageTask& task : batch.tasks) {
+      if (whole) {
+        buffer.add(task.space, task.first_page, task.range.size_bytes() / kPageSize);
+      } else {
+        slow.copy(task);
+      }
     }
     left = left.subspan(batch.tasks.size());
   }

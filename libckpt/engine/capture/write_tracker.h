@@ -3,19 +3,17 @@
 // (userfaultfd(2), Linux 6.7, Documentation/admin-guide/mm/pagemap.rst).
 //
 // The userfaultfd is made inside the program, because it belongs to an address space, taken out and closed
-// there: the program never holds it. It works from outside, without privilege, and while the program runs.
+// there: the program never holds it. It works from outside and without privilege; scans also while it runs.
 //
 // Hard rules:
-//  1. A mapping that is not registered counts as written altogether. Registrations vanish with munmap, mremap
-//  and
-//     exec; the scan itself finds that out.
+//  1. A mapping that is not registered counts as written altogether. Registrations vanish with munmap,
+//     mremap and exec; the scan itself finds that out.
 //  2. Only pages with content are armed: arming reserved space costs page tables.
 //  3. Memory that a device or another process writes through pages pinned before they were armed is not seen.
 //     Pages that were armed while the program ran must therefore not be copied before every thread has been
 //     stopped once: a stopped thread has no direct I/O in flight. (Asynchronous I/O is refused elsewhere.)
-//  4. Mappings are registered while the program is stopped: a range that has changed meanwhile would be split
-//  at
-//     the end of the registration, and mremap over it would fail.
+//  4. Mappings are registered while the program is stopped: a range that has changed meanwhile would be
+//     split at the end of the registration, and mremap over it would fail.
 //  5. What an arming scan reported is owed to the store until a version that has it is durable.
 //
 // Closing it ends all registrations, so it does no harm to outlive its use or to die with the supervisor.

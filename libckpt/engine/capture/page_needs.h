@@ -1,0 +1,20 @@
+// Which pages a version still needs from the program.
+#pragma once
+
+#include "engine/capture/address_ranges.h"
+#include "engine/capture/page_scan.h"
+
+namespace ckpt::engine {
+
+struct PageNeeds {
+  bool all = true;         // all with content, whether written or not
+  AddressRanges must;      // else: these, and those written since they were armed
+  AddressRanges excluded;  // none of these in any case
+
+  // Excluded pages of the mapping that was scanned do not count as content.
+  void leave_out_excluded(ScannedPages& pages, AddressRange mapping) const;
+  // What of the content left is needed.
+  AddressRanges of(const ScannedPages& pages, AddressRange mapping) const;
+};
+
+}  // namespace ckpt::engine
