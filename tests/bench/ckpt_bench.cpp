@@ -9,6 +9,7 @@
 #include "base/duration.h"
 #include "base/error.h"
 #include "rows.h"
+#include "support/temporary_directory.h"
 
 namespace {
 
@@ -55,24 +56,6 @@ std::vector<Row> chosen_rows(const std::vector<std::string>& names) {
   return chosen;
 }
 
-// Removed with everything in it, however the measurements end.
-class WorkingDirectory {
- public:
-  explicit WorkingDirectory(const std::string& base) : path_(base + "/ckpt-bench.XXXXXX") {
-    if (::mkdtemp(path_.data()) == nullptr) ckpt::throw_errno("make a directory in " + base);
-  }
-  ~WorkingDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  WorkingDirectory(const WorkingDirectory&) = delete;
-  WorkingDirectory& operator=(const WorkingDirectory&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 // A row that cannot be measured is reported, and the others still are.
 bool measure(const std::vector<Row>& rows, const ckpt::bench::Settings& settings,
              ckpt::bench::Report& report) {
@@ -94,7 +77,7 @@ int run(Options& options) {
     return 0;
   }
   const std::vector<Row> rows = chosen_rows(options.rows);
-  WorkingDirectory directory(options.base_directory);
+  ckpt::tests::TemporaryDirectory directory(options.base_directory);
   options.settings.directory = directory.path();
   options.settings.interval = ckpt::parse_duration(options.interval);
   ckpt::bench::Report report;

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "store/checkpoint_store.h"
 #include "store/system_calls.h"
+#include "support/temporary_directory.h"
 
 namespace {
 
@@ -30,23 +31,6 @@ ssize_t counted_read(int fd, void* bytes, std::size_t size, off_t offset) {
   ++reads;
   return real.pread(fd, bytes, size, offset);
 }
-
-class TemporaryDirectory {
- public:
-  explicit TemporaryDirectory(const std::string& parent) : path_(parent + "/store-increments-XXXXXX") {
-    if (::mkdtemp(path_.data()) == nullptr) ckpt::throw_errno("mkdtemp " + path_);
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 void put_everything(ckpt::store::CheckpointWriter& writer, std::uint64_t page_count,
                     std::mt19937_64& random) {
@@ -78,7 +62,7 @@ double put_increment(ckpt::store::CheckpointWriter& writer, std::uint64_t page_c
 }
 
 void run(const std::string& parent, std::uint64_t mib, int versions) {
-  TemporaryDirectory directory(parent);
+  ckpt::tests::TemporaryDirectory directory(parent);
   auto store = ckpt::store::Store::open(directory.path() + "/store", true);
   auto application = store.create_application("increments");
   std::mt19937_64 random(1);

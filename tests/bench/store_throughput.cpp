@@ -22,28 +22,12 @@
 #include "base/error.h"
 #include "base/unique_fd.h"
 #include "store/checkpoint_store.h"
+#include "support/temporary_directory.h"
 
 namespace {
 
 using ckpt::store::kPageBytes;
 constexpr std::size_t kChunk = 4U << 20;
-
-class TemporaryDirectory {
- public:
-  explicit TemporaryDirectory(const std::string& parent) : path_(parent + "/store-throughput-XXXXXX") {
-    if (::mkdtemp(path_.data()) == nullptr) ckpt::throw_errno("mkdtemp " + path_);
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 struct Free {
   void operator()(std::byte* bytes) const { std::free(bytes); }
@@ -152,7 +136,7 @@ struct Rates {
 };
 
 void run(const std::string& parent, std::size_t mib, std::size_t rounds) {
-  TemporaryDirectory directory(parent);
+  ckpt::tests::TemporaryDirectory directory(parent);
   auto store = ckpt::store::Store::open(directory.path() + "/store", true);
   auto application = store.create_application("throughput");
   // Larger than the caches of the processor, as the memory of a program is.

@@ -34,6 +34,7 @@
 #include "engine/session.h"
 #include "progress.h"
 #include "snapshot.h"
+#include "support/temporary_directory.h"
 #include "version_check.h"
 
 namespace ckpt::fuzz {
@@ -58,27 +59,10 @@ bool is_known_refusal(const std::string& message) {
   return false;
 }
 
-class WorkingDirectory {
- public:
-  WorkingDirectory() : path_((std::filesystem::temp_directory_path() / "ckpt-fuzz.XXXXXX").string()) {
-    if (::mkdtemp(path_.data()) == nullptr) throw_errno("make a directory " + path_);
-  }
-  ~WorkingDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  WorkingDirectory(const WorkingDirectory&) = delete;
-  WorkingDirectory& operator=(const WorkingDirectory&) = delete;
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
 // The program, running; killed at the end.
 class Program {
  public:
-  Program(const Arguments& arguments, const WorkingDirectory& directory, unsigned seed)
+  Program(const Arguments& arguments, const tests::TemporaryDirectory& directory, unsigned seed)
       : progress_file_(directory.file("progress")) {
     UniqueFd file = open_or_throw(progress_file_, O_RDWR | O_CREAT | O_TRUNC, 0600);
     if (::ftruncate(file.get(), sizeof(Progress)) != 0) throw_errno("make " + progress_file_);
@@ -251,7 +235,7 @@ class Fuzzer {
 
   Arguments arguments_;
   std::mt19937 random_;
-  WorkingDirectory directory_;
+  tests::TemporaryDirectory directory_;
   Totals totals_;
   engine::Tracking tracking_ = engine::Tracking::kKernel;
   unsigned programs_ = 0;

@@ -15,28 +15,10 @@
 
 #include "base/error.h"
 #include "process/traced_child_support.h"
+#include "support/temporary_directory.h"
 
 namespace ckpt::engine {
 namespace {
-
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string name = std::filesystem::temp_directory_path() / "ckpt_attributes.XXXXXX";
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp");
-    path_ = std::filesystem::canonical(name);
-  }
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 std::string why_not(const image::ProcessT& process) {
   try {
@@ -48,7 +30,7 @@ std::string why_not(const image::ProcessT& process) {
 }
 
 TEST(Attributes, AreTheSameInTheRebuiltProgram) {
-  TemporaryDirectory directory;
+  tests::TemporaryDirectory directory;
   ChildProgram child([&] {
     if (chdir(directory.path().c_str()) != 0) throw std::runtime_error("chdir");
     umask(0137);
@@ -98,7 +80,7 @@ TEST(Attributes, SessionLeaderLeadsItsSessionAgain) {
 }
 
 TEST(Attributes, RemovedWorkingDirectoryIsRefusedByName) {
-  TemporaryDirectory directory;
+  tests::TemporaryDirectory directory;
   std::string inside = directory.path() + "/gone";
   std::filesystem::create_directory(inside);
   ChildProgram child([&] {
@@ -119,7 +101,7 @@ TEST(Attributes, MissingWorkingDirectoryIsFoundBeforeBuilding) {
 }
 
 TEST(Attributes, SetUidProgramIsRefused) {
-  TemporaryDirectory directory;
+  tests::TemporaryDirectory directory;
   image::ProcessT process;
   process.root_directory = process.working_directory = "/";
   process.executable = directory.path() + "/program";
@@ -131,7 +113,7 @@ TEST(Attributes, SetUidProgramIsRefused) {
 
 TEST(Attributes, OtherRootDirectoryIsRefused) {
   if (geteuid() != 0) GTEST_SKIP() << "only root may change its root directory";
-  TemporaryDirectory directory;
+  tests::TemporaryDirectory directory;
   ChildProgram child([&] {
     if (chroot(directory.path().c_str()) != 0) throw std::runtime_error("chroot");
   });

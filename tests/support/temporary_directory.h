@@ -1,0 +1,35 @@
+#pragma once
+
+#include <stdlib.h>
+
+#include <filesystem>
+#include <string>
+#include <system_error>
+
+#include "base/error.h"
+
+namespace ckpt::tests {
+
+// A directory of its owner's own, removed with everything in it.
+class TemporaryDirectory {
+ public:
+  explicit TemporaryDirectory(const std::string& parent = std::filesystem::temp_directory_path()) {
+    std::string pattern = parent + "/ckpt-temporary.XXXXXX";
+    if (::mkdtemp(pattern.data()) == nullptr) throw_errno("make a directory in " + parent);
+    path_ = std::filesystem::canonical(pattern);
+  }
+  ~TemporaryDirectory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace ckpt::tests
