@@ -203,8 +203,8 @@ TEST_P(CaptureRunTest, DiscardedAndMovedAndReplacedMemoryIsNoticed) {
          },
          [] { ::munmap(page(2000), 300 * kPageSize); },
          [] {
-           ::mmap(page(2100), 20 * kPageSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-                  -1, 0);
+           (void)::mmap(page(2100), 20 * kPageSize, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
            page(2110)[0] = 'n';
            ::mprotect(page(500), 10 * kPageSize, PROT_NONE);
          }});
