@@ -27,6 +27,12 @@ std::vector<std::string> list_row(const ApplicationSummary& application, std::in
           quoted_command(application.command)};
 }
 
+ordered_json stage_fields(const std::vector<store::Stage>& stages) {
+  ordered_json fields = ordered_json::object();
+  for (const store::Stage& stage : stages) fields[stage.name + "_us"] = stage.microseconds;
+  return fields;
+}
+
 ordered_json stats_fields(const store::CheckpointStats& stats) {
   return {{"mode", stats.mode},
           {"freezing_time_us", stats.freezing_time_us},
@@ -37,7 +43,8 @@ ordered_json stats_fields(const store::CheckpointStats& stats) {
           {"pages_skipped_parent", stats.pages_skipped_parent},
           {"pages_written", stats.pages_written},
           {"bytes_written", stats.bytes_written},
-          {"resident_bytes", stats.resident_bytes}};
+          {"resident_bytes", stats.resident_bytes},
+          {"stages", stage_fields(stats.stages)}};
 }
 
 ordered_json end_json(const std::optional<EndRecord>& ended) {
@@ -136,6 +143,7 @@ std::string stats_table(const ApplicationSummary& application) {
   for (const ordered_json& version : json["versions"]) {
     std::size_t row = 0;
     for (const auto& [key, value] : version.items()) {
+      if (value.is_object()) continue;  // the stages of the pause are for programs to read
       if (rows.size() <= row) rows.push_back({key});
       rows[row++].push_back(value.is_string() ? value.get<std::string>() : value.dump());
     }

@@ -41,6 +41,14 @@ struct StoredRun {
   std::uint64_t unit = 0;  // place of the first one in it, in pages
 };
 
+// A part of the pause.
+struct Stage {
+  std::string name;
+  std::uint64_t microseconds = 0;
+
+  bool operator==(const Stage&) const = default;
+};
+
 // Written by the launcher with each version, shown by list/show/stats; part of the manifest.
 struct CheckpointStats {
   std::string mode;  // "copy", "precopy", "fork"
@@ -53,6 +61,7 @@ struct CheckpointStats {
   std::uint64_t pages_written = 0;         // filled by the store
   std::uint64_t bytes_written = 0;         // filled by the store: the whole segment
   std::uint64_t resident_bytes = 0;
+  std::vector<Stage> stages;  // of the pause, in their order
 };
 
 struct VersionDescription {

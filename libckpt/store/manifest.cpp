@@ -28,12 +28,28 @@ std::vector<std::string> texts(const flatbuffers::Vector<flatbuffers::Offset<fla
   return result;
 }
 
+auto encode_stages(flatbuffers::FlatBufferBuilder& builder, const std::vector<Stage>& stages) {
+  std::vector<flatbuffers::Offset<format::Stage>> encoded;
+  encoded.reserve(stages.size());
+  for (const Stage& stage : stages)
+    encoded.push_back(format::CreateStage(builder, builder.CreateString(stage.name), stage.microseconds));
+  return builder.CreateVector(encoded);
+}
+
+std::vector<Stage> decode_stages(const format::Stats& from) {
+  std::vector<Stage> stages;
+  if (from.stages() == nullptr) return stages;  // an older version
+  for (const format::Stage* stage : *from.stages())
+    stages.push_back({.name = text(stage->name()), .microseconds = stage->time_us()});
+  return stages;
+}
+
 flatbuffers::Offset<format::Stats> encode_stats(flatbuffers::FlatBufferBuilder& builder,
                                                 const CheckpointStats& stats) {
   return format::CreateStats(builder, builder.CreateString(stats.mode), stats.freezing_time_us,
                              stats.frozen_time_us, stats.memdump_time_us, stats.memwrite_time_us,
                              stats.pages_scanned, stats.pages_skipped_parent, stats.pages_written,
-                             stats.bytes_written, stats.resident_bytes);
+                             stats.bytes_written, stats.resident_bytes, encode_stages(builder, stats.stages));
 }
 
 CheckpointStats decode_stats(const format::Stats* from) {
@@ -47,7 +63,8 @@ CheckpointStats decode_stats(const format::Stats* from) {
           .pages_skipped_parent = from->pages_skipped_parent(),
           .pages_written = from->pages_written(),
           .bytes_written = from->bytes_written(),
-          .resident_bytes = from->resident_bytes()};
+          .resident_bytes = from->resident_bytes(),
+          .stages = decode_stages(*from)};
 }
 
 VersionDescription decode_description(const format::Manifest& from) {

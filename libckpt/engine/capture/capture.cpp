@@ -18,8 +18,11 @@ StoppedState capture_stopped(Tracee& tracee, const CaptureContext& context) {
 
   // Mappings may have come and gone since the flags were read; then the pause is longer.
   if (!context.flags.covers(context.maps)) context.flags = MapFlagsTable::read(tracee.pid());
+  context.clock.done("mappings");
   save_process_state(tracee, process);
+  context.clock.done("process");
   save_registers(tracee, context.calls, process);
+  context.clock.done("registers");
 
   // Numbers of spaces mean something else in every version, except the process's own.
   for (store::SpaceId space : context.writer.parent_spaces()) {
@@ -32,9 +35,11 @@ StoppedState capture_stopped(Tracee& tracee, const CaptureContext& context) {
                    .notes = state.notes,
                    .files_to_sync = state.files_to_sync};
   save_descriptors(save, process);
+  context.clock.done("descriptors");
   state.memory = MemoryCapture(tracee, context.flags, context.identities, objects, context.writer,
                                context.tracker, context.needs)
                      .run(context.maps, process);
+  context.clock.done("survey");
   state.checkpoint.objects = objects.take();
   return state;
 }

@@ -9,6 +9,7 @@
 #include "engine/capture/file_identity.h"
 #include "engine/capture/memory.h"
 #include "engine/capture/memory_map.h"
+#include "engine/capture/stage_clock.h"
 #include "engine/session.h"
 #include "engine/tracee/interrupted_calls.h"
 #include "engine/tracee/tracee.h"
@@ -25,6 +26,7 @@ struct CaptureContext {
   store::CheckpointWriter& writer;
   WriteTracker* tracker;  // none: every page counts as written
   const PageNeeds& needs;
+  StageClock& clock;
 };
 
 // What was read while the program stood still. The pages of `memory` are still to be copied.

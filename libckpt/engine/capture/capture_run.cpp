@@ -231,8 +231,11 @@ void CaptureRun::precopy() {
 void CaptureRun::stop() {
   session_.calls.observe_before_stop(session_.pid);
   auto started = Clock::now();
+  clock_ = StageClock();
   auto tracee = std::make_unique<Tracee>(session_.pid);
+  clock_.done("stop");
   session_.calls.fix_up(*tracee);
+  clock_.done("calls");
   auto stopped = Clock::now();
   // Mappings came or went since their flags were read, and to read those again takes long: rather once more
   // while the program runs.
@@ -249,12 +252,14 @@ void CaptureRun::stop() {
     session_.held_since = stopped;
   } else {
     session_.resume(*tracee, stopped);
+    clock_.done("release");
   }
   step_ = again ? Step::kSurvey : Step::kStore;
   if (again) return;
   auto released = Clock::now();
   result_.stats.freezing_time_us = microseconds(stopped - started);
   count_stop(released - started);
+  result_.stats.stages = clock_.take();
   std::chrono::microseconds copying(result_.stats.memdump_time_us);
   session_.pause.learn(released - started, copying, copied_bytes_);
 }
@@ -266,9 +271,11 @@ void CaptureRun::read_stopped(Tracee& tracee, const std::vector<MapEntry>& maps)
                                     .identities = session_.identities,
                                     .writer = writer_,
                                     .tracker = tracks() ? session_.tracker.get() : nullptr,
-                                    .needs = needs_});
+                                    .needs = needs_,
+                                    .clock = clock_});
   auto began = Clock::now();
   copy_or_snapshot(tracee);
+  clock_.done(snapshot_ != nullptr ? "snapshot" : "copy");
   result_.stats.memdump_time_us = microseconds(Clock::now() - began);
   if (options_.while_stopped) options_.while_stopped(session_.pid);
 }

@@ -26,6 +26,7 @@
 #include "engine/capture/page_needs.h"
 #include "engine/capture/page_tasks.h"
 #include "engine/capture/snapshot.h"
+#include "engine/capture/stage_clock.h"
 #include "engine/session.h"
 #include "engine/session_state.h"
 
@@ -81,6 +82,7 @@ class CaptureRun final : public Capture {
   std::optional<StoppedState> state_;
   PageTasks snapshot_tasks_;
   std::uint64_t copied_bytes_ = 0;
+  StageClock clock_;  // of the pause
   CaptureResult result_;
 };
 

@@ -124,7 +124,10 @@ TEST_F(VersionContent, description_and_image_come_back) {
                                  .process_count = 1,
                                  .thread_count = 3,
                                  .notes = {"a note"},
-                                 .stats = {.mode = "precopy", .frozen_time_us = 77, .resident_bytes = 99}};
+                                 .stats = {.mode = "precopy",
+                                           .frozen_time_us = 77,
+                                           .resident_bytes = 99,
+                                           .stages = {{"stop", 12}, {"memory", 60}}}};
   std::vector<std::byte> image(100001, std::byte{0xA5});
   Version version = application_->begin(0, Base::kEmpty)->commit(description, image);
   auto reader = application_->open(version);
@@ -140,6 +143,7 @@ TEST_F(VersionContent, description_and_image_come_back) {
   EXPECT_EQ(read.notes, description.notes);
   EXPECT_EQ(read.stats.mode, "precopy");
   EXPECT_EQ(read.stats.frozen_time_us, 77U);
+  EXPECT_EQ(read.stats.stages, (std::vector<Stage>{{"stop", 12}, {"memory", 60}}));
   EXPECT_EQ(read.stats.resident_bytes, 99U);
   EXPECT_EQ(read.stats.bytes_written, std::filesystem::file_size(path_of("v0000000001.ckpt")));
   EXPECT_TRUE(std::ranges::equal(reader->image(), image));
