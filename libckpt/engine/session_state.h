@@ -6,6 +6,7 @@
 #include "engine/capture/file_identity.h"
 #include "engine/capture/page_buffer.h"
 #include "engine/capture/pause_model.h"
+#include "engine/capture/pause_threads.h"
 #include "engine/capture/write_tracker.h"
 #include "engine/restore/lazy_fill.h"
 #include "engine/session.h"
@@ -26,6 +27,7 @@ struct Session::State {
   AddressRanges excluded;          // left out of the last durable version
   AddressRanges excluded_in_last;  // by the last capture, durable or not
   PageBuffer buffer;
+  PauseThreads threads;
   PauseModel pause;
   std::unique_ptr<Tracee> held;  // the program after capture(kHold)
   std::chrono::steady_clock::time_point held_since;

@@ -34,8 +34,15 @@ int DirectFile::direct_fd() const {
   return refused_ ? -1 : direct_.get();
 }
 
+bool DirectFile::is_cached(std::size_t size, std::uint64_t offset) const {
+  std::uint64_t begin = offset / kPageBytes;
+  std::uint64_t end = align_up(offset + size, kPageBytes) / kPageBytes;
+  std::int64_t cached = system_calls().cached_pages(fd_, begin * kPageBytes, (end - begin) * kPageBytes);
+  return cached == static_cast<std::int64_t>(end - begin);
+}
+
 void DirectFile::read(std::span<std::byte> out, std::uint64_t offset, ReadBuffers& buffers) const {
-  if (out.size() >= kLeastBytes) {
+  if (out.size() >= kLeastBytes && !is_cached(out.size(), offset)) {
     if (is_aligned(out, offset) ? read_aligned(out, offset) : read_through_buffer(out, offset, buffers))
       return;
     // All of a large read is requested at once. Advice that fails costs only time.

@@ -1,5 +1,5 @@
 // Reads a file past the page cache where the file system permits it: cold data comes four times as fast, and
-// the page cache stays the program's.
+// the page cache stays the program's. What is there already is taken from there.
 #pragma once
 
 #include <cstddef>
@@ -27,6 +27,7 @@ class DirectFile {
 
  private:
   int direct_fd() const;
+  bool is_cached(std::size_t size, std::uint64_t offset) const;
   bool read_aligned(std::span<std::byte> out, std::uint64_t offset) const;
   bool read_through_buffer(std::span<std::byte> out, std::uint64_t offset, ReadBuffers& buffers) const;
 

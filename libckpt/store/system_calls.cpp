@@ -13,6 +13,18 @@ int open_at(int directory, const char* path, int flags, mode_t mode) {
   return ::openat(directory, path, flags, mode);
 }
 
+std::int64_t cached_pages(int fd, std::uint64_t offset, std::uint64_t size) {
+  constexpr long kCachestat = 451;  // asm-generic/unistd.h, linux/mman.h
+  struct {
+    std::uint64_t offset, size;
+  } range{offset, size};
+  struct {
+    std::uint64_t cached, dirty, written_back, evicted, recently_evicted;
+  } status{};
+  if (::syscall(kCachestat, fd, &range, &status, 0) != 0) return -1;
+  return static_cast<std::int64_t>(status.cached);
+}
+
 int lock_range(int fd, int command, struct flock* range) { return ::fcntl(fd, command, range); }
 
 int set_io_priority(pid_t thread, int priority) {
@@ -29,6 +41,7 @@ SystemCalls& system_calls() {
                            .fstatat = ::fstatat,
                            .pread = ::pread,
                            .fadvise = ::posix_fadvise,
+                           .cached_pages = cached_pages,
                            .pwrite = ::pwrite,
                            .fdatasync = ::fdatasync,
                            .fsync = ::fsync,

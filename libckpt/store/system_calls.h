@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace ckpt::store {
 
@@ -20,6 +21,8 @@ struct SystemCalls {
   int (*fstatat)(int directory, const char* path, struct stat* status, int flags);
   ssize_t (*pread)(int fd, void* bytes, std::size_t size, off_t offset);
   int (*fadvise)(int fd, off_t offset, off_t size, int advice);  // posix_fadvise: returns the errno
+  // cachestat(2), Linux 6.5: how many pages of the range the page cache holds; -1 with errno
+  std::int64_t (*cached_pages)(int fd, std::uint64_t offset, std::uint64_t size);
   ssize_t (*pwrite)(int fd, const void* bytes, std::size_t size, off_t offset);
   int (*fdatasync)(int fd);
   int (*fsync)(int fd);

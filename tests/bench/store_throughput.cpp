@@ -92,6 +92,7 @@ double read_in_parallel(std::size_t chunks,
   auto start = std::chrono::steady_clock::now();
   {
     std::vector<std::jthread> threads;
+    threads.reserve(buffers.size());
     for (const Buffer& buffer : buffers) threads.emplace_back(work, std::span(buffer.get(), kChunk));
   }
   return seconds_since(start);

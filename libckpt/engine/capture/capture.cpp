@@ -37,7 +37,7 @@ StoppedState capture_stopped(Tracee& tracee, const CaptureContext& context) {
   save_descriptors(save, process);
   context.clock.done("descriptors");
   state.memory = MemoryCapture(tracee, context.flags, context.identities, objects, context.writer,
-                               context.tracker, context.needs)
+                               context.tracker, context.needs, context.threads, context.known_content)
                      .run(context.maps, process);
   context.clock.done("survey");
   state.checkpoint.objects = objects.take();

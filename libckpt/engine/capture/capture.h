@@ -27,6 +27,8 @@ struct CaptureContext {
   WriteTracker* tracker;  // none: every page counts as written
   const PageNeeds& needs;
   StageClock& clock;
+  PauseThreads& threads;
+  const AddressRanges& known_content;  // a moment ago, of anonymous memory that is tracked
 };
 
 // What was read while the program stood still. The pages of `memory` are still to be copied.

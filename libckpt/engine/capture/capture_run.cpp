@@ -165,6 +165,7 @@ PageTasks CaptureRun::arm_written() {
 
 CaptureRun::Pending CaptureRun::count_pending() {
   Pending pending;
+  known_content_.clear();
   PageScanner scanner(session_.pid);
   std::vector<MapEntry> maps = read_memory_map(session_.pid);
   learn_excluded(maps);
@@ -179,9 +180,13 @@ CaptureRun::Pending CaptureRun::count_pending() {
       pages = scanner.scan_all(mapping, *filter);
       pages->written = pages->content;
     }
+    if (registered && entry.inode == 0) {
+      for (const AddressRange& range : pages->content) append(known_content_, range);
+    }
     needs_.leave_out_excluded(*pages, mapping);
     std::uint64_t bytes = total_bytes(needs_.of(*pages, mapping));
     pending.bytes += bytes;
+    if (bytes > 0) pending.forked_bytes += total_bytes(pages->content);
     if (!registered) pending.unregistered_bytes += bytes;
   }
   return pending;
@@ -212,7 +217,11 @@ CaptureRun::Step CaptureRun::choose(const Pending& pending) {
                      static_cast<double>(pending.bytes) < kWorthwhileShrinkage * static_cast<double>(before);
     if (converges && rounds_ < kMostRounds) return Step::kBarrier;
   }
-  want_snapshot_ = may_fork;
+  // To share much memory with a snapshot may take longer than to copy what is left.
+  forked_bytes_ = pending.forked_bytes;
+  want_snapshot_ =
+      options_.mode == CopyMode::kFork || (may_fork && session_.pause.snapshot_time(pending.forked_bytes) <
+                                                           session_.pause.copy_time(pending.bytes));
   return Step::kStop;
 }
 
@@ -261,7 +270,11 @@ void CaptureRun::stop() {
   count_stop(released - started);
   result_.stats.stages = clock_.take();
   std::chrono::microseconds copying(result_.stats.memdump_time_us);
-  session_.pause.learn(released - started, copying, copied_bytes_);
+  if (snapshot_ != nullptr) {
+    session_.pause.learn_snapshot(copying, forked_bytes_);
+  } else {
+    session_.pause.learn(released - started, copying, copied_bytes_);
+  }
 }
 
 void CaptureRun::read_stopped(Tracee& tracee, const std::vector<MapEntry>& maps) {
@@ -272,7 +285,9 @@ void CaptureRun::read_stopped(Tracee& tracee, const std::vector<MapEntry>& maps)
                                     .writer = writer_,
                                     .tracker = tracks() ? session_.tracker.get() : nullptr,
                                     .needs = needs_,
-                                    .clock = clock_});
+                                    .clock = clock_,
+                                    .threads = session_.threads,
+                                    .known_content = known_content_});
   auto began = Clock::now();
   copy_or_snapshot(tracee);
   clock_.done(snapshot_ != nullptr ? "snapshot" : "copy");
@@ -293,7 +308,7 @@ void CaptureRun::copy_or_snapshot(Tracee& tracee) {
   }
   copied_bytes_ = total_bytes(tasks);
   MemoryReader reader(session_.pid);
-  copy_pages(tasks, reader, session_.buffer, writer_);
+  late_guards_ = copy_pages(tasks, reader, session_.buffer, writer_, session_.threads);
 }
 
 void CaptureRun::store() {
@@ -302,8 +317,10 @@ void CaptureRun::store() {
   if (snapshot_ != nullptr) {
     refuse_wiped(snapshot_->pid(), snapshot_tasks_);
     MemoryReader reader(snapshot_->pid());
-    store_pages(snapshot_tasks_, reader, writer_, Unreadable::kError);
+    AddressRanges guards = store_pages(snapshot_tasks_, reader, writer_, Unreadable::kError);
+    late_guards_.insert(late_guards_.end(), guards.begin(), guards.end());
   }
+  if (!late_guards_.empty()) describe_late_guards();
   writer_.keep_only(kProcessSpace, state_->memory.present);
 
   image::CheckpointT& checkpoint = state_->checkpoint;
@@ -317,6 +334,21 @@ void CaptureRun::store() {
   result_.stats.resident_bytes = state_->memory.resident_bytes;
   result_.stats.memwrite_time_us += microseconds(Clock::now() - began);
   step_ = snapshot_ != nullptr ? Step::kReap : Step::kDone;
+}
+
+// The scan in the pause takes for content what had some a moment before; only reading it tells.
+void CaptureRun::describe_late_guards() {
+  normalize(late_guards_);
+  for (auto& mapping : state_->checkpoint.process->mappings) {
+    for (const AddressRange& guard : slice(late_guards_, {mapping->start, mapping->end}))
+      mapping->guards.emplace_back(guard.start, guard.end);
+  }
+  AddressRanges present;
+  for (const store::PageRun& run : state_->memory.present)
+    append(present, {run.first_page * kPageSize, (run.first_page + run.page_count) * kPageSize});
+  state_->memory.present.clear();
+  for (const AddressRange& range : subtract(present, late_guards_))
+    state_->memory.present.push_back({range.start / kPageSize, range.size_bytes() / kPageSize});
 }
 
 // Everything is in the store's hands: should the program have ended meanwhile, the version is complete all

@@ -47,6 +47,7 @@ class CaptureRun final : public Capture {
   struct Pending {
     std::uint64_t bytes = 0;               // not in the store's hands yet
     std::uint64_t unregistered_bytes = 0;  // of those: could not be copied before the stop
+    std::uint64_t forked_bytes = 0;        // content of the mappings that a snapshot would share
   };
 
   void learn_excluded(const std::vector<MapEntry>& maps);
@@ -60,6 +61,7 @@ class CaptureRun final : public Capture {
   void read_stopped(Tracee& tracee, const std::vector<MapEntry>& maps);
   void copy_or_snapshot(Tracee& tracee);
   void store();
+  void describe_late_guards();
   void reap();
   void count_stop(Clock::duration duration);
   void with_program_stopped(const std::function<void(Tracee&)>& action);
@@ -72,15 +74,18 @@ class CaptureRun final : public Capture {
   MapFlagsTable flags_;
   PageTasks precopy_tasks_;
   PageNeeds needs_;
+  AddressRanges known_content_;    // of tracked anonymous memory, as the last survey found it
   AddressRanges excluded_before_;  // not in the version that this one builds on
   int rounds_ = 0;
   int registrations_ = 0;
   int stale_surveys_ = 0;
   std::uint64_t last_pending_bytes_ = 0;
+  std::uint64_t forked_bytes_ = 0;
   bool want_snapshot_ = false;
   std::unique_ptr<Snapshot> snapshot_;
   std::optional<StoppedState> state_;
   PageTasks snapshot_tasks_;
+  AddressRanges late_guards_;  // found when pages were read
   std::uint64_t copied_bytes_ = 0;
   StageClock clock_;  // of the pause
   CaptureResult result_;

@@ -78,7 +78,8 @@ void add_private_tasks(const MapEntry& entry, const AddressRanges& pages, bool i
 
 MemoryCapture::MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIdentities& identities,
                              ObjectTable& objects, store::CheckpointWriter& writer, WriteTracker* tracker,
-                             const PageNeeds& needs)
+                             const PageNeeds& needs, PauseThreads& threads,
+                             const AddressRanges& known_content)
     : tracee_(tracee),
       flags_(flags),
       identities_(identities),
@@ -86,7 +87,8 @@ MemoryCapture::MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIde
       writer_(writer),
       tracker_(tracker),
       needs_(needs),
-      scanner_(tracee.pid()) {}
+      known_content_(known_content),
+      scanner_(tracee.pid(), ScanMethod::kFastest, &threads) {}
 
 // Also where the capture fails in the middle: what has been armed by then must not be forgotten.
 MemoryCapture::~MemoryCapture() {
@@ -274,7 +276,7 @@ void MemoryCapture::plan_content(const MapEntry& entry, image::MappingT& mapping
 void MemoryCapture::plan_private_content(const MapEntry& entry, image::MappingT& mapping) {
   bool anonymous = mapping.kind == image::MappingKind::Anonymous;
   AddressRange all{entry.start, entry.end};
-  ScannedPages pages = scan(all, anonymous ? PageFilter::kAnyContent : PageFilter::kPrivateCopy);
+  ScannedPages pages = scan(entry, anonymous ? PageFilter::kAnyContent : PageFilter::kPrivateCopy);
   for (const AddressRange& guard : pages.guards) mapping.guards.emplace_back(guard.start, guard.end);
   // What a replaced or deleted file holds is not in the page table until it is touched: take all of it.
   if (anonymous && entry.inode != 0) pages.content = pages.written = {all};
@@ -308,9 +310,11 @@ void MemoryCapture::count(AddressRange range) {
 }
 
 // A mapping that is new, or lost its registration, is tracked from now on.
-ScannedPages MemoryCapture::scan(AddressRange range, PageFilter filter) {
+ScannedPages MemoryCapture::scan(const MapEntry& entry, PageFilter filter) {
+  AddressRange range{entry.start, entry.end};
   if (tracker_ != nullptr) {
-    std::optional<ScannedPages> pages = scanner_.scan_tracked(range, filter, Arm::kYes);
+    std::optional<ScannedPages> pages =
+        scanner_.scan_tracked(range, filter, Arm::kYes, entry.inode == 0 ? known_content_ : AddressRanges{});
     if (!pages && tracker_->register_mapping(range)) pages = scanner_.scan_tracked(range, filter, Arm::kYes);
     if (pages) {
       for (const AddressRange& written : pages->written) append(written_now_, written);

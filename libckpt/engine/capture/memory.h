@@ -43,7 +43,8 @@ void add_private_tasks(const MapEntry& entry, const AddressRanges& pages, bool i
 class MemoryCapture {
  public:
   MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIdentities& identities, ObjectTable& objects,
-                store::CheckpointWriter& writer, WriteTracker* tracker, const PageNeeds& needs);
+                store::CheckpointWriter& writer, WriteTracker* tracker, const PageNeeds& needs,
+                PauseThreads& threads, const AddressRanges& known_content);
   ~MemoryCapture();
   MemoryCapture(const MemoryCapture&) = delete;
   MemoryCapture& operator=(const MemoryCapture&) = delete;
@@ -63,7 +64,7 @@ class MemoryCapture {
   void plan_content(const MapEntry& entry, image::MappingT& mapping);
   void plan_private_content(const MapEntry& entry, image::MappingT& mapping);
   void plan_object_content(const MapEntry& entry, const image::SharedObjectT& object);
-  ScannedPages scan(AddressRange range, PageFilter filter);
+  ScannedPages scan(const MapEntry& entry, PageFilter filter);
   void count(AddressRange range);
 
   Tracee& tracee_;
@@ -73,6 +74,7 @@ class MemoryCapture {
   store::CheckpointWriter& writer_;
   WriteTracker* tracker_;  // none: every page counts as written
   const PageNeeds& needs_;
+  const AddressRanges& known_content_;  // of anonymous memory, as the last scan found it
   AddressRanges written_now_;
   PageScanner scanner_;
   std::vector<std::int32_t> objects_made_here_;  // objects whose content comes from mappings

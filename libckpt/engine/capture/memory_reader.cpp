@@ -40,7 +40,7 @@ std::size_t MemoryReader::read(AddressRange range, std::span<std::byte> out) {
   return page_floor(static_cast<std::uint64_t>(std::max<ssize_t>(got, 0)));
 }
 
-bool MemoryReader::read_scattered(std::span<const AddressRange> ranges, std::span<std::byte> out) {
+bool MemoryReader::read_scattered(std::span<const AddressRange> ranges, std::span<std::byte> out) const {
   std::array<iovec, kMostRanges> remote;
   std::size_t count = std::min(ranges.size(), remote.size());
   std::transform(ranges.begin(), ranges.begin() + static_cast<std::ptrdiff_t>(count), remote.begin(),

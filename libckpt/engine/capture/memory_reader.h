@@ -15,6 +15,7 @@ namespace ckpt::engine {
 class MemoryReader {
  public:
   explicit MemoryReader(pid_t pid);
+  pid_t pid() const { return pid_; }
 
   // The first pages of `range`, as many as can be read at once, up to out.size(). 0 if the first one cannot
   // be read: nothing is mapped there, or it lies behind the end of its file. Memory that the access bits
@@ -22,9 +23,9 @@ class MemoryReader {
   std::size_t read(AddressRange range, std::span<std::byte> out);
 
   // All of `ranges`, one after the other; out.size() is their sum. False if any page cannot be read this way
-  // (then `out` is undefined); at most kMostRanges.
+  // (then `out` is undefined); at most kMostRanges. Thread-safe.
   static constexpr std::size_t kMostRanges = 1024;
-  bool read_scattered(std::span<const AddressRange> ranges, std::span<std::byte> out);
+  bool read_scattered(std::span<const AddressRange> ranges, std::span<std::byte> out) const;
 
  private:
   pid_t pid_;

@@ -26,23 +26,28 @@ void PageBuffer::warm(std::size_t bytes) {
   warm_ = wanted / store::kPageBytes * store::kPageBytes;
 }
 
-void PageBuffer::add(store::SpaceId space, std::uint64_t first_page, std::uint64_t page_count) {
-  used_ += page_count * store::kPageBytes;
-  if (!parts_.empty() && parts_.back().space == space &&
-      parts_.back().first_page + parts_.back().page_count == first_page) {
-    parts_.back().page_count += page_count;
-  } else {
-    parts_.push_back({.space = space, .first_page = first_page, .page_count = page_count});
+std::span<std::byte> PageBuffer::take_room(std::size_t bytes) {
+  std::span<std::byte> room(memory_ + used_, bytes);
+  used_ += bytes;
+  return room;
+}
+
+void PageBuffer::add(store::SpaceId space, std::uint64_t first_page, std::span<const std::byte> bytes) {
+  if (!parts_.empty()) {
+    Part& last = parts_.back();
+    bool adjacent = last.space == space &&
+                    last.first_page + last.bytes.size() / store::kPageBytes == first_page &&
+                    last.bytes.data() + last.bytes.size() == bytes.data();
+    if (adjacent) {
+      last.bytes = {last.bytes.data(), last.bytes.size() + bytes.size()};
+      return;
+    }
   }
+  parts_.push_back({.space = space, .first_page = first_page, .bytes = bytes});
 }
 
 void PageBuffer::flush(store::CheckpointWriter& writer) {
-  std::size_t at = 0;
-  for (const Part& part : parts_) {
-    std::size_t size = part.page_count * store::kPageBytes;
-    writer.put(part.space, part.first_page, {memory_ + at, size});
-    at += size;
-  }
+  for (const Part& part : parts_) writer.put(part.space, part.first_page, part.bytes);
   clear();
 }
 

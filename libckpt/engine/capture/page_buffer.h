@@ -25,10 +25,10 @@ class PageBuffer {
   // Touches memory for `bytes` more, so that claiming them costs nothing. Not during a pause.
   void warm(std::size_t bytes);
   std::size_t free_bytes() const { return kCapacity - used_; }
-  // Where the next pages are to be copied, at most free_bytes().
-  std::span<std::byte> room(std::size_t bytes) { return {memory_ + used_, bytes}; }
-  // The next pages in the room, in order, are these.
-  void add(store::SpaceId space, std::uint64_t first_page, std::uint64_t page_count);
+  // Where further pages are to be copied, at most free_bytes(); the room is taken, whatever is put there.
+  std::span<std::byte> take_room(std::size_t bytes);
+  // `bytes`, in room that was taken, are these pages.
+  void add(store::SpaceId space, std::uint64_t first_page, std::span<const std::byte> bytes);
   // Gives all pages to `writer` and is empty afterwards.
   void flush(store::CheckpointWriter& writer);
   void clear();
@@ -37,13 +37,13 @@ class PageBuffer {
   struct Part {
     store::SpaceId space;
     std::uint64_t first_page;
-    std::uint64_t page_count;
+    std::span<const std::byte> bytes;
   };
 
   std::byte* memory_;
   std::size_t used_ = 0;
   std::size_t warm_ = 0;
-  std::vector<Part> parts_;  // in the order of the memory
+  std::vector<Part> parts_;
 };
 
 }  // namespace ckpt::engine

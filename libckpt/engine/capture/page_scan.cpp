@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <memory>
+#include <span>
 #include <utility>
 
 #include "base/error.h"
@@ -17,7 +19,35 @@
 namespace ckpt::engine {
 namespace {
 
-constexpr std::size_t kRegionsPerCall = 8192;
+constexpr std::size_t kRegionsPerCall = 2048;
+constexpr std::uint64_t kPartBytes = 64 << 20;       // less is not worth another thread
+constexpr std::size_t kMostParts = 4;                // for each thread: they do not take equally long
+constexpr std::uint64_t kLeastKnownBytes = 1 << 20;  // a shorter stretch is not worth a call of its own
+
+// What a scan for content asks for.
+kernel::PagemapScanArguments content(PageFilter filter, bool tracked, bool guards) {
+  kernel::PagemapScanArguments arguments{};
+  arguments.size = sizeof(arguments);
+  std::uint64_t unwanted = kernel::kPageIsPfnZero;
+  if (filter == PageFilter::kPrivateCopy) unwanted |= kernel::kPageIsFile;
+  arguments.category_inverted = unwanted;
+  arguments.category_mask = unwanted;
+  arguments.category_anyof_mask = kernel::kPageIsPresent | kernel::kPageIsSwapped;
+  arguments.return_mask = (guards ? kernel::kPageIsGuard : 0) | (tracked ? kernel::kPageIsWritten : 0);
+  // A region without any of the categories asked for would be left out.
+  arguments.return_mask |= kernel::kPageIsPresent | kernel::kPageIsSwapped;
+  return arguments;
+}
+
+// Exactly these masks take a short cut in the kernel (pagemap_scan_pmd_entry). It takes whatever is not an
+// armed page for a written one, and arms it, also where nothing is: hence for known content only.
+kernel::PagemapScanArguments changes_of_known_content() {
+  kernel::PagemapScanArguments arguments{};
+  arguments.size = sizeof(arguments);
+  arguments.category_mask = kernel::kPageIsWritten;
+  arguments.return_mask = kernel::kPageIsWritten;
+  return arguments;
+}
 
 // What remains of an armed page of a file mapping after it was discarded (MADV_DONTNEED) looks like a page
 // that is swapped out and unwritten, but reads as the file does. Since the two cannot be told apart it is
@@ -29,31 +59,33 @@ bool is_written(std::uint64_t categories, PageFilter filter) {
 
 }  // namespace
 
-PageScanner::PageScanner(pid_t pid, ScanMethod method)
+PageScanner::PageScanner(pid_t pid, ScanMethod method, PauseThreads* threads)
     : pid_(pid),
       pagemap_(open_or_throw(fmt::format("/proc/{}/pagemap", pid), O_RDONLY)),
       has_ioctl_(method == ScanMethod::kFastest),
-      regions_(kRegionsPerCall) {}
+      threads_(threads) {}
 
 ScannedPages PageScanner::scan_all(AddressRange range, PageFilter filter) {
   ScannedPages found;
-  if (has_ioctl_ && walk(range, filter, 0, found) == Outcome::kDone) return found;
+  if (has_ioctl_ && walk(range, filter, 0, {}, found) == Outcome::kDone) return found;
   // A kernel before 6.15 refuses to be asked for guards, one before 6.7 to be asked at all.
-  if (has_ioctl_ && std::exchange(knows_guards_, false) && walk(range, filter, 0, found) == Outcome::kDone)
+  if (has_ioctl_ && std::exchange(knows_guards_, false) &&
+      walk(range, filter, 0, {}, found) == Outcome::kDone)
     return found;
   has_ioctl_ = false;
   scan_by_reading(range, filter, found);
   return found;
 }
 
-std::optional<ScannedPages> PageScanner::scan_tracked(AddressRange range, PageFilter filter, Arm arm) {
+std::optional<ScannedPages> PageScanner::scan_tracked(AddressRange range, PageFilter filter, Arm arm,
+                                                      const AddressRanges& known) {
   ScannedPages found;
   std::uint64_t flags = kernel::kScanCheckWriteProtectAsync;
   if (arm == Arm::kYes) flags |= kernel::kScanWriteProtectMatching;
   if (!has_ioctl_) return std::nullopt;
-  Outcome outcome = walk(range, filter, flags, found);
+  Outcome outcome = walk(range, filter, flags, known, found);
   if (outcome == Outcome::kNotSupported && std::exchange(knows_guards_, false))
-    outcome = walk(range, filter, flags, found);
+    outcome = walk(range, filter, flags, known, found);
   if (outcome != Outcome::kDone) return std::nullopt;
   return found;
 }
@@ -61,47 +93,85 @@ std::optional<ScannedPages> PageScanner::scan_tracked(AddressRange range, PageFi
 ScannedPages PageScanner::arm_running(AddressRange range, PageFilter filter) {
   ScannedPages found;
   if (!has_ioctl_) return found;
-  Outcome outcome = walk(range, filter, kernel::kScanWriteProtectMatching, found);
+  Outcome outcome = walk(range, filter, kernel::kScanWriteProtectMatching, {}, found);
   if (outcome == Outcome::kNotSupported && std::exchange(knows_guards_, false))
-    walk(range, filter, kernel::kScanWriteProtectMatching, found);
+    walk(range, filter, kernel::kScanWriteProtectMatching, {}, found);
   return found;
 }
 
+// Long stretches of known content, and what lies between them, in pieces that several threads can share.
+std::vector<PageScanner::Part> PageScanner::parts_of(AddressRange range, const AddressRanges& known) const {
+  std::vector<Part> parts;
+  std::uint64_t most = range.size_bytes();
+  if (threads_ != nullptr)
+    most = std::max(kPartBytes, page_ceil(most / (kMostParts * PauseThreads::count())));
+  auto add = [&](AddressRange next, bool is_known) {
+    for (; next.start < next.end; next.start += std::min(most, next.size_bytes()))
+      parts.push_back({.range = {next.start, std::min(next.end, next.start + most)}, .known = is_known});
+  };
+  std::uint64_t at = range.start;
+  for (const AddressRange& next : slice(known, range)) {
+    if (next.size_bytes() < kLeastKnownBytes) continue;
+    add({at, next.start}, false);
+    add(next, true);
+    at = next.end;
+  }
+  add({at, range.end}, false);
+  return parts;
+}
+
 PageScanner::Outcome PageScanner::walk(AddressRange range, PageFilter filter, std::uint64_t flags,
-                                       ScannedPages& found) {
-  std::uint64_t unwanted = kernel::kPageIsPfnZero;
-  if (filter == PageFilter::kPrivateCopy) unwanted |= kernel::kPageIsFile;
-  kernel::PagemapScanArguments arguments{};
-  arguments.size = sizeof(arguments);
+                                       const AddressRanges& known, ScannedPages& found) {
+  std::vector<Part> parts = parts_of(range, known);
+  auto walk_one = [&](std::size_t i) { walk_part(filter, flags, parts[i]); };
+  if (threads_ != nullptr && range.size_bytes() > kPartBytes) {
+    threads_->run(parts.size(), walk_one);
+  } else {
+    for (std::size_t i = 0; i < parts.size(); ++i) walk_one(i);
+  }
+  for (const Part& part : parts) {
+    if (part.outcome != Outcome::kDone) return part.outcome;
+  }
+  for (const Part& part : parts) {
+    for (const AddressRange& next : part.found.content) append(found.content, next);
+    for (const AddressRange& next : part.found.guards) append(found.guards, next);
+    for (const AddressRange& next : part.found.written) append(found.written, next);
+  }
+  return Outcome::kDone;
+}
+
+void PageScanner::walk_part(PageFilter filter, std::uint64_t flags, Part& part) const {
+  auto regions = std::make_unique_for_overwrite<kernel::PageRegion[]>(kRegionsPerCall);
+  kernel::PagemapScanArguments arguments =
+      part.known ? changes_of_known_content() : content(filter, flags != 0, knows_guards_);
   arguments.flags = flags;
-  arguments.end = range.end;
-  arguments.vec = reinterpret_cast<std::uintptr_t>(regions_.data());
-  arguments.vec_len = regions_.size();
-  arguments.category_inverted = unwanted;
-  arguments.category_mask = unwanted;
-  arguments.category_anyof_mask = kernel::kPageIsPresent | kernel::kPageIsSwapped;
-  arguments.return_mask =
-      (knows_guards_ ? kernel::kPageIsGuard : 0) | (flags != 0 ? kernel::kPageIsWritten : 0);
-  // A region without any of the categories asked for would be left out.
-  arguments.return_mask |= kernel::kPageIsPresent | kernel::kPageIsSwapped;
-  for (std::uint64_t at = range.start; at < range.end;) {
+  arguments.end = part.range.end;
+  arguments.vec = reinterpret_cast<std::uintptr_t>(regions.get());
+  arguments.vec_len = kRegionsPerCall;
+  if (part.known) part.found.content = {part.range};
+  for (std::uint64_t at = part.range.start; at < part.range.end;) {
     arguments.start = at;
     int count = ::ioctl(pagemap_.get(), kernel::kPagemapScan, &arguments);
-    if (count < 0 && errno == EPERM && flags != 0) return Outcome::kNotTracked;
-    if (count < 0 && (errno == ENOTTY || errno == EINVAL) && at == range.start) return Outcome::kNotSupported;
+    if (count < 0 && errno == EPERM && flags != 0) {
+      part.outcome = Outcome::kNotTracked;
+      return;
+    }
+    if (count < 0 && (errno == ENOTTY || errno == EINVAL) && at == part.range.start) {
+      part.outcome = Outcome::kNotSupported;
+      return;
+    }
     if (count < 0) throw_errno(fmt::format("scan memory of process {} at {:#x}", pid_, at));
-    for (int i = 0; i < count; ++i) {
-      const kernel::PageRegion& region = regions_[static_cast<std::size_t>(i)];
+    for (const kernel::PageRegion& region : std::span(regions.get(), static_cast<std::size_t>(count))) {
       bool guard = (region.categories & kernel::kPageIsGuard) != 0;
-      append(guard ? found.guards : found.content, {region.start, region.end});
-      if (!guard && is_written(region.categories, filter)) append(found.written, {region.start, region.end});
+      if (!part.known) append(guard ? part.found.guards : part.found.content, {region.start, region.end});
+      if (!guard && is_written(region.categories, filter))
+        append(part.found.written, {region.start, region.end});
     }
     // Where regions filled the kernel's own buffer before the walk came to its end, walk_end is where that
     // was.
     at = arguments.walk_end;
-    if (count > 0) at = std::max(at, regions_[static_cast<std::size_t>(count) - 1].end);
+    if (count > 0) at = std::max(at, regions[static_cast<std::size_t>(count) - 1].end);
   }
-  return Outcome::kDone;
 }
 
 void PageScanner::scan_by_reading(AddressRange range, PageFilter filter, ScannedPages& found) const {

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "base/remote_addr.h"
+#include "engine/capture/page_scan.h"
 
 namespace ckpt::engine {
 namespace {
@@ -19,14 +21,23 @@ constexpr std::size_t kChunkBytes = std::size_t{1} << 20;
                   address));
 }
 
+bool is_guard(pid_t pid, std::uint64_t address) {
+  AddressRange page{address, address + kPageSize};
+  return !PageScanner(pid).scan_all(page, PageFilter::kAnyContent).guards.empty();
+}
+
 // Calls `take(first_page, bytes)` for what can be read of the task.
 template <typename Take>
 void read_task(const PageTask& task, MemoryReader& reader, std::span<std::byte> chunk, Unreadable unreadable,
-               const Take& take) {
+               AddressRanges& guards, const Take& take) {
   for (std::uint64_t at = task.range.start; at < task.range.end;) {
     std::size_t got = reader.read({at, task.range.end}, chunk);
     if (got == 0) {
-      if (!task.may_end_early && unreadable == Unreadable::kError) cannot_read(at);
+      if (is_guard(reader.pid(), at)) {
+        append(guards, {at, at + kPageSize});
+      } else if (!task.may_end_early && unreadable == Unreadable::kError) {
+        cannot_read(at);
+      }
       at += kPageSize;
       continue;
     }
@@ -35,10 +46,16 @@ void read_task(const PageTask& task, MemoryReader& reader, std::span<std::byte> 
   }
 }
 
-// Tasks that are copied with one call: whole, adjacent in the list, and together within the buffer.
+// Tasks that are copied with one call: whole, adjacent in the list, and together within a size.
 struct Batch {
   std::span<const PageTask> tasks;
   std::size_t bytes = 0;
+};
+
+struct BatchInRoom {
+  Batch batch;
+  std::span<std::byte> room;
+  bool whole = false;  // all could be read
 };
 
 Batch next_batch(std::span<const PageTask> tasks, std::size_t room) {
@@ -55,7 +72,7 @@ Batch next_batch(std::span<const PageTask> tasks, std::size_t room) {
 }
 
 // One system call for the whole batch; false if some of it cannot be read.
-bool read_batch(const Batch& batch, MemoryReader& reader, std::span<std::byte> out) {
+bool read_batch(const Batch& batch, const MemoryReader& reader, std::span<std::byte> out) {
   std::vector<AddressRange> ranges;
   ranges.reserve(batch.tasks.size());
   for (const PageTask& task : batch.tasks) ranges.push_back(task.range);
@@ -70,19 +87,22 @@ class SlowCopy {
 
   void copy(const PageTask& task) {
     if (chunk_.empty()) chunk_.resize(kChunkBytes);
-    read_task(task, reader_, chunk_, Unreadable::kError,
+    read_task(task, reader_, chunk_, Unreadable::kError, guards_,
               [&](std::uint64_t first_page, std::span<const std::byte> bytes) {
                 if (bytes.size() > buffer_.free_bytes()) return writer_.put(task.space, first_page, bytes);
-                std::ranges::copy(bytes, buffer_.room(bytes.size()).begin());
-                buffer_.add(task.space, first_page, bytes.size() / kPageSize);
+                std::span<std::byte> room = buffer_.take_room(bytes.size());
+                std::ranges::copy(bytes, room.begin());
+                buffer_.add(task.space, first_page, room);
               });
   }
+  AddressRanges take_guards() { return std::move(guards_); }
 
  private:
   MemoryReader& reader_;
   PageBuffer& buffer_;
   store::CheckpointWriter& writer_;
   std::vector<std::byte> chunk_;
+  AddressRanges guards_;
 };
 
 }  // namespace
@@ -93,8 +113,9 @@ std::uint64_t total_bytes(const PageTasks& tasks) {
   return total;
 }
 
-void store_pages(const PageTasks& tasks, MemoryReader& reader, store::CheckpointWriter& writer,
-                 Unreadable unreadable) {
+AddressRanges store_pages(const PageTasks& tasks, MemoryReader& reader, store::CheckpointWriter& writer,
+                          Unreadable unreadable) {
+  AddressRanges guards;
   std::vector<std::byte> chunk(kChunkBytes);
   std::span<const PageTask> left(tasks);
   while (!left.empty()) {
@@ -104,7 +125,7 @@ void store_pages(const PageTasks& tasks, MemoryReader& reader, store::Checkpoint
     if (batch.tasks.empty()) batch.tasks = left.first(1);
     if (bytes.empty() || !read_batch(batch, reader, bytes)) {
       for (const PageTask& task : batch.tasks) {
-        read_task(task, reader, chunk, unreadable,
+        read_task(task, reader, chunk, unreadable, guards,
                   [&](std::uint64_t first_page, std::span<const std::byte> part) {
                     writer.put(task.space, first_page, part);
                   });
@@ -117,29 +138,42 @@ void store_pages(const PageTasks& tasks, MemoryReader& reader, store::Checkpoint
     }
     left = left.subspan(batch.tasks.size());
   }
+  return guards;
 }
 
-void copy_pages(const PageTasks& tasks, MemoryReader& reader, PageBuffer& buffer,
-                store::CheckpointWriter& writer) {
+AddressRanges copy_pages(const PageTasks& tasks, MemoryReader& reader, PageBuffer& buffer,
+                         store::CheckpointWriter& writer, PauseThreads& threads) {
   SlowCopy slow(reader, buffer, writer);
+  std::vector<BatchInRoom> batches;
   std::span<const PageTask> left(tasks);
   while (!left.empty()) {
-    Batch batch = next_batch(left, buffer.free_bytes());
+    Batch batch = next_batch(left, std::min(kChunkBytes, buffer.free_bytes()));
+    // A long one alone.
+    if (batch.tasks.empty()) batch = next_batch(left.first(1), buffer.free_bytes());
     if (batch.tasks.empty()) {
       slow.copy(left.front());
       left = left.subspan(1);
       continue;
     }
-    bool whole = read_batch(batch, reader, buffer.room(batch.bytes));
-    for (const PageTask& task : batch.tasks) {
-      if (whole) {
-        buffer.add(task.space, task.first_page, task.range.size_bytes() / kPageSize);
+    batches.push_back({.batch = batch, .room = buffer.take_room(batch.bytes)});
+    left = left.subspan(batch.tasks.size());
+  }
+  threads.run(batches.size(), [&](std::size_t i) {
+    batches[i].whole = read_batch(batches[i].batch, reader, batches[i].room);
+  });
+  for (const BatchInRoom& copied : batches) {
+    std::span<const std::byte> rest = copied.room;
+    for (const PageTask& task : copied.batch.tasks) {
+      std::span<const std::byte> bytes = rest.first(task.range.size_bytes());
+      rest = rest.subspan(bytes.size());
+      if (copied.whole) {
+        buffer.add(task.space, task.first_page, bytes);
       } else {
         slow.copy(task);
       }
     }
-    left = left.subspan(batch.tasks.size());
   }
+  return slow.take_guards();
 }
 
 }  // namespace ckpt::engine

@@ -8,6 +8,7 @@
 #include "engine/capture/address_ranges.h"
 #include "engine/capture/memory_reader.h"
 #include "engine/capture/page_buffer.h"
+#include "engine/capture/pause_threads.h"
 #include "store/checkpoint_store.h"
 
 namespace ckpt::engine {
@@ -30,12 +31,14 @@ enum class Unreadable {
   kSkip    // the program runs and may have unmapped them meanwhile
 };
 
-// Reads all tasks and gives them to `writer`, a few MiB at a time.
-void store_pages(const PageTasks& tasks, MemoryReader& reader, store::CheckpointWriter& writer,
-                 Unreadable unreadable);
+// Reads all tasks and gives them to `writer`, a few MiB at a time. Returns pages that turned out to be guards
+// (MADV_GUARD_INSTALL), which have no content.
+AddressRanges store_pages(const PageTasks& tasks, MemoryReader& reader, store::CheckpointWriter& writer,
+                          Unreadable unreadable);
 
-// Copies all tasks into `buffer`; what does not fit goes to `writer` at once.
-void copy_pages(const PageTasks& tasks, MemoryReader& reader, PageBuffer& buffer,
-                store::CheckpointWriter& writer);
+// Copies all tasks into `buffer`, by several threads where there is much; what does not fit goes to `writer`
+// at once. Returns guards likewise.
+AddressRanges copy_pages(const PageTasks& tasks, MemoryReader& reader, PageBuffer& buffer,
+                         store::CheckpointWriter& writer, PauseThreads& threads);
 
 }  // namespace ckpt::engine

@@ -28,6 +28,7 @@ class Reading : public StoreTest {
   // A full version, and two that change every third and some pages at random.
   Reading() {
     real = system_calls();
+    nothing_is_cached();
     auto writer = application_->begin(0, Base::kEmpty);
     for (std::uint64_t i = 0; i < kPages; ++i) put(*writer, i, i + 1);
     commit(*writer);
@@ -44,6 +45,10 @@ class Reading : public StoreTest {
     reader_ = application_->open(3);
   }
   ~Reading() override { system_calls() = real; }
+
+  static void nothing_is_cached() {
+    system_calls().cached_pages = [](int, std::uint64_t, std::uint64_t) -> std::int64_t { return 0; };
+  }
 
   void put(CheckpointWriter& writer, std::uint64_t number, std::uint64_t seed) {
     expected_.resize(kPages * kPageBytes);
@@ -72,6 +77,32 @@ TEST_F(Reading, scattered_pages_take_few_reads) {
   expect_whole(0);
   // 6 leaves of up to three nodes, and 3000 pages in three segments.
   EXPECT_LE(reads, 6 * 2 * 3 + 6 + 4 + 4 + 12);
+  EXPECT_GE(direct_reads, 3);
+}
+
+TEST_F(Reading, what_the_page_cache_holds_is_taken_from_there) {
+  system_calls().pread = count_read;
+  system_calls().cached_pages = [](int, std::uint64_t, std::uint64_t size) {
+    return static_cast<std::int64_t>(size / kPageBytes);
+  };
+  direct_reads = 0;
+  expect_whole(0);
+  EXPECT_EQ(direct_reads, 0);
+  system_calls().cached_pages = [](int, std::uint64_t, std::uint64_t size) {
+    return static_cast<std::int64_t>(size / kPageBytes) - 1;
+  };
+  expect_whole(0);
+  EXPECT_GE(direct_reads, 3);
+}
+
+TEST_F(Reading, kernels_that_do_not_tell_what_is_cached_read_past_it) {
+  system_calls().pread = count_read;
+  system_calls().cached_pages = [](int, std::uint64_t, std::uint64_t) -> std::int64_t {
+    errno = ENOSYS;
+    return -1;
+  };
+  direct_reads = 0;
+  expect_whole(0);
   EXPECT_GE(direct_reads, 3);
 }
 

@@ -70,7 +70,7 @@ class CaptureRunTest : public testing::TestWithParam<CopyMode> {
   }
 
   // The child has kPages pages with content at kAddress and carries out `changes` one after the other.
-  void start(std::vector<Change> changes) {
+  void start(const std::vector<Change>& changes) {
     pid_t parent = ::getpid();
     pid_ = ::fork();
     if (pid_ == 0) {
@@ -176,9 +176,11 @@ class CaptureRunTest : public testing::TestWithParam<CopyMode> {
   Mailbox& mailbox_;
 };
 
-#define CHECKPOINT_OR_SKIP(stats)                             \
-  std::optional<store::CheckpointStats> stats = checkpoint(); \
-  if (!stats) GTEST_SKIP() << "no child may be traced here";  \
+bool refused(const std::optional<store::CheckpointStats>& stats) { return !stats.has_value(); }
+
+#define CHECKPOINT_OR_SKIP(stats)                                    \
+  std::optional<store::CheckpointStats> stats = checkpoint();        \
+  if (refused(stats)) GTEST_SKIP() << "no child may be traced here"; \
   expect_truth()
 
 TEST_P(CaptureRunTest, VersionsHoldWhatThePausesSaw) {

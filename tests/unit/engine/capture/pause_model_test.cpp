@@ -36,5 +36,18 @@ TEST(PauseModel, SmallCopiesSayNothingAboutTheSpeed) {
   EXPECT_EQ(model.bytes_within(milliseconds(20)), before);
 }
 
+TEST(PauseModel, ASnapshotPaysWhereMuchIsToBeCopiedAndLittleIsShared) {
+  PauseModel model;
+  EXPECT_LT(model.snapshot_time(1 << 30), model.copy_time(1 << 30));
+  EXPECT_GT(model.snapshot_time(std::uint64_t{4} << 30), model.copy_time(16 << 20));
+}
+
+TEST(PauseModel, LearnsWhatSnapshotsTake) {
+  PauseModel model;
+  for (int i = 0; i < 50; ++i) model.learn_snapshot(milliseconds(100), 1 << 30);
+  EXPECT_GT(model.snapshot_time(1 << 30), milliseconds(95));
+  EXPECT_LT(model.snapshot_time(1 << 30), milliseconds(105));
+}
+
 }  // namespace
 }  // namespace ckpt::engine
