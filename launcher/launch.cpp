@@ -188,8 +188,11 @@ int recover(const RunOptions& options, const std::string& name, const store::Sto
   adopt_orphans();
   SignalGate signals;
   std::vector<std::string> notes;
-  engine::RestoreOptions how{
-      .pids = options.pids, .notes = &notes, .fill = options.fill, .directory = application.directory()};
+  engine::RestoreOptions how{.pids = options.pids,
+                             .notes = &notes,
+                             .fill = options.fill,
+                             .locks = options.locks,
+                             .directory = application.directory()};
   engine::Restored restored = restore_recorded(std::move(reader), how, state, config, messages);
   for (const std::string& note : notes) messages.line_once(note);
   if (options.verbose) report_restore(messages, name, description.version, restored.times);

@@ -34,7 +34,8 @@ constexpr const char* kFooter =
 
 // Options as typed; turned into RunOptions afterwards, so that every message about a value is ours.
 struct RawOptions {
-  std::string store, name, every, keep, on_signal, on_term, pids, recover, mode, pause_budget, compress;
+  std::string store, name, every, keep, on_signal, on_term, pids, locks, recover, mode, pause_budget,
+      compress;
   bool recover_or_run = false;
   bool verbose = false;
   bool lazy = false, eager = false;
@@ -80,6 +81,9 @@ void declare(CLI::App& app, RawOptions& raw) {
       ->type_name("none|lz4|zstd[:LEVEL]");
   app.add_option("--pids", raw.pids, "Process ids of a recovered program (default: auto)")
       ->type_name("auto|keep|namespace|new");
+  app.add_option("--locks", raw.locks,
+                 "What a recover does about a file lock that another process holds by now (default: fail)")
+      ->type_name("fail|wait|ignore");
   app.add_flag("--lazy", raw.lazy,
                "Let a recovered program run while its memory still comes (default where it is permitted: "
                "CAP_SYS_PTRACE)");
@@ -176,6 +180,12 @@ RunOptions interpret(const CLI::App& app, const RawOptions& raw) {
                                       {"keep", PidPolicy::kKeep},
                                       {"namespace", PidPolicy::kNamespace},
                                       {"new", PidPolicy::kNew}});
+  }
+  if (app.count("--locks") > 0) {
+    using engine::LockPolicy;
+    options.locks = choose<LockPolicy>(
+        "--locks", raw.locks,
+        {{"fail", LockPolicy::kFail}, {"wait", LockPolicy::kWait}, {"ignore", LockPolicy::kIgnore}});
   }
   if (app.count("--mode") > 0) options.copy_mode = parse_copy_mode(raw.mode);
   if (app.count("--pause-budget") > 0) options.pause_budget = parse_duration(raw.pause_budget);

@@ -24,6 +24,7 @@ struct RunOptions {
   bool verbose = false;
   engine::PidPolicy pids = engine::PidPolicy::kAuto;
   engine::FillPolicy fill = engine::FillPolicy::kAuto;
+  engine::LockPolicy locks = engine::LockPolicy::kFail;
 
   // Empty where not given: a recover then uses those of the run before.
   std::optional<std::chrono::nanoseconds> every;

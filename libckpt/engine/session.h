@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "engine/resource/lock_policy.h"
 #include "store/checkpoint_store.h"
 
 namespace ckpt::engine {
@@ -136,6 +137,7 @@ struct RestoreOptions {
   std::function<void(pid_t)> before_release = nullptr;
   // kAuto and kLazy: lazily where that is permitted; kAuto only if it saves time.
   FillPolicy fill = FillPolicy::kAuto;
+  LockPolicy locks = LockPolicy::kFail;
   int directory = -1;  // of the application, where it is remembered what a lazy restore touched; -1: nowhere
 };
 

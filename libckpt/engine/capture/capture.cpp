@@ -2,6 +2,7 @@
 
 #include "engine/capture/host.h"
 #include "engine/capture/threads.h"
+#include "engine/capture/tracee_program.h"
 #include "engine/image/image_file.h"
 #include "engine/process/process_state.h"
 #include "engine/resource/descriptors.h"
@@ -29,11 +30,13 @@ StoppedState capture_stopped(Tracee& tracee, const CaptureContext& context) {
     if (space != kProcessSpace) context.writer.keep_only(space, {});
   }
   ObjectTable objects;
+  TraceeProgram calls(tracee);
   SaveContext save{.pid = tracee.pid(),
                    .writer = context.writer,
                    .objects = objects,
                    .notes = state.notes,
-                   .files_to_sync = state.files_to_sync};
+                   .files_to_sync = state.files_to_sync,
+                   .calls = &calls};
   save_descriptors(save, process);
   context.clock.done("descriptors");
   state.memory = MemoryCapture(tracee, context.flags, context.identities, objects, context.writer,

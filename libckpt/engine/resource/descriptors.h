@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "engine/resource/lock_policy.h"
+#include "engine/resource/program_calls.h"
 #include "image_generated.h"
 #include "store/checkpoint_store.h"
 
@@ -44,6 +46,7 @@ struct SaveContext {
   ObjectTable& objects;
   std::vector<std::string>& notes;
   std::vector<UniqueFd>& files_to_sync;
+  ProgramCalls* calls = nullptr;  // of the program
 };
 
 // Fills process.descriptors and process.descriptions. The program is stopped and traced by the caller, whose
@@ -85,5 +88,10 @@ void check_descriptors(const image::CheckpointT& checkpoint, std::vector<std::st
 // or above. Raises the soft limit on open files to the hard one.
 void restore_descriptors(const image::CheckpointT& checkpoint, const RestoreObjects& objects,
                          int scratch_base, std::span<const int> keep);
+
+// The last step for descriptors, called in the supervisor when `program` has its memory and threads and all
+// descriptors that were only for building are closed. `notes` receives what differs but does no harm.
+void finish_descriptors(const image::CheckpointT& checkpoint, ProgramCalls& program, LockPolicy locks,
+                        std::vector<std::string>& notes);
 
 }  // namespace ckpt::engine

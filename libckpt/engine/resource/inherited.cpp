@@ -81,9 +81,9 @@ UniqueFd restore(RestoreState& state, const image::DescriptionT& description) {
 }
 
 // Non-blocking mode is only ever added: the description is also the session's, and a program that did not ask
-// for it is served as it would be if it were started there. O_ASYNC takes the number that its signals name.
+// for it is served as it would be if it were started there.
 void connect(RestoreState&, const image::DescriptionT& description, int number) {
-  int wanted = static_cast<int>(description.status_flags) & (O_NONBLOCK | O_ASYNC);
+  int wanted = static_cast<int>(description.status_flags) & O_NONBLOCK;
   int current = ::fcntl(number, F_GETFL);
   if (current < 0) throw_errno("read the status flags of an inherited descriptor");
   if ((current | wanted) == current) return;

@@ -1,19 +1,22 @@
 // Files and directories of /proc, /sys and the like: opened again by path, with the program's own id replaced
-// by "self".
+// by "self". Views of the program's memory and files of its threads are opened last, by the program itself.
 #include "engine/resource/kernel_file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 
 #include <algorithm>
 #include <array>
-#include <cctype>
+#include <optional>
 
 #include "base/error.h"
+#include "base/file_io.h"
 #include "base/parse.h"
+#include "engine/resource/finishing.h"
 #include "engine/resource/reopen.h"
 
 namespace ckpt::engine::resource {
@@ -38,50 +41,99 @@ bool matches(const SaveState& state, const OpenDescription& description) {
                           description.link, why));
 }
 
+bool is_bound_to_memory(std::string_view path) {
+  return std::ranges::find(kBoundToMemory, path.substr(path.rfind('/') + 1)) != kBoundToMemory.end();
+}
+
+// The number in front of `rest`, which is cut off; none if there is none.
+std::optional<std::int32_t> take_id(std::string_view& rest) {
+  std::size_t end = std::min(rest.find('/'), rest.size());
+  auto id = parse_unsigned(rest.substr(0, end));
+  if (!id) return std::nullopt;
+  rest.remove_prefix(end);
+  return static_cast<std::int32_t>(*id);
+}
+
+// "/task/123/stat" -> thread 123 and "/stat".
+void take_thread(std::string_view rest, image::KernelFileDetailT& detail) {
+  constexpr std::string_view kTask = "/task/";
+  detail.path = rest;
+  if (!rest.starts_with(kTask)) return;
+  rest.remove_prefix(kTask.size());
+  std::optional<std::int32_t> id = take_id(rest);
+  if (!id) return;
+  detail.late = true;
+  detail.thread = innermost_id(*id);
+  detail.path = rest;
+}
+
 // "/proc/123/fd" -> "/proc/self/fd" for the program's own id; the files of other processes do not come back.
-std::string path_to_save(const SaveState& state, const OpenDescription& description) {
+void describe_path(const SaveState& state, const OpenDescription& description,
+                   image::KernelFileDetailT& detail) {
   constexpr std::string_view kProc = "/proc/";
-  const std::string& link = description.link;
-  if (!link.starts_with(kProc)) return link;
-  std::size_t end = std::min(link.find('/', kProc.size()), link.size());
-  auto id = parse_unsigned(std::string_view(link).substr(kProc.size(), end - kProc.size()));
-  if (!id) return link;
-  if (static_cast<pid_t>(*id) != state.context.pid && static_cast<pid_t>(*id) != state.program_pid) {
+  std::string_view rest = description.link;
+  detail.path = description.link;
+  if (!rest.starts_with(kProc)) return;
+  rest.remove_prefix(kProc.size());
+  std::optional<std::int32_t> id = take_id(rest);
+  if (!id) return;
+  if (*id != state.context.pid && *id != state.program_pid) {
     refuse(description, "a file of another process, whose id will be another");
   }
-  std::string rest = link.substr(end);
-  std::string_view name = std::string_view(rest).substr(rest.rfind('/') + 1);
-  if (rest.starts_with("/task/"))
-    refuse(description, "a file of a thread, which cannot be opened before it exists");
-  if (std::ranges::find(kBoundToMemory, name) != kBoundToMemory.end()) {
-    refuse(description, "a view of the program's memory, which is made after its descriptors");
-  }
-  return "/proc/self" + rest;
+  take_thread(rest, detail);
+  detail.late = detail.late || is_bound_to_memory(rest);
+  if (detail.thread == 0) detail.path = "/proc/self" + detail.path;
 }
 
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
   image::KernelFileDetailT detail;
-  detail.path = path_to_save(state, description);
+  describe_path(state, description, detail);
   struct stat named {};
   if (::stat(description.link.c_str(), &named) != 0) refuse(description, "which has no path any more");
   return as_detail(std::move(detail));
 }
 
 std::string check(CheckState&, const image::DescriptionT& description) {
-  return access_problem(description.detail.AsKernelFileDetail()->path, description);
+  const image::KernelFileDetailT& detail = *description.detail.AsKernelFileDetail();
+  return detail.late ? std::string() : access_problem(detail.path, description);
 }
 
 UniqueFd restore(RestoreState&, const image::DescriptionT& description) {
-  const std::string& path = description.detail.AsKernelFileDetail()->path;
-  UniqueFd fd = open_again(path, description);
-  seek_to_saved_offset(fd.get(), description, path);
+  const image::KernelFileDetailT& detail = *description.detail.AsKernelFileDetail();
+  if (detail.late) return open_or_throw("/proc/self/stat", O_RDONLY);  // holds the numbers
+  UniqueFd fd = open_again(detail.path, description);
+  seek_to_saved_offset(fd.get(), description, detail.path);
   return fd;
+}
+
+void finish(FinishState& state, const image::DescriptionT& description,
+            const std::vector<const image::DescriptorT*>& numbers) {
+  const image::KernelFileDetailT& detail = *description.detail.AsKernelFileDetail();
+  if (!detail.late) return;
+  std::string path = detail.path;
+  if (detail.thread != 0)
+    path = fmt::format("/proc/self/task/{}{}", state.program.proc_tid(detail.thread), path);
+  RemoteAddr address = state.program.place(std::as_bytes(std::span(path.c_str(), path.size() + 1)));
+  std::int64_t fd = call_or_throw(
+      state.program, fmt::format("open {} again", path), SYS_openat,
+      {static_cast<std::uint64_t>(AT_FDCWD), address.value, reopen_flags(description) | O_CLOEXEC});
+  if ((description.status_flags & O_PATH) == 0 && description.offset != 0) {
+    call_or_throw(state.program, fmt::format("seek in {}", path), SYS_lseek,
+                  {static_cast<std::uint64_t>(fd), static_cast<std::uint64_t>(description.offset), SEEK_SET});
+  }
+  put_at_numbers(state.program, fd, numbers);
 }
 
 }  // namespace
 
-const ResourceKind kKernelFile{
-    "kernel file", image::DescriptionDetail::KernelFileDetail, kAllSettableFlags, matches, save, check,
-    restore};
+const ResourceKind kKernelFile{"kernel file",
+                               image::DescriptionDetail::KernelFileDetail,
+                               kAllSettableFlags,
+                               matches,
+                               save,
+                               check,
+                               restore,
+                               nullptr,
+                               finish};
 
 }  // namespace ckpt::engine::resource

@@ -112,6 +112,16 @@ bool same_description(pid_t pid, int number, int own) {
   return compare_descriptions(pid, number, ::getpid(), own) == 0;
 }
 
+pid_t innermost_id(pid_t id) try {
+  std::string status = read_file(fmt::format("/proc/{}/status", id));
+  std::string_view ids = status_field(status, "NSpid");
+  auto last = parse_unsigned(ids.substr(ids.find_last_of(" \t") + 1));
+  return static_cast<pid_t>(last.value_or(static_cast<std::uint64_t>(id)));
+} catch (const Error& error) {
+  if (error.code() == ENOENT || error.code() == ESRCH) return 0;
+  throw;
+}
+
 // The raw calls: glibc 2.36 declares its own without C linkage.
 UniqueFd open_process(pid_t pid) {
   UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));

@@ -38,6 +38,9 @@ std::vector<OpenDescription> list_descriptions(pid_t pid);
 // Whether descriptor `number` of `pid` and `own` of ours are the same description.
 bool same_description(pid_t pid, int number, int own);
 
+// The id that a process or thread has in its innermost namespace; 0 if it is gone.
+pid_t innermost_id(pid_t id);
+
 UniqueFd open_process(pid_t pid);  // a pidfd
 
 // A descriptor of ours for the very description behind `number` of the process `pidfd`.

@@ -15,8 +15,12 @@ constexpr int kReopenFlags =
 
 }  // namespace
 
+std::uint64_t reopen_flags(const image::DescriptionT& description) {
+  return description.status_flags & static_cast<unsigned>(kReopenFlags);
+}
+
 UniqueFd open_again(const std::string& path, const image::DescriptionT& description, int extra_flags) {
-  int flags = static_cast<int>(description.status_flags) & kReopenFlags;
+  auto flags = static_cast<int>(reopen_flags(description));
   UniqueFd fd(::open(path.c_str(), flags | extra_flags | O_NOCTTY | O_CLOEXEC));
   if (!fd) throw_errno(fmt::format("open {} again", path));
   return fd;

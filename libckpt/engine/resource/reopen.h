@@ -10,8 +10,11 @@
 
 namespace ckpt::engine::resource {
 
-// Flags that F_SETFL can change.
-inline constexpr int kAllSettableFlags = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME;
+// Flags that F_SETFL can change, without O_ASYNC, which comes last (async_owner.h).
+inline constexpr int kAllSettableFlags = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME;
+
+// Flags for opening again what `description` is.
+std::uint64_t reopen_flags(const image::DescriptionT& description);
 
 // Opens `path` with the access mode and flags of `description`, and `extra_flags`.
 UniqueFd open_again(const std::string& path, const image::DescriptionT& description, int extra_flags = 0);

@@ -12,9 +12,13 @@
 #include "engine/resource/event_fd.h"
 #include "engine/resource/fifo.h"
 #include "engine/resource/inherited.h"
+#include "engine/resource/inotify.h"
 #include "engine/resource/kernel_file.h"
 #include "engine/resource/memfd.h"
+#include "engine/resource/message_queue.h"
+#include "engine/resource/pid_fd.h"
 #include "engine/resource/pipe.h"
+#include "engine/resource/pty_master.h"
 #include "engine/resource/regular_file.h"
 #include "engine/resource/signal_fd.h"
 #include "engine/resource/terminal.h"
@@ -26,8 +30,9 @@ namespace {
 // Inherited comes first, whatever it is; kernel files before the regular files and directories they look
 // like; FIFOs (with a name that leads to them) before pipes.
 constexpr std::array kKinds{
-    &kInherited, &kKernelFile, &kMemfd,   &kRegularFile, &kDirectory, &kTerminal, &kDevice,
-    &kFifo,      &kPipe,       &kEventFd, &kTimerFd,     &kSignalFd,  &kEpoll,
+    &kInherited, &kKernelFile, &kMessageQueue, &kMemfd,   &kRegularFile, &kDirectory,
+    &kPtyMaster, &kTerminal,   &kDevice,       &kFifo,    &kPipe,        &kEventFd,
+    &kTimerFd,   &kSignalFd,   &kEpoll,        &kInotify, &kPidFd,
 };
 
 }  // namespace

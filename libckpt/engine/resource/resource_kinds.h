@@ -7,7 +7,8 @@
 //  2. Content is read through a description of our own where one can be opened.
 //  3. What cannot be restored is an Error now, not at restore.
 // `restore` runs between fork and exec in a single-threaded process: plain C++, but nothing may be left open
-// below the scratch base other than the descriptor that it returns.
+// below the scratch base other than the descriptor that it returns. What execve or a missing thread would
+// spoil waits for `finish`, with something else at its numbers until then.
 #pragma once
 
 #include <sys/stat.h>
@@ -21,12 +22,14 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "base/unique_fd.h"
 #include "engine/resource/descriptors.h"
 #include "engine/resource/open_description.h"
+#include "engine/resource/program_calls.h"
 
 namespace ckpt::engine::resource {
 
@@ -41,6 +44,7 @@ struct SaveState {
   const std::vector<OpenDescription>& all;
   std::set<std::pair<dev_t, ino_t>> pipes_saved = {};
   std::set<std::pair<dev_t, ino_t>> files_synced = {};
+  std::set<std::tuple<dev_t, ino_t, std::uint64_t>> record_locks_saved = {};  // by their first byte
   std::array<std::optional<struct stat>, 3> own_streams = own_stream_statuses();
   mutable std::map<dev_t, decltype(statfs::f_type)> filesystems = {};  // by the device that stat() reports
 
@@ -61,12 +65,22 @@ struct RestoreState {
   const image::CheckpointT& checkpoint;
   const RestoreObjects& objects;
   int scratch_base;
-  std::array<UniqueFd, 3> inherited = {};        // ckptrun's 0, 1, 2, or none where it is closed
-  std::map<std::uint64_t, OwnPipe> pipes = {};   // by the inode they had
-  std::map<std::uint64_t, UniqueFd> fifos = {};  // by the inode they had
+  std::array<UniqueFd, 3> inherited = {};         // ckptrun's 0, 1, 2, or none where it is closed
+  std::map<std::uint64_t, OwnPipe> pipes = {};    // by the inode they had
+  std::map<std::uint64_t, UniqueFd> fifos = {};   // by the inode they had
+  std::map<int, UniqueFd> ptys = {};              // masters of pseudo-terminals, by the number they had
+  std::map<std::uint64_t, UniqueFd> queues = {};  // POSIX message queues, by the inode they had
 
   // Moves a descriptor that stays open for longer than one restore out of the way.
   UniqueFd lift(UniqueFd fd) const;
+};
+
+// Everything that `finish` may use.
+struct FinishState {
+  const image::CheckpointT& checkpoint;
+  ProgramCalls& program;
+  LockPolicy locks;
+  std::vector<std::string>& notes;
 };
 
 struct CheckState {
@@ -86,6 +100,10 @@ struct ResourceKind {
   UniqueFd (*restore)(RestoreState&, const image::DescriptionT&);
   // What needs all other descriptors at their numbers; may be null.
   void (*connect)(RestoreState&, const image::DescriptionT&, int number) = nullptr;
+  // What needs the program's memory or its threads, or must not be seen by execve; may be null. Runs in the
+  // supervisor. `numbers` are the descriptors of the description.
+  void (*finish)(FinishState&, const image::DescriptionT&,
+                 const std::vector<const image::DescriptorT*>& numbers) = nullptr;
 };
 
 // In the order of matching.

@@ -60,22 +60,6 @@ std::vector<int> numbers_of(const image::ProcessT& process, std::size_t descript
   return numbers;
 }
 
-// The program's id is already the final one; ids of its other threads do not exist yet, the process stands in
-// for them.
-void restore_owner(int fd, const image::CheckpointT& checkpoint, const image::DescriptionT& description) {
-  if (description.owner_signal != 0 && ::fcntl(fd, F_SETSIG, description.owner_signal) != 0) {
-    throw_errno(fmt::format("set the signal of a descriptor to {}", description.owner_signal));
-  }
-  if (description.owner == 0) return;
-  f_owner_ex owner{};
-  owner.type = static_cast<decltype(owner.type)>(description.owner_type);
-  owner.pid = ::getpid();
-  if (owner.type == F_OWNER_TID && description.owner != checkpoint.process->pid) owner.type = F_OWNER_PID;
-  if (owner.type == F_OWNER_PGRP) owner.pid = ::getpgrp();
-  if (::fcntl(fd, F_SETOWN_EX, &owner) != 0) throw_errno("set the owner of a descriptor");
-}
-
-// At its final number: O_ASYNC remembers the number, and its signals name it (si_fd).
 void restore_flags(int fd, const ResourceKind& kind, const image::DescriptionT& description) {
   int current = ::fcntl(fd, F_GETFL);
   if (current < 0) throw_errno("read the status flags of a descriptor");
@@ -103,7 +87,6 @@ void restore_one(RestoreState& state, const image::DescriptionT& description,
   UniqueFd fd = kind.restore(state, description);
   place(std::move(fd), numbers);
   if ((description.status_flags & O_PATH) != 0) return;
-  restore_owner(numbers.front(), state.checkpoint, description);
   restore_flags(numbers.front(), kind, description);
 } catch (const Error& error) {
   throw Error(fmt::format("descriptor {}: {}", numbers.front(), error.what()), error.code());

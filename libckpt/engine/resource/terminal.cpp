@@ -1,4 +1,5 @@
-// Terminals that the program opened itself and that ckptrun's 0, 1, 2 do not lead to (those are inherited).
+// Terminals that the program opened itself and that ckptrun's 0, 1, 2 do not lead to (those are inherited):
+// slaves of pseudo-terminals that it runs, and terminals outside.
 #include "engine/resource/terminal.h"
 
 #include <fcntl.h>
@@ -10,8 +11,8 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "base/file_io.h"
-#include "base/parse.h"
+#include "base/unique_fd.h"
+#include "engine/resource/pty_master.h"
 #include "engine/resource/reopen.h"
 
 namespace ckpt::engine::resource {
@@ -29,19 +30,6 @@ bool matches(const SaveState& state, const OpenDescription& description) {
   return ::isatty(copy_descriptor(state.pidfd, description.number()).get()) != 0;
 }
 
-// tty_nr is the 7th field of /proc/PID/stat, the 5th after the name in parentheses.
-dev_t controlling_terminal(pid_t pid) {
-  std::string text = read_file(fmt::format("/proc/{}/stat", pid));
-  std::size_t position = text.rfind(')');
-  for (int field = 0; field < 5 && position != std::string::npos; ++field)
-    position = text.find(' ', position + 1);
-  if (position == std::string::npos) throw Error(fmt::format("/proc/{}/stat is not understood", pid));
-  std::size_t end = text.find(' ', position + 1);
-  std::string number = text.substr(position + 1, end - position - 1);
-  auto encoded = static_cast<unsigned>(std::stol(number));
-  return makedev((encoded >> 8U) & 0xfffU, (encoded & 0xffU) | ((encoded >> 12U) & 0xfff00U));
-}
-
 bool is_terminal(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   return fd && ::isatty(fd.get()) != 0;
@@ -50,8 +38,10 @@ bool is_terminal(const std::string& path) {
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
   image::TerminalDetailT detail;
   detail.path = description.link;
-  detail.controlling = description.link == kControllingTerminal ||
-                       description.status.st_rdev == controlling_terminal(state.context.pid);
+  dev_t controlling = controlling_terminal(state.context.pid);
+  detail.controlling = description.link == kControllingTerminal || description.status.st_rdev == controlling;
+  detail.pty = pty_inside(state, detail.controlling ? controlling : description.status.st_rdev).value_or(-1);
+  if (detail.pty >= 0) return as_detail(std::move(detail));
   struct stat named {};
   bool named_so =
       ::stat(description.link.c_str(), &named) == 0 && named.st_rdev == description.status.st_rdev;
@@ -65,6 +55,7 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
 
 std::string check(CheckState&, const image::DescriptionT& description) {
   const image::TerminalDetailT& detail = *description.detail.AsTerminalDetail();
+  if (detail.pty >= 0) return {};
   if (is_terminal(detail.path) || is_terminal(kControllingTerminal)) return {};
   if (::isatty(0) != 0 || ::isatty(1) != 0 || ::isatty(2) != 0) return {};
   return fmt::format("terminal {} is gone and ckptrun has none", detail.path);
@@ -78,6 +69,8 @@ UniqueFd open_terminal(const std::string& path, const image::DescriptionT& descr
 // The session's terminal follows the new session; another one is looked for by its path first.
 UniqueFd restore(RestoreState& state, const image::DescriptionT& description) {
   const image::TerminalDetailT& detail = *description.detail.AsTerminalDetail();
+  if (detail.pty >= 0)
+    return open_slave(restored_master(state, detail.pty), static_cast<int>(reopen_flags(description)));
   UniqueFd fd = open_terminal(detail.controlling ? kControllingTerminal : detail.path, description);
   if (fd) return fd;
   for (const UniqueFd& own : state.inherited) {

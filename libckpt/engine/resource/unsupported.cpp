@@ -21,15 +21,22 @@ struct Name {
   std::string_view text;
 };
 
-constexpr std::array<Name, 9> kAnonymousNames{{{"anon_inode:inotify", "an inotify instance"},
-                                               {"anon_inode:[fanotify]", "a fanotify group"},
-                                               {"anon_inode:[io_uring]", "an io_uring"},
-                                               {"anon_inode:[userfaultfd]", "a userfaultfd"},
-                                               {"anon_inode:[pidfd]", "a pidfd"},
-                                               {"pidfd:", "a pidfd"},
-                                               {"anon_inode:[perf_event]", "a performance counter"},
-                                               {"anon_inode:bpf", "a BPF object"},
-                                               {"mqueue:", "a message queue"}}};
+constexpr std::array<Name, 16> kNames{{{"anon_inode:[fanotify]", "a fanotify group"},
+                                       {"anon_inode:[userfaultfd]", "a userfaultfd"},
+                                       {"anon_inode:[perf_event]", "a performance counter"},
+                                       {"anon_inode:bpf", "a BPF object"},
+                                       {"anon_inode:seccomp notify", "a listener of a seccomp filter"},
+                                       {"anon_inode:[landlock", "a Landlock rule set"},
+                                       {"anon_inode:kvm", "a virtual machine of KVM"},
+                                       {"anon_inode:sync_file", "a fence of a GPU"},
+                                       {"anon_inode:[fscontext]", "a mount being made"},
+                                       {"/dmabuf:", "a buffer shared with a device (DMA-buf)"},
+                                       {"/secretmem", "secret memory"},
+                                       {"/dev/dri/", "a GPU"},
+                                       {"/dev/nvidia", "a GPU"},
+                                       {"/dev/kfd", "a GPU"},
+                                       {"/dev/fuse", "a connection to a FUSE filesystem"},
+                                       {"/dev/net/tun", "a TUN/TAP network interface"}}};
 
 std::string format_address(const sockaddr_storage& address, socklen_t length) {
   std::array<char, INET6_ADDRSTRLEN> text{};
@@ -91,8 +98,8 @@ std::string describe(const SaveState& state, const OpenDescription& description)
   if (S_ISSOCK(status.st_mode) && description.access_mode() >= 0) {
     return describe_socket(copy_descriptor(state.pidfd, description.number()).get());
   }
-  for (const Name& name : kAnonymousNames) {
-    if (description.link.starts_with(name.key)) return std::string(name.text);
+  for (const Name& name : kNames) {
+    if (description.link.starts_with(name.key)) return fmt::format("{} ({})", name.text, description.link);
   }
   if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) {
     return fmt::format("the {} device {} ({}:{})", S_ISCHR(status.st_mode) ? "character" : "block",

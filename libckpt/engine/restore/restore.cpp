@@ -30,6 +30,7 @@
 #include "engine/restore/new_ids.h"
 #include "engine/restore/new_process.h"
 #include "engine/restore/puppet.h"
+#include "engine/restore/puppet_program.h"
 #include "engine/restore/reading_order.h"
 #include "engine/restore/watched_process.h"
 #include "engine/session.h"
@@ -78,6 +79,7 @@ class Restore {
   void plan_descriptors(PlanBuilder& plan);
   void restore_thread_states();
   void give_up_capabilities(PlanBuilder& plan);
+  void finish_descriptors_inside();
   void correct_ids();
   void correct_deadlines();
   void restore_process_state();
@@ -203,6 +205,11 @@ void Restore::complete() {
 
 std::int32_t Restore::current_tid(std::size_t index) const {
   return built_.old_ids ? process_.threads[index]->tid : static_cast<std::int32_t>(puppet_->threads()[index]);
+}
+
+void Restore::finish_descriptors_inside() {
+  PuppetProgram program(*puppet_, area_.plan, process_, ids_);
+  finish_descriptors(*checkpoint_, program, options_.locks, notes_);
 }
 
 // The program gets new ids only where we are not in another pid namespace: outer and inner ids are the same.
@@ -380,6 +387,7 @@ void Restore::start_process() {
 void Restore::finish() {
   complete();
   correct_ids();
+  finish_descriptors_inside();
   correct_deadlines();
   restore_thread_states();
   restore_process_state();

@@ -15,6 +15,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "engine/resource/program_calls.h"
 
 namespace ckpt::engine {
 namespace {
@@ -64,6 +65,30 @@ std::string read_report(int fd) {
   ::_exit(0);
 }
 
+// The process itself in the place of a stopped program.
+class CallingProcess : public ProgramCalls {
+ public:
+  pid_t pid() const override { return ::getpid(); }
+  std::int32_t current_tid(std::int32_t) const override { return ::getpid(); }
+  std::int32_t proc_tid(std::int32_t) const override { return ::getpid(); }
+  std::int64_t call(long number, std::initializer_list<std::uint64_t> arguments) override {
+    std::array<std::uint64_t, 6> all{};
+    std::ranges::copy(arguments, all.begin());
+    long result = ::syscall(number, all[0], all[1], all[2], all[3], all[4], all[5]);
+    return result < 0 ? -errno : result;
+  }
+  RemoteAddr place(std::span<const std::byte> bytes) override {
+    room_.assign(bytes.begin(), bytes.end());
+    return {reinterpret_cast<std::uint64_t>(room_.data())};
+  }
+  void fetch(RemoteAddr, std::span<std::byte> out) override {
+    std::ranges::copy(std::span(room_).first(out.size()), out.begin());
+  }
+
+ private:
+  std::vector<std::byte> room_;
+};
+
 [[noreturn]] void be_restored(const SavedProgram& program, int report_fd, const std::function<void()>& look,
                               const std::function<void()>& prepare) {
   int base = first_free_descriptor(*program.checkpoint.process);
@@ -76,6 +101,9 @@ std::string read_report(int fd) {
                          [](int fd) { return fd >= 0; });
     restore_descriptors(program.checkpoint, objects, base, keep);
     seal_objects(program.checkpoint, objects.object_descriptors);
+    CallingProcess self;
+    std::vector<std::string> notes;
+    finish_descriptors(program.checkpoint, self, LockPolicy::kFail, notes);
     look();
   } catch (const std::exception& error) {
     report(out, error.what());

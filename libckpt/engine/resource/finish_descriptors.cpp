@@ -1,0 +1,48 @@
+#include <fmt/format.h>
+
+#include <map>
+
+#include "base/error.h"
+#include "engine/resource/async_owner.h"
+#include "engine/resource/descriptors.h"
+#include "engine/resource/file_locks.h"
+#include "engine/resource/pty_master.h"
+#include "engine/resource/resource_kinds.h"
+#include "engine/resource/session_terminal.h"
+
+namespace ckpt::engine {
+namespace resource {
+namespace {
+
+using Numbers = std::vector<const image::DescriptorT*>;
+
+std::map<std::int32_t, Numbers> numbers_by_description(const image::ProcessT& process) {
+  std::map<std::int32_t, Numbers> numbers;
+  for (const auto& descriptor : process.descriptors)
+    numbers[descriptor->description].push_back(descriptor.get());
+  return numbers;
+}
+
+void finish_one(FinishState& state, const image::DescriptionT& description, const Numbers& numbers) try {
+  auto finish = kind_of(description).finish;
+  if (finish != nullptr) finish(state, description, numbers);
+  finish_owner(state, description, numbers.front()->number);
+  finish_locks(state, description, numbers.front()->number);
+} catch (const Error& error) {
+  throw Error(fmt::format("descriptor {}: {}", numbers.front()->number, error.what()), error.code());
+}
+
+}  // namespace
+}  // namespace resource
+
+void finish_descriptors(const image::CheckpointT& checkpoint, ProgramCalls& program, LockPolicy locks,
+                        std::vector<std::string>& notes) {
+  const image::ProcessT& process = *checkpoint.process;
+  resource::FinishState state{checkpoint, program, locks, notes};
+  for (const auto& [description, numbers] : resource::numbers_by_description(process))
+    resource::finish_one(state, *process.descriptions.at(static_cast<std::size_t>(description)), numbers);
+  resource::finish_controlling_pty(state);
+  resource::finish_session_terminal(state);
+}
+
+}  // namespace ckpt::engine
