@@ -180,18 +180,6 @@ TEST(Files, PathOnlyDescriptorsComeBack) {
             }));
 }
 
-TEST(Files, ALockIsNoted) {
-  TemporaryDirectory directory;
-  std::string path = directory.file_with("text", "x");
-  auto saved = save_program([&] {
-    put_at(::open(path.c_str(), O_RDWR), 5);
-    struct flock lock {};
-    lock.l_type = F_WRLCK;
-    require_equal(::fcntl(5, F_SETLK, &lock), 0, "lock");
-  });
-  EXPECT_THAT(saved->notes, testing::ElementsAre(HasSubstr("file lock")));
-}
-
 TEST(Directories, ContinueWhereTheyWereRead) {
   TemporaryDirectory directory;
   for (int i = 0; i < 50; ++i) directory.file_with("entry" + std::to_string(i), "");
@@ -263,9 +251,20 @@ TEST(KernelFiles, OwnOnesFollowTheNewProcess) {
             }));
 }
 
-TEST(KernelFiles, ViewsOfMemoryAndOfOthersAreRefused) {
-  EXPECT_THAT(refusal([] { put_at(::open("/proc/self/maps", O_RDONLY), 5); }),
-              HasSubstr("view of the program's memory"));
+TEST(KernelFiles, ViewsOfMemoryAreOpenedByTheProgramItself) {
+  auto saved = save_program([] {
+    put_at(::open("/proc/self/maps", O_RDONLY), 5);
+    put_at(::open("/proc/thread-self/comm", O_RDONLY), 6);
+  });
+  EXPECT_EQ("", look_inside(*saved, [] {
+              std::string path = "/proc/" + std::to_string(::getpid());
+              require(read_link("/proc/self/fd/5") == path + "/maps", "maps");
+              require(read_link("/proc/self/fd/6").starts_with(path + "/task/"), "file of a thread");
+              require(!read_available(5).empty() && !read_available(6).empty(), "content");
+            }));
+}
+
+TEST(KernelFiles, ThoseOfOthersAreRefused) {
   EXPECT_THAT(refusal([] {
                 put_at(::open(("/proc/" + std::to_string(::getppid()) + "/status").c_str(), O_RDONLY), 5);
               }),
