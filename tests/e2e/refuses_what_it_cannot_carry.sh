@@ -22,3 +22,7 @@ refuses socket 'descriptor [0-9]+ .*socket.*;' "$(program holds_socket)"
 refuses child 'child processes: CHILD \(has_child_proce\);' "$(program has_child_process)"
 refuses secret 'mapping .*secret memory.*;' "$(program has_secret_memory)"
 refuses segments 'segments of its own .*;' "$(program has_own_segments)"
+refuses aio 'AIO context.*;' "$(program holds_requests)" aio
+if [[ $(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null) == 0 ]]; then
+  refuses ring "descriptor [0-9]+ is an io_uring with requests under way; .*" "$(program holds_requests)" ring
+fi

@@ -1,11 +1,14 @@
 #include "engine/capture/capture.h"
 
+#include "base/error.h"
 #include "engine/capture/host.h"
+#include "engine/capture/pinned_writers.h"
 #include "engine/capture/threads.h"
 #include "engine/capture/tracee_program.h"
 #include "engine/image/image_file.h"
 #include "engine/process/process_state.h"
 #include "engine/resource/descriptors.h"
+#include "engine/resource/system_v.h"
 
 namespace ckpt::engine {
 
@@ -38,6 +41,9 @@ StoppedState capture_stopped(Tracee& tracee, const CaptureContext& context) {
                    .files_to_sync = state.files_to_sync,
                    .calls = &calls};
   save_descriptors(save, process);
+  if (context.tracker != nullptr && has_pinned_writers(tracee.pid()))
+    throw Error("the program opened an io_uring while the checkpoint was made; make another");
+  save_system_v(save, state.checkpoint);
   context.clock.done("descriptors");
   state.memory = MemoryCapture(tracee, context.flags, context.identities, objects, context.writer,
                                context.tracker, context.needs, context.threads, context.known_content)

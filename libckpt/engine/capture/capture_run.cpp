@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "engine/capture/excluded_memory.h"
+#include "engine/capture/pinned_writers.h"
 #include "engine/image/image_file.h"
 
 namespace ckpt::engine {
@@ -47,8 +48,9 @@ void refuse_wiped(pid_t snapshot, const PageTasks& tasks) {
 
 CaptureRun::CaptureRun(Session::State& session, store::CheckpointWriter& writer, CaptureOptions options)
     : session_(session), writer_(writer), options_(std::move(options)), excluded_before_(session.excluded) {
-  bool wants_tracker = options_.tracking == Tracking::kKernel && session_.can_track;
-  bool has_tracker = session_.tracker != nullptr && session_.tracker->alive();
+  bool wants_tracker =
+      options_.tracking == Tracking::kKernel && session_.can_track && !has_pinned_writers(session_.pid);
+  bool has_tracker = wants_tracker && session_.tracker != nullptr && session_.tracker->alive();
   if (!has_tracker) session_.tracker.reset();
   step_ = wants_tracker && !has_tracker ? Step::kTrack : Step::kSurvey;
   if (tracks() && options_.parent != 0 && session_.tracker->base() == options_.parent) {

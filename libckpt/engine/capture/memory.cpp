@@ -10,10 +10,13 @@
 #include <array>
 #include <cerrno>
 #include <filesystem>
+#include <map>
 
 #include "base/error.h"
 #include "base/file_io.h"
 #include "engine/capture/resident_pages.h"
+#include "engine/resource/io_ring.h"
+#include "engine/resource/system_v.h"
 
 namespace ckpt::engine {
 namespace {
@@ -44,6 +47,8 @@ bool names_mapped_file(const MapEntry& entry) {
   return ::stat(entry.path.c_str(), &status) == 0 && status.st_ino == entry.inode && S_ISREG(status.st_mode);
 }
 
+constexpr std::string_view kAioRing = "/[aio] (deleted)";
+
 std::string without_deleted(const std::string& path) {
   return path.ends_with(kDeleted) ? path.substr(0, path.size() - kDeleted.size()) : path;
 }
@@ -51,6 +56,14 @@ std::string without_deleted(const std::string& path) {
 [[noreturn]] void refuse(const MapEntry& entry, std::string_view what, std::string_view advice) {
   throw Error(
       fmt::format("mapping at {:#x}-{:#x} ({}) is {}; {}", entry.start, entry.end, entry.path, what, advice));
+}
+
+// The descriptor that the mapping is of: without one nobody could map it again.
+std::int32_t ring_of(const MapEntry& entry, const image::ProcessT& process) {
+  std::int32_t description = resource::find_ring(process, entry.inode);
+  if (description < 0)
+    refuse(entry, "memory of an io_uring without a descriptor", "keep its descriptor open");
+  return description;
 }
 
 }  // namespace
@@ -104,10 +117,28 @@ CapturedMemory MemoryCapture::run(const std::vector<MapEntry>& maps, image::Proc
     plan_content(entry, *mapping);
     process.mappings.push_back(std::move(mapping));
   }
+  refuse_partial_segments(process);
   for (auto& file : process.mapped_files) {
     if (file->written) store_written_file(*file);
   }
   return std::move(result_);
+}
+
+// shmat(2) attaches whole segments only.
+void MemoryCapture::refuse_partial_segments(const image::ProcessT& process) const {
+  std::map<std::pair<std::int32_t, std::uint64_t>, std::uint64_t> attached;  // bytes, by object and start
+  for (const auto& mapping : process.mappings) {
+    bool segment = mapping->kind == image::MappingKind::SharedObject &&
+                   objects_.at(mapping->object).kind == image::ObjectKind::SystemVSegment;
+    if (segment)
+      attached[{mapping->object, mapping->start - mapping->offset}] += mapping->end - mapping->start;
+  }
+  for (const auto& [where, bytes] : attached) {
+    const image::SharedObjectT& object = objects_.at(where.first);
+    if (bytes == page_ceil(object.size)) continue;
+    throw Error(fmt::format("{} is attached at {:#x} in part; attach all of it, or detach it (shmdt)",
+                            object.name, where.second));
+  }
 }
 
 std::unique_ptr<image::MappingT> MemoryCapture::describe(const MapEntry& entry, image::ProcessT& process) {
@@ -164,7 +195,18 @@ void MemoryCapture::describe_private_file(const MapEntry& entry, image::ProcessT
 void MemoryCapture::describe_shared(const MapEntry& entry, image::ProcessT& process,
                                     image::MappingT& mapping) {
   if (entry.path.starts_with("/SYSV")) {
-    refuse(entry, "System V shared memory", "detach it (shmdt) before the checkpoint");
+    mapping.kind = image::MappingKind::SharedObject;
+    mapping.object = attached_segment(entry);
+    return;
+  }
+  if (entry.path == "anon_inode:[io_uring]") {
+    mapping.kind = image::MappingKind::RingMemory;
+    mapping.description = ring_of(entry, process);
+    return;
+  }
+  if (entry.path == kAioRing) {
+    refuse(entry, "an AIO context, whose requests under way nobody can see",
+           "let the program end it (io_destroy) before the checkpoint");
   }
   if (entry.path.starts_with("anon_inode:") || entry.path.starts_with("/[")) {
     refuse(entry, "kernel memory of a special descriptor", "close it before the checkpoint");
@@ -183,6 +225,15 @@ void MemoryCapture::describe_shared(const MapEntry& entry, image::ProcessT& proc
   }
   mapping.kind = image::MappingKind::SharedObject;
   mapping.object = shared_object(entry);
+}
+
+// The inode of an attached segment is its id.
+std::int32_t MemoryCapture::attached_segment(const MapEntry& entry) {
+  std::int32_t index = objects_.find(kSegmentDevice, entry.inode);
+  if (index >= 0) return index;
+  index = objects_.add(describe_segment(static_cast<std::int32_t>(entry.inode)));
+  objects_made_here_.push_back(index);
+  return index;
 }
 
 std::int32_t MemoryCapture::mapped_file(const MapEntry& entry, image::ProcessT& process, bool written) {

@@ -57,6 +57,8 @@ class MemoryCapture {
   std::unique_ptr<image::MappingT> describe(const MapEntry& entry, image::ProcessT& process);
   void describe_private_file(const MapEntry& entry, image::ProcessT& process, image::MappingT& mapping);
   void describe_shared(const MapEntry& entry, image::ProcessT& process, image::MappingT& mapping);
+  std::int32_t attached_segment(const MapEntry& entry);
+  void refuse_partial_segments(const image::ProcessT& process) const;
   std::int32_t mapped_file(const MapEntry& entry, image::ProcessT& process, bool written);
   void store_written_file(image::MappedFileT& file);
   std::int32_t shared_object(const MapEntry& entry);

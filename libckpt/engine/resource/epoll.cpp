@@ -13,9 +13,11 @@
 #include <cerrno>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "base/error.h"
 #include "engine/resource/fdinfo_lines.h"
+#include "engine/resource/pid_fd.h"
 #include "engine/resource/reopen.h"
 
 namespace ckpt::engine::resource {
@@ -69,10 +71,27 @@ void find_source(const SaveState& state, const OpenDescription& epoll, unsigned 
       epoll.number(), entry.descriptor));
 }
 
+// Registrations are made before the threads are.
+std::set<int> numbers_made_late(const SaveState& state) {
+  std::set<int> numbers;
+  for (const OpenDescription& description : state.all) {
+    if (!is_made_late(state, description)) continue;
+    for (const auto& number : description.numbers) numbers.insert(number.number);
+  }
+  return numbers;
+}
+
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
   image::EpollDetailT detail;
   std::map<int, unsigned> seen;
+  std::set<int> late = numbers_made_late(state);
   for (image::EpollEntryT& entry : parse_entries(description)) {
+    if (late.contains(entry.descriptor)) {
+      throw Error(
+          fmt::format("descriptor {} (epoll) watches the pidfd of a thread, descriptor {}; remove it with "
+                      "EPOLL_CTL_DEL before the checkpoint",
+                      description.number(), entry.descriptor));
+    }
     find_source(state, description, seen[entry.descriptor]++, entry);
     detail.entries.push_back(std::make_unique<image::EpollEntryT>(entry));
   }

@@ -96,6 +96,11 @@ void finish(FinishState& state, const image::DescriptionT& description,
 
 }  // namespace
 
+bool is_made_late(const SaveState& state, const OpenDescription& description) {
+  return matches(state, description) && (description.flags & kThread) != 0 &&
+         process_of(description) != state.context.pid && process_of(description) != -1;
+}
+
 const ResourceKind kPidFd{
     "pidfd", image::DescriptionDetail::PidFdDetail, O_NONBLOCK, matches, save, check, restore, nullptr,
     finish};

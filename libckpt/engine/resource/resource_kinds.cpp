@@ -13,6 +13,7 @@
 #include "engine/resource/fifo.h"
 #include "engine/resource/inherited.h"
 #include "engine/resource/inotify.h"
+#include "engine/resource/io_ring.h"
 #include "engine/resource/kernel_file.h"
 #include "engine/resource/memfd.h"
 #include "engine/resource/message_queue.h"
@@ -32,7 +33,7 @@ namespace {
 constexpr std::array kKinds{
     &kInherited, &kKernelFile, &kMessageQueue, &kMemfd,   &kRegularFile, &kDirectory,
     &kPtyMaster, &kTerminal,   &kDevice,       &kFifo,    &kPipe,        &kEventFd,
-    &kTimerFd,   &kSignalFd,   &kEpoll,        &kInotify, &kPidFd,
+    &kTimerFd,   &kSignalFd,   &kEpoll,        &kInotify, &kIoRing,      &kPidFd,
 };
 
 }  // namespace

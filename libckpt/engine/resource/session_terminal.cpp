@@ -24,8 +24,11 @@ int terminal_in_common(const image::ProcessT& process) {
   return found == kOwn.end() ? -1 : *found;
 }
 
-// A job in the background must leave the terminal alone; whoever asks for it then is stopped (SIGTTOU).
-bool in_foreground(int terminal) { return ::tcgetpgrp(terminal) == ::getpgrp(); }
+// Of a job in the background the terminal knows nothing: its modes are the shell's, and are not ours to set.
+bool in_foreground(int terminal, pid_t program) {
+  pid_t foreground = ::tcgetpgrp(terminal);
+  return foreground >= 0 && (foreground == ::getpgrp() || foreground == ::getpgid(program));
+}
 
 // Even then another job may get the terminal just now.
 class NoStopForOutput {
@@ -45,10 +48,10 @@ class NoStopForOutput {
 
 }  // namespace
 
-void save_session_terminal(const SaveState&, image::ProcessT& process) {
+void save_session_terminal(const SaveState& state, image::ProcessT& process) {
   process.terminal.reset();
   int terminal = terminal_in_common(process);
-  if (terminal < 0) return;
+  if (terminal < 0 || !in_foreground(terminal, state.context.pid)) return;
   process.terminal = std::make_unique<image::TerminalModesT>();
   process.terminal->modes = terminal_modes(terminal);
   process.terminal->window = window_size(terminal);
@@ -57,7 +60,7 @@ void save_session_terminal(const SaveState&, image::ProcessT& process) {
 void finish_session_terminal(FinishState& state) {
   const image::ProcessT& process = *state.checkpoint.process;
   int terminal = process.terminal == nullptr ? -1 : terminal_in_common(process);
-  if (terminal < 0 || !in_foreground(terminal)) return;
+  if (terminal < 0 || !in_foreground(terminal, state.program.pid())) return;
   NoStopForOutput guard;
   set_terminal_modes_but_line(terminal, process.terminal->modes);
   if (window_size(terminal) == process.terminal->window) return;

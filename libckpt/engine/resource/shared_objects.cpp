@@ -17,11 +17,10 @@
 #include "base/file_io.h"
 #include "base/remote_addr.h"
 #include "engine/resource/descriptors.h"
+#include "engine/resource/object_content.h"
 
 namespace ckpt::engine {
 namespace {
-
-constexpr std::uint64_t kChunkBytes = 1 << 20;
 
 // Linux 6.3; headers here are older.
 constexpr unsigned kMemoryExecutable = 0x0010U;  // MFD_EXEC
@@ -106,25 +105,6 @@ class MappedObject {
   std::uint64_t size_;
   void* address_;
 };
-
-// Hands out the content in pieces; the last one ends at the object's size.
-template <typename Sink>
-void for_each_piece(const image::SharedObjectT& object, const store::CheckpointReader& reader, Sink sink) {
-  constexpr std::uint64_t kChunkPages = kChunkBytes / kPageSize;
-  std::vector<std::byte> buffer;
-  for (store::PageRun run : reader.runs(object.space)) {
-    for (std::uint64_t done = 0; done < run.page_count; done += kChunkPages) {
-      store::PageRun piece{run.first_page + done, std::min(kChunkPages, run.page_count - done)};
-      std::uint64_t offset = piece.first_page * kPageSize;
-      if (offset >= object.size) return;
-      buffer.resize(piece.page_count * kPageSize);
-      reader.read(object.space, piece, buffer);
-      sink(std::span<const std::byte>(buffer).first(
-               std::min<std::uint64_t>(buffer.size(), object.size - offset)),
-           offset);
-    }
-  }
-}
 
 void fill(int fd, const image::SharedObjectT& object, const store::CheckpointReader& reader) {
   if (::ftruncate(fd, static_cast<off_t>(object.size)) != 0) {

@@ -71,10 +71,8 @@ TransparentModes::TransparentModes(int fd)
   set(by_line_);
 }
 
-TransparentModes::~TransparentModes() {
-  auto modes = from_bytes<termios2>(before_);
-  ::ioctl(fd_, TCSETS2, &modes);  // cannot fail where TCGETS2 did not
-}
+// Cannot fail where TCGETS2 did not.
+TransparentModes::~TransparentModes() { ::ioctl(fd_, TCSETS2, before_.data()); }
 
 void TransparentModes::read_all() const { set(false); }
 void TransparentModes::keep_lines() const { set(by_line_); }

@@ -57,7 +57,7 @@ std::string format_address(const sockaddr_storage& address, socklen_t length) {
   std::memcpy(&local, &address, std::min<std::size_t>(sizeof local, length));
   std::string path(local.sun_path, length - sizeof(sa_family_t));
   if (path.front() == '\0') return "@" + path.substr(1);
-  return path.c_str();
+  return path.substr(0, path.find('\0'));
 }
 
 int socket_option(int fd, int option) {

@@ -4,6 +4,7 @@
 #include <linux/prctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -24,6 +25,9 @@ bool is_special(const MapEntry& entry) { return entry.path.starts_with("[vvar") 
 bool is_special(const image::MappingT& mapping) {
   return mapping.kind == image::MappingKind::Vvar || mapping.kind == image::MappingKind::Vdso;
 }
+
+// Made by those who make what they belong to, when the rest is in place.
+bool is_made_later(const image::MappingT& mapping) { return mapping.kind == image::MappingKind::RingMemory; }
 
 std::string range_text(std::uint64_t start, std::uint64_t end, std::string_view name) {
   return fmt::format("{:x}-{:x} {}", start, end, name);
@@ -146,10 +150,29 @@ bool is_object_view(const MemoryPlanInput& input, const image::MappingT& mapping
              image::ObjectKind::SharedAnonymous;
 }
 
+bool is_attached_segment(const MemoryPlanInput& input, const image::MappingT& mapping) {
+  return mapping.kind == image::MappingKind::SharedObject &&
+         input.checkpoint.objects.at(static_cast<std::size_t>(mapping.object))->kind ==
+             image::ObjectKind::SystemVSegment;
+}
+
+// The whole segment is attached where its first part is; parts with other access get that at the end.
+void plan_attach(const MemoryPlanInput& input, const image::MappingT& mapping, PlanBuilder& plan) {
+  if (mapping.offset != 0) return;
+  const image::SharedObjectT& object = *input.checkpoint.objects[static_cast<std::size_t>(mapping.object)];
+  int flags = mapping.may_write ? 0 : SHM_RDONLY;
+  if ((mapping.protection & PROT_EXEC) != 0) flags |= SHM_EXEC;
+  plan.expect("shmat " + range_text(mapping.start, mapping.end, object.name), SYS_shmat,
+              {to_argument(object.system_v->id), mapping.start, to_argument(flags)},
+              static_cast<std::int64_t>(mapping.start));
+}
+
 void plan_mapping(const MemoryPlanInput& input, const FilledRanges& filled, const image::MappingT& mapping,
                   PlanBuilder& plan) {
   if (is_object_view(input, mapping)) {
     plan_object_view(input, mapping, plan);
+  } else if (is_attached_segment(input, mapping)) {
+    plan_attach(input, mapping, plan);
   } else {
     std::uint64_t protection = mapping.protection;
     if (needs_opening(mapping, filled)) protection |= PROT_READ | PROT_WRITE;
@@ -209,17 +232,18 @@ void plan_mappings(const MemoryPlanInput& input, PlanBuilder& plan) {
   map_object_views(input, plan);
   FilledRanges filled(input);
   for (const auto& mapping : process.mappings) {
-    if (!is_special(*mapping)) plan_mapping(input, filled, *mapping, plan);
+    if (!is_special(*mapping) && !is_made_later(*mapping)) plan_mapping(input, filled, *mapping, plan);
   }
 }
 
 void plan_memory_completion(const MemoryPlanInput& input, PlanBuilder& plan) {
   FilledRanges filled(input);
   for (const auto& mapping : input.checkpoint.process->mappings) {
-    if (is_special(*mapping)) continue;
+    if (is_special(*mapping) || is_made_later(*mapping)) continue;
     std::uint64_t size = mapping->end - mapping->start;
     std::string range = range_text(mapping->start, mapping->end, mapping->name);
-    if (needs_opening(*mapping, filled) || is_object_view(input, *mapping)) {
+    if (needs_opening(*mapping, filled) || is_object_view(input, *mapping) ||
+        is_attached_segment(input, *mapping)) {
       plan.expect("mprotect " + range, SYS_mprotect, {mapping->start, size, mapping->protection}, 0);
     }
     plan_name(*mapping, plan);

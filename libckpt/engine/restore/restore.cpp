@@ -20,6 +20,7 @@
 #include "engine/process/memory_promises.h"
 #include "engine/process/process_state.h"
 #include "engine/resource/descriptors.h"
+#include "engine/resource/system_v.h"
 #include "engine/restore/absolute_deadlines.h"
 #include "engine/restore/address_space.h"
 #include "engine/restore/fill_plan.h"
@@ -210,6 +211,7 @@ std::int32_t Restore::current_tid(std::size_t index) const {
 void Restore::finish_descriptors_inside() {
   PuppetProgram program(*puppet_, area_.plan, process_, ids_);
   finish_descriptors(*checkpoint_, program, options_.locks, notes_);
+  finish_system_v(*checkpoint_, program);
 }
 
 // The program gets new ids only where we are not in another pid namespace: outer and inner ids are the same.
@@ -365,6 +367,7 @@ void Restore::prepare() {
   runs_ = runs_of(reader_, process_.space);
   restorer_ = load_restorer();
   scratch_base_ = first_free_descriptor(process_);
+  restore_segments(*checkpoint_, reader_);
   object_descriptors_ = create_objects(*checkpoint_, reader_, scratch_base_);
   for (int fd : object_descriptors_) object_owners_.emplace_back(fd);
   files_.emplace(process_, scratch_base_);

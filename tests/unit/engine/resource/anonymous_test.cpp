@@ -1,6 +1,5 @@
 // memfd, eventfd, timerfd, signalfd, epoll.
 #include <fcntl.h>
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/memfd.h>
 #include <poll.h>
@@ -21,8 +20,6 @@
 
 namespace ckpt::engine {
 namespace {
-
-using testing::HasSubstr;
 
 TEST(Memfds, KeepNameContentSealsModeAndOffset) {
   auto saved = save_program([] {
