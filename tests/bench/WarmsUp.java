@@ -9,8 +9,9 @@ import java.util.Map;
  * Answers questions about words, but only once it has built its index, as services do that load and compile before
  * they are of any use.
  *
- * <p>Arguments: the number of texts to index, and a file of at least four bytes whose first little-endian number is that
- * of the question. Prints "answer N" for each new number.
+ * <p>Arguments: the number of texts to index, how many revisions of them there are, of which only the last one counts,
+ * and a file of at least four bytes whose first little-endian number is that of the question. Prints "answer N" for each
+ * new number.
  */
 public final class WarmsUp {
   private static final int WORDS_PER_TEXT = 2000;
@@ -19,9 +20,14 @@ public final class WarmsUp {
   private final Map<String, List<Integer>> textsOfWord = new HashMap<>();
   private final List<Map<String, Integer>> countsOfText = new ArrayList<>();
 
-  private void index(int number) {
+  private void clear() {
+    textsOfWord.clear();
+    countsOfText.clear();
+  }
+
+  private void index(int number, int revision) {
     StringBuilder text = new StringBuilder();
-    long value = number * 2862933555777941757L + 3037000493L;
+    long value = (number + 1L) * revision * 2862933555777941757L + 3037000493L;
     for (int i = 0; i < WORDS_PER_TEXT; i++) {
       value = value * 6364136223846793005L + 1442695040888963407L;
       text.append('w').append(Long.toString((value >>> 33) % VOCABULARY, 36)).append(' ');
@@ -46,8 +52,12 @@ public final class WarmsUp {
   public static void main(String[] arguments) throws IOException, InterruptedException {
     WarmsUp service = new WarmsUp();
     int texts = Integer.parseInt(arguments[0]);
-    for (int number = 0; number < texts; number++) service.index(number);
-    RandomAccessFile questions = new RandomAccessFile(arguments[1], "r");
+    int revisions = Integer.parseInt(arguments[1]);
+    for (int revision = 1; revision <= revisions; revision++) {
+      service.clear();
+      for (int number = 0; number < texts; number++) service.index(number, revision);
+    }
+    RandomAccessFile questions = new RandomAccessFile(arguments[2], "r");
     for (int answered = 0; ; ) {
       questions.seek(0);
       int question = Integer.reverseBytes(questions.readInt());
