@@ -114,6 +114,21 @@ std::string name_to_recover(const store::Store& store, const RunOptions& options
   return checkpointed_last(candidates);
 }
 
+// A damaged version is no use, but another one may be; which, only reading all of it tells.
+[[noreturn]] void offer_sound_version(const store::Application& application, store::Version damaged,
+                                      const Error& error) {
+  std::string cause(error.what());
+  cause = cause.substr(0, cause.rfind(';'));
+  std::vector<store::VersionEntry> versions = application.versions();
+  for (auto entry = versions.rbegin(); entry != versions.rend(); ++entry) {
+    store::Version version = entry->description.version;
+    if (version == damaged || application.verify({version}).sound.empty()) continue;
+    throw Error(fmt::format("{}; the newest sound version is {}@{}", cause, application.name(), version),
+                EBADMSG);
+  }
+  throw Error(fmt::format("{}; no other version is sound", cause), EBADMSG);
+}
+
 std::shared_ptr<const store::CheckpointReader> open_version(const store::Application& application,
                                                             const Candidate& candidate,
                                                             std::optional<store::Version> wanted) {
@@ -121,10 +136,8 @@ std::shared_ptr<const store::CheckpointReader> open_version(const store::Applica
   try {
     return application.open(version);
   } catch (const Error& error) {
-    if (wanted || candidate.versions.empty()) throw;
-    throw Error(fmt::format("{}; an older complete version is {}@{}", error.what(), candidate.name,
-                            candidate.versions.back().description.version),
-                error.code());
+    if (error.code() != EBADMSG) throw;
+    offer_sound_version(application, version, error);
   }
 }
 
@@ -193,7 +206,14 @@ int recover(const RunOptions& options, const std::string& name, const store::Sto
                              .fill = options.fill,
                              .locks = options.locks,
                              .directory = application.directory()};
-  engine::Restored restored = restore_recorded(std::move(reader), how, state, config, messages);
+  engine::Restored restored = [&] {
+    try {
+      return restore_recorded(std::move(reader), how, state, config, messages);
+    } catch (const Error& error) {
+      if (error.code() != EBADMSG) throw;
+      offer_sound_version(application, description.version, error);
+    }
+  }();
   for (const std::string& note : notes) messages.line_once(note);
   if (options.verbose) report_restore(messages, name, description.version, restored.times);
   return supervise(std::move(claimed), control, restored.session, signals, messages, config);

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <functional>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/file_io.h"
@@ -21,6 +22,7 @@ struct Arguments {
   std::string store;
   std::string target;
   bool json = false;
+  bool repair = false;
 };
 
 constexpr const char* kFooter =
@@ -35,10 +37,16 @@ Target whole_application(const std::string& text) {
   return target;
 }
 
+void print(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    throw_errno("write to standard output");
+  }
+}
+
 struct Command {
   const char* name;
   const char* help;
-  const char* target;  // nullptr: takes none
+  const char* target;  // nullptr: takes none; in brackets: need not be given
   std::function<std::string(store::Store&, const Arguments&)> run;
 };
 
@@ -63,6 +71,13 @@ const std::vector<Command>& commands() {
        [](store::Store& store, const Arguments& a) {
          return remove_command(store, parse_target(a.target), a.json);
        }},
+      {"verify", "Read every byte of the versions, and name those that are damaged", "[NAME[@VERSION]]",
+       [](store::Store& store, const Arguments& a) {
+         std::optional<Target> target;
+         if (!a.target.empty()) target = parse_target(a.target);
+         verify_command(store, target, a.repair, a.json, print);
+         return std::string();
+       }},
       {"stats", "Show what each checkpoint of an application cost", "NAME",
        [](store::Store& store, const Arguments& a) {
          return stats_command(store, whole_application(a.target).name, a.json);
@@ -86,7 +101,12 @@ void declare(CLI::App& app, Arguments& arguments) {
     sub->fallthrough();
     sub->add_flag("--json", arguments.json, "Print JSON");
     if (command.target == nullptr) continue;
-    sub->add_option("target", arguments.target, "What to work on")->type_name(command.target)->required();
+    bool required = command.target[0] != '[';
+    sub->add_option("target", arguments.target, "What to work on")
+        ->type_name(command.target)
+        ->required(required);
+    if (std::string_view(command.name) == "verify")
+      sub->add_flag("--repair", arguments.repair, "Remove damaged versions, and files that nothing needs");
   }
   // Its options are those of ckptrun, which reads them itself.
   CLI::App* recover = app.add_subcommand("recover", "Resume an application: the same as ckptrun --recover");
@@ -107,12 +127,6 @@ void declare(CLI::App& app, Arguments& arguments) {
   argv.push_back(nullptr);
   ::execv(ckptrun.c_str(), argv.data());
   throw_errno(fmt::format("start {}; it must be installed beside ckpt", ckptrun));
-}
-
-void print(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    throw_errno("write to standard output");
-  }
 }
 
 void run(const CLI::App& app, const Arguments& arguments) {

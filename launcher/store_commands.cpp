@@ -86,15 +86,14 @@ std::string checkpoint_and(ControlCommand command, const store::Store& store, co
                       {"bytes_written", reply.value("bytes_written", std::uint64_t{0})}});
 }
 
-// While a supervisor lives, it removes the version itself, between two checkpoints.
-void remove_version(std::unique_ptr<store::Application> application, store::Version version) {
-  select_version(load_candidate(*application), version);
+}  // namespace
+
+void remove_version(const store::Store& store, const std::string& name, store::Version version) {
+  std::unique_ptr<store::Application> application = store.application(name);
   std::optional<RunLock> lock = RunLock::try_acquire(application->directory());
   if (lock) return application->remove(version);
   ask(*application, {.command = ControlCommand::kRemove, .version = version});
 }
-
-}  // namespace
 
 std::string list_command(const store::Store& store, bool json) {
   std::vector<ApplicationSummary> all;
@@ -146,7 +145,8 @@ std::string suspend_command(const store::Store& store, const std::string& name, 
 std::string remove_command(store::Store& store, const Target& target, bool json) {
   std::unique_ptr<store::Application> application = store.application(target.name);
   if (target.version) {
-    remove_version(std::move(application), *target.version);
+    select_version(load_candidate(*application), *target.version);
+    remove_version(store, target.name, *target.version);
   } else {
     ClaimedApplication claimed = claim(std::move(application));
     store.remove_application(target.name);

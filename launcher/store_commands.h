@@ -2,6 +2,8 @@
 // output.
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
 
 #include "launcher/naming.h"
@@ -14,6 +16,13 @@ std::string show_command(const store::Store& store, const Target& target, bool j
 std::string stats_command(const store::Store& store, const std::string& name, bool json);
 std::string checkpoint_command(const store::Store& store, const std::string& name, bool json);
 std::string suspend_command(const store::Store& store, const std::string& name, bool json);
+// Reads every byte of the versions (no target: of all applications). With `repair`, those that are damaged
+// are removed. What was found is printed by `print`, piece by piece; Error if anything is damaged and stays
+// so.
+void verify_command(store::Store& store, const std::optional<Target>& target, bool repair, bool json,
+                    const std::function<void(const std::string&)>& print);
+// Damaged or not. While a supervisor lives, it removes the version itself, between two checkpoints.
+void remove_version(const store::Store& store, const std::string& name, store::Version version);
 std::string remove_command(store::Store& store, const Target& target, bool json);
 
 }  // namespace ckpt::launcher

@@ -10,6 +10,7 @@
 #include "store/checkpoint_writer.h"
 #include "store/store_file.h"
 #include "store/system_calls.h"
+#include "store/verification.h"
 
 namespace ckpt::store {
 
@@ -45,6 +46,17 @@ std::vector<std::string> ApplicationDirectory::damaged() const {
 
 std::unique_ptr<CheckpointReader> ApplicationDirectory::open(Version version) const {
   return std::make_unique<SegmentReader>(files_->open_version(version));
+}
+
+VerifyReport ApplicationDirectory::verify(const std::vector<Version>& versions) const {
+  return verify_versions(*files_, versions.empty() ? files_->list().visible : versions);
+}
+
+void ApplicationDirectory::remove_leftovers() {
+  if (auto lock = files_->lock(ApplicationFiles::Lock::kWriter)) {
+    for (const std::string& name : files_->list().temporary) files_->unlink(name);
+  }
+  remove_unreferenced();
 }
 
 std::unique_ptr<CheckpointWriter> ApplicationDirectory::begin(Version parent, Base base,

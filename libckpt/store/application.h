@@ -21,6 +21,8 @@ class ApplicationDirectory final : public Application {
   std::vector<VersionEntry> versions() const override;
   std::vector<std::string> damaged() const override;
   std::unique_ptr<CheckpointReader> open(Version version) const override;
+  VerifyReport verify(const std::vector<Version>& versions) const override;
+  void remove_leftovers() override;
   using Application::begin;
   std::unique_ptr<CheckpointWriter> begin(Version parent, Base base, const WriteOptions& options) override;
   void remove(Version version) override;

@@ -139,6 +139,19 @@ struct VersionEntry {
   std::uint64_t segment_bytes = 0;
 };
 
+// What is left of versions, and what is not.
+struct VerifyReport {
+  struct Damage {
+    Version version = 0;
+    std::string cause;  // the first that was met, in one line
+  };
+  std::vector<Version> sound;   // ascending: every byte that they need was read and matches its digest
+  std::vector<Damage> damaged;  // ascending
+  // Names of files that nothing needs: of writers that died, of versions that were removed.
+  std::vector<std::string> leftovers;
+  std::uint64_t pages = 0;  // that were read
+};
+
 // One application directory.
 class Application {
  public:
@@ -150,6 +163,11 @@ class Application {
   virtual std::vector<VersionEntry> versions() const = 0;
   virtual std::vector<std::string> damaged() const = 0;                       // one line each: file and cause
   virtual std::unique_ptr<CheckpointReader> open(Version version) const = 0;  // throws if unknown or damaged
+  // Reads all that these versions consist of (none: all versions, also those that damaged() lists), by
+  // several threads. May run beside a writer.
+  virtual VerifyReport verify(const std::vector<Version>& versions = {}) const = 0;
+  // Removes what VerifyReport::leftovers names, unless it is needed by now.
+  virtual void remove_leftovers() = 0;
   // `parent` 0: no parent. Only one writer at a time (the caller holds the run lock).
   std::unique_ptr<CheckpointWriter> begin(Version parent, Base base) { return begin(parent, base, {}); }
   virtual std::unique_ptr<CheckpointWriter> begin(Version parent, Base base, const WriteOptions& options) = 0;

@@ -12,7 +12,7 @@
 namespace ckpt::store {
 
 Error damaged(const std::string& path, const std::string& what) {
-  return Error(fmt::format("{} is damaged: {}; use another version", path, what));
+  return Error(fmt::format("{} is damaged: {}; use another version", path, what), EBADMSG);
 }
 
 Error write_error(const std::string& attempt, int code) {

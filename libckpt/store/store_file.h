@@ -15,7 +15,7 @@
 
 namespace ckpt::store {
 
-// "<path> is damaged: <what>; use another version".
+// "<path> is damaged: <what>; use another version", with code EBADMSG.
 Error damaged(const std::string& path, const std::string& what);
 
 // Error for a failed write-side call, with what to do about a full store or missing permission.

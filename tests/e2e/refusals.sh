@@ -83,10 +83,12 @@ for where in 0.0 0.1 0.5 0.999; do
 done
 truncate -s -1000 "$segment"
 expect_refusal 125 'damaged.*;' "$ckptrun" --recover sample@2
-expect_refusal 125 'damaged.*; an older complete version is sample@1' "$ckptrun" --recover sample
+expect_refusal 125 'damaged.*; the newest sound version is sample@1' "$ckptrun" --recover sample
+expect_refusal 125 '^ckpt: a version is damaged; ' "$ckpt" verify sample
 : >"$segment"
 expect_refusal 125 'damaged.*;' "$ckptrun" --recover sample@2
 cp intact "$segment"
+expect_match "what verify says" '^sample: .* verified, sound: 1 2$' "$("$ckpt" verify sample)"
 
 # After all that it still recovers.
 recover sample@2
