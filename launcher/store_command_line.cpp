@@ -23,6 +23,7 @@ struct Arguments {
   std::string target;
   bool json = false;
   bool repair = false;
+  std::string output;
 };
 
 constexpr const char* kFooter =
@@ -78,6 +79,10 @@ const std::vector<Command>& commands() {
          verify_command(store, target, a.repair, a.json, print);
          return std::string();
        }},
+      {"core", "Write a version as an ELF core file, for gdb PROGRAM FILE", "NAME[@VERSION]",
+       [](store::Store& store, const Arguments& a) {
+         return core_command(store, parse_target(a.target), a.output, a.json);
+       }},
       {"stats", "Show what each checkpoint of an application cost", "NAME",
        [](store::Store& store, const Arguments& a) {
          return stats_command(store, whole_application(a.target).name, a.json);
@@ -105,6 +110,9 @@ void declare(CLI::App& app, Arguments& arguments) {
     sub->add_option("target", arguments.target, "What to work on")
         ->type_name(command.target)
         ->required(required);
+    if (std::string_view(command.name) == "core")
+      sub->add_option("-o,--output", arguments.output, "File to write (default: core.NAME.VERSION)")
+          ->type_name("FILE");
     if (std::string_view(command.name) == "verify")
       sub->add_flag("--repair", arguments.repair, "Remove damaged versions, and files that nothing needs");
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "engine/inspect/core_file.h"
 #include "launcher/application_status.h"
 #include "launcher/claimed_application.h"
 #include "launcher/control_client.h"
@@ -59,6 +60,13 @@ std::string show_text(const ApplicationSummary& summary, const store::VersionDes
                   name, status.program, status.program, name));
 }
 
+// For looking at: also of an application that has finished.
+store::Version newest_or(const store::Application& application, std::optional<store::Version> wanted) {
+  Candidate candidate = load_candidate(application);
+  if (wanted || candidate.versions.empty()) return select_version(candidate, wanted);
+  return candidate.versions.back().description.version;
+}
+
 // A supervisor that is stopped by job control would answer only after it is continued.
 void refuse_stopped(const std::string& name, const ApplicationStatus& status) {
   if (status.supervisor == 0) return;
@@ -107,9 +115,7 @@ std::string show_command(const store::Store& store, const Target& target, bool j
   ordered_json image = nullptr;
   std::unique_ptr<store::CheckpointReader> reader;
   if (target.version || !summary.versions.empty()) {
-    store::Version version = target.version ? select_version(load_candidate(*application), target.version)
-                                            : summary.versions.back().description.version;
-    reader = application->open(version);
+    reader = application->open(newest_or(*application, target.version));
     image = image_json(reader->image());
   }
   const store::VersionDescription* shown = reader ? &reader->description() : nullptr;
@@ -132,6 +138,22 @@ std::string stats_command(const store::Store& store, const std::string& name, bo
                     "'ckpt checkpoint {}' or run it with --every",
                     name, name));
   return stats_table(summary);
+}
+
+std::string core_command(const store::Store& store, const Target& target, const std::string& output,
+                         bool json) {
+  std::unique_ptr<store::Application> application = store.application(target.name);
+  store::Version version = newest_or(*application, target.version);
+  std::unique_ptr<store::CheckpointReader> reader = application->open(version);
+  std::string path = output.empty() ? fmt::format("core.{}.{}", target.name, version) : output;
+  engine::CoreFile core = engine::write_core_file(*reader, path);
+  if (json)
+    return json_output({{"file", path},
+                        {"version", version},
+                        {"threads", core.threads},
+                        {"bytes_written", core.bytes_written}});
+  return fmt::format("{}: {}@{}, {} thread{}, {}\n", path, target.name, version, core.threads,
+                     core.threads == 1 ? "" : "s", human_bytes(core.bytes_written));
 }
 
 std::string checkpoint_command(const store::Store& store, const std::string& name, bool json) {

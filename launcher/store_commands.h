@@ -23,6 +23,9 @@ void verify_command(store::Store& store, const std::optional<Target>& target, bo
                     const std::function<void(const std::string&)>& print);
 // Damaged or not. While a supervisor lives, it removes the version itself, between two checkpoints.
 void remove_version(const store::Store& store, const std::string& name, store::Version version);
+// Writes the version (default: the latest) as an ELF core file.
+std::string core_command(const store::Store& store, const Target& target, const std::string& output,
+                         bool json);
 std::string remove_command(store::Store& store, const Target& target, bool json);
 
 }  // namespace ckpt::launcher
