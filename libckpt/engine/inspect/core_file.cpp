@@ -111,7 +111,7 @@ struct Load {
   const image::MappingT* mapping = nullptr;
   store::SpaceId space = 0;
   std::uint64_t first_page = 0;  // of the space, where the mapping begins
-  std::vector<store::PageRun> runs;
+  std::vector<store::PageRun> runs = {};
   std::uint64_t file_bytes = 0;  // in the core file
   std::uint64_t offset = 0;
 };
