@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 #include <thread>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 
@@ -83,12 +84,12 @@ class PageCheck {
  public:
   PageCheck(const SegmentSet& segments, const Segment& segment, std::vector<StoredPage>& pages)
       : segments_(segments), segment_(segment), pages_(pages) {
-    auto order = [](const StoredPage& page) {
+    auto key = [](const StoredPage& page) {
       return std::tuple(page.unit, page.digest.low, page.digest.high);
     };
-    std::ranges::sort(pages_, {}, order);
-    auto repeated = std::ranges::unique(pages_, {}, order);
-    pages_.erase(repeated.begin(), repeated.end());
+    std::ranges::sort(pages_, {}, key);
+    auto same = [&key](const StoredPage& a, const StoredPage& b) { return key(a) == key(b); };
+    pages_.erase(std::unique(pages_.begin(), pages_.end(), same), pages_.end());
   }
 
   // Units of pages that cannot be read or do not match, with the cause.
