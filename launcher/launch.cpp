@@ -205,6 +205,7 @@ int recover(const RunOptions& options, const std::string& name, const store::Sto
                              .notes = &notes,
                              .fill = options.fill,
                              .locks = options.locks,
+                             .sockets = {.connections = options.lost_connections},
                              .directory = application.directory()};
   engine::Restored restored = [&] {
     try {

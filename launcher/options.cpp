@@ -35,7 +35,7 @@ constexpr const char* kFooter =
 // Options as typed; turned into RunOptions afterwards, so that every message about a value is ours.
 struct RawOptions {
   std::string store, name, every, keep, on_signal, on_term, pids, locks, recover, mode, pause_budget,
-      compress;
+      compress, sockets;
   bool recover_or_run = false;
   bool verbose = false;
   bool lazy = false, eager = false;
@@ -84,6 +84,11 @@ void declare(CLI::App& app, RawOptions& raw) {
   app.add_option("--locks", raw.locks,
                  "What a recover does about a file lock that another process holds by now (default: fail)")
       ->type_name("fail|wait|ignore");
+  app.add_option(
+         "--sockets", raw.sockets,
+         "What the TCP connections of a recovered program to the outside look like: reset by the peer, "
+         "or closed by it (default: reset)")
+      ->type_name("reset|eof");
   app.add_flag("--lazy", raw.lazy,
                "Let a recovered program run while its memory still comes (default where it is permitted: "
                "CAP_SYS_PTRACE)");
@@ -186,6 +191,11 @@ RunOptions interpret(const CLI::App& app, const RawOptions& raw) {
     options.locks = choose<LockPolicy>(
         "--locks", raw.locks,
         {{"fail", LockPolicy::kFail}, {"wait", LockPolicy::kWait}, {"ignore", LockPolicy::kIgnore}});
+  }
+  if (app.count("--sockets") > 0) {
+    using engine::LostConnections;
+    options.lost_connections = choose<LostConnections>(
+        "--sockets", raw.sockets, {{"reset", LostConnections::kReset}, {"eof", LostConnections::kEof}});
   }
   if (app.count("--mode") > 0) options.copy_mode = parse_copy_mode(raw.mode);
   if (app.count("--pause-budget") > 0) options.pause_budget = parse_duration(raw.pause_budget);

@@ -25,6 +25,7 @@ struct RunOptions {
   engine::PidPolicy pids = engine::PidPolicy::kAuto;
   engine::FillPolicy fill = engine::FillPolicy::kAuto;
   engine::LockPolicy locks = engine::LockPolicy::kFail;
+  engine::LostConnections lost_connections = engine::LostConnections::kReset;
 
   // Empty where not given: a recover then uses those of the run before.
   std::optional<std::chrono::nanoseconds> every;

@@ -17,6 +17,7 @@
 
 #include "base/unique_fd.h"
 #include "engine/resource/lock_policy.h"
+#include "engine/resource/socket_policy.h"
 #include "store/checkpoint_store.h"
 
 namespace ckpt::engine {
@@ -138,6 +139,7 @@ struct RestoreOptions {
   // kAuto and kLazy: lazily where that is permitted; kAuto only if it saves time.
   FillPolicy fill = FillPolicy::kAuto;
   LockPolicy locks = LockPolicy::kFail;
+  SocketPolicy sockets = {};
   int directory = -1;  // of the application, where it is remembered what a lazy restore touched; -1: nowhere
 };
 

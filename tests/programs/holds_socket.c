@@ -1,7 +1,7 @@
-// Holds a connected TCP socket at descriptor 77; a checkpoint has to refuse it, and the connection must
-// survive that.
-#include <netinet/in.h>
+// Has sent a byte through a Unix connection (descriptor 77) that nobody has accepted: it is in nobody's
+// reach. A checkpoint has to refuse it, and the connection must survive that.
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "target.h"
 
@@ -9,24 +9,25 @@ enum { kNumber = 77 };
 
 int main(int argc, char** argv) {
   const char* go_file = target_go_file(argc, argv);
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
   socklen_t length = sizeof address;
-  int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  target_require(listener >= 0 && bind(listener, (struct sockaddr*)&address, length) == 0, "bind");
+  int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  // A name that the kernel chooses.
+  target_require(listener >= 0 && bind(listener, (struct sockaddr*)&address, sizeof(sa_family_t)) == 0,
+                 "bind");
   target_require(listen(listener, 1) == 0 && getsockname(listener, (struct sockaddr*)&address, &length) == 0,
                  "listen");
-  int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   target_require(client >= 0 && connect(client, (struct sockaddr*)&address, length) == 0, "connect");
-  int server = accept(listener, NULL, NULL);
-  target_require(server >= 0 && dup2(client, kNumber) == kNumber, "accept");
+  target_require(dup2(client, kNumber) == kNumber && send(kNumber, "x", 1, 0) == 1, "send");
   close(client);
-  close(listener);
 
   target_ready();
   target_wait(go_file);
 
   char byte = 0;
-  target_check_number("send", send(kNumber, "x", 1, 0), 1);
+  int server = accept(listener, NULL, NULL);
+  target_require(server >= 0, "accept");
   target_check_number("recv", recv(server, &byte, 1, 0), 1);
   target_check_number("byte", byte, 'x');
   return target_finish();

@@ -2,9 +2,14 @@
 #include <fmt/ranges.h>
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
 #include "base/error.h"
 #include "engine/resource/descriptors.h"
 #include "engine/resource/resource_kinds.h"
+#include "engine/resource/socket/inet_socket.h"
 
 namespace ckpt::engine {
 namespace {
@@ -26,9 +31,22 @@ std::string limit_problem(int number) {
   return fmt::format("its number is not below the hard limit on open files, {}", limit.rlim_max);
 }
 
+// Those that the last check found go to the caller, or else are a problem.
+std::string take_lost_addresses(resource::CheckState& state, int number, std::vector<LostAddress>* lost) {
+  std::string problem;
+  for (LostAddress& address : std::exchange(state.lost_addresses, {})) {
+    address.descriptor = number;
+    problem = fmt::format("a {} cannot be bound to {} again: {}", address.what, address.address,
+                          describe_errno(address.error));
+    if (lost != nullptr) lost->push_back(std::move(address));
+  }
+  return lost != nullptr ? std::string() : problem;
+}
+
 }  // namespace
 
-void check_descriptors(const image::CheckpointT& checkpoint, std::vector<std::string>* notes) {
+void check_descriptors(const image::CheckpointT& checkpoint, std::vector<std::string>* notes,
+                       const SocketPolicy& policy, std::vector<LostAddress>* lost) {
   resource::CheckState state{checkpoint, notes};
   std::vector<std::string> problems;
   std::vector<bool> checked(checkpoint.process->descriptions.size());
@@ -39,9 +57,14 @@ void check_descriptors(const image::CheckpointT& checkpoint, std::vector<std::st
     if (problem.empty() && !checked[index])
       problem = resource::kind_of(description).check(state, description);
     checked[index] = true;
+    if (problem.empty()) problem = take_lost_addresses(state, descriptor->number, lost);
     if (!problem.empty()) problems.push_back(fmt::format("descriptor {}: {}", descriptor->number, problem));
   }
-  if (problems.empty()) return;
+  if (problems.empty()) {
+    if (notes != nullptr)
+      std::ranges::copy(resource::inet_notes(checkpoint, policy), std::back_inserter(*notes));
+    return;
+  }
   throw Error(
       fmt::format("what the program had open cannot be opened again: {}; put it back as it was, or recover "
                   "another version",

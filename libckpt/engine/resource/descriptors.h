@@ -14,6 +14,7 @@
 #include "base/unique_fd.h"
 #include "engine/resource/lock_policy.h"
 #include "engine/resource/program_calls.h"
+#include "engine/resource/socket_policy.h"
 #include "image_generated.h"
 #include "store/checkpoint_store.h"
 
@@ -62,6 +63,7 @@ std::int32_t save_object(SaveContext& context, image::ObjectKind kind, int fd, c
 // Descriptors beyond the program's own that the restoring process needs.
 struct RestoreObjects {
   std::vector<int> object_descriptors;  // parallel to Checkpoint.objects: a read-write descriptor, or -1
+  SocketPolicy sockets = {};
 };
 
 // Makes the memfds and unlinked files of the checkpoint and fills them. The result is parallel to
@@ -79,7 +81,10 @@ int first_free_descriptor(const image::ProcessT& process);
 
 // Checks before anything is built: missing files, files shorter than their offset, descriptor numbers above
 // the hard limit. Throws one Error naming them all. `notes` receives what will differ but does no harm.
-void check_descriptors(const image::CheckpointT& checkpoint, std::vector<std::string>* notes = nullptr);
+// Addresses that cannot be bound are problems too, unless `lost` is there to receive them: it is then the
+// caller who decides, and who says so in SocketPolicy.
+void check_descriptors(const image::CheckpointT& checkpoint, std::vector<std::string>* notes = nullptr,
+                       const SocketPolicy& policy = {}, std::vector<LostAddress>* lost = nullptr);
 
 // Called in the process that will become the program, single-threaded, before it executes the program file.
 // Creates every descriptor at its number (none close-on-exec yet) and closes everything else except `keep`,

@@ -107,6 +107,10 @@ std::vector<OpenDescription> list_descriptions(pid_t pid) {
   return merged;
 }
 
+OpenDescription inspect_descriptor(pid_t pid, int number) {
+  return DescriptorDirectories(pid).inspect(number);
+}
+
 bool same_description(pid_t pid, int number, int own) {
   if (::fcntl(own, F_GETFD) < 0) return false;
   return compare_descriptions(pid, number, ::getpid(), own) == 0;

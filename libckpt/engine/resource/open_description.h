@@ -35,6 +35,9 @@ struct OpenDescription {
 // All open descriptions of a process that we may trace, ordered by their lowest number.
 std::vector<OpenDescription> list_descriptions(pid_t pid);
 
+// One descriptor of such a process, as a description by itself.
+OpenDescription inspect_descriptor(pid_t pid, int number);
+
 // Whether descriptor `number` of `pid` and `own` of ours are the same description.
 bool same_description(pid_t pid, int number, int own);
 

@@ -22,6 +22,9 @@
 #include "engine/resource/pty_master.h"
 #include "engine/resource/regular_file.h"
 #include "engine/resource/signal_fd.h"
+#include "engine/resource/socket/inet_socket.h"
+#include "engine/resource/socket/kernel_socket.h"
+#include "engine/resource/socket/unix_socket.h"
 #include "engine/resource/terminal.h"
 #include "engine/resource/timer_fd.h"
 
@@ -31,9 +34,9 @@ namespace {
 // Inherited comes first, whatever it is; kernel files before the regular files and directories they look
 // like; FIFOs (with a name that leads to them) before pipes.
 constexpr std::array kKinds{
-    &kInherited, &kKernelFile, &kMessageQueue, &kMemfd,   &kRegularFile, &kDirectory,
-    &kPtyMaster, &kTerminal,   &kDevice,       &kFifo,    &kPipe,        &kEventFd,
-    &kTimerFd,   &kSignalFd,   &kEpoll,        &kInotify, &kIoRing,      &kPidFd,
+    &kInherited, &kKernelFile, &kMessageQueue, &kMemfd, &kRegularFile, &kDirectory,  &kPtyMaster,
+    &kTerminal,  &kDevice,     &kFifo,         &kPipe,  &kEventFd,     &kTimerFd,    &kSignalFd,
+    &kEpoll,     &kInotify,    &kIoRing,       &kPidFd, &kInetSocket,  &kUnixSocket, &kKernelSocket,
 };
 
 }  // namespace

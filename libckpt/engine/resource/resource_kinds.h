@@ -30,11 +30,19 @@
 #include "engine/resource/descriptors.h"
 #include "engine/resource/open_description.h"
 #include "engine/resource/program_calls.h"
+#include "engine/resource/socket/in_flight.h"
+#include "engine/resource/socket/options.h"
 
 namespace ckpt::engine::resource {
 
 // Of our own 0, 1 and 2; none for what is closed.
 std::array<std::optional<struct stat>, 3> own_stream_statuses();
+
+// Bytes of a TCP connection, since it was made.
+struct TcpProgress {
+  std::uint64_t sent = 0;
+  std::uint64_t received = 0;
+};
 
 // Everything that `save` may look at.
 struct SaveState {
@@ -42,10 +50,13 @@ struct SaveState {
   int pidfd;
   pid_t program_pid;  // as the program sees it
   const std::vector<OpenDescription>& all;
+  SentDescriptors& sent;
   std::set<std::pair<dev_t, ino_t>> pipes_saved = {};
   std::set<std::pair<dev_t, ino_t>> files_synced = {};
   std::set<std::tuple<dev_t, ino_t, std::uint64_t>> record_locks_saved = {};  // by their first byte
   std::array<std::optional<struct stat>, 3> own_streams = own_stream_statuses();
+  SocketDefaults socket_defaults = {};
+  std::map<std::uint64_t, TcpProgress> tcp_progress = {};              // by inode
   mutable std::map<dev_t, decltype(statfs::f_type)> filesystems = {};  // by the device that stat() reports
 
   // The type of the filesystem that the description is on (linux/magic.h).
@@ -65,11 +76,20 @@ struct RestoreState {
   const image::CheckpointT& checkpoint;
   const RestoreObjects& objects;
   int scratch_base;
-  std::array<UniqueFd, 3> inherited = {};         // ckptrun's 0, 1, 2, or none where it is closed
-  std::map<std::uint64_t, OwnPipe> pipes = {};    // by the inode they had
-  std::map<std::uint64_t, UniqueFd> fifos = {};   // by the inode they had
-  std::map<int, UniqueFd> ptys = {};              // masters of pseudo-terminals, by the number they had
-  std::map<std::uint64_t, UniqueFd> queues = {};  // POSIX message queues, by the inode they had
+  std::array<UniqueFd, 3> inherited = {};          // ckptrun's 0, 1, 2, or none where it is closed
+  std::map<std::uint64_t, OwnPipe> pipes = {};     // by the inode they had
+  std::map<std::uint64_t, UniqueFd> fifos = {};    // by the inode they had
+  std::map<int, UniqueFd> ptys = {};               // masters of pseudo-terminals, by the number they had
+  std::map<std::uint64_t, UniqueFd> queues = {};   // POSIX message queues, by the inode they had
+  std::map<std::uint64_t, UniqueFd> sockets = {};  // by the inode they had; all of a family are made at once
+  bool inet_sockets_made = false;
+  bool unix_sockets_made = false;
+  bool unix_sockets_finished = false;
+  // Of Unix sockets (by inode) that come back without one, until what waits in them has been sent.
+  std::map<std::uint64_t, UniqueFd> other_ends = {};
+  // A descriptor for each description (by index in Process.descriptions), once all are there.
+  std::map<std::int32_t, int> description_numbers = {};
+  std::vector<UniqueFd> unnumbered = {};  // of descriptions that have no descriptor in the program
 
   // Moves a descriptor that stays open for longer than one restore out of the way.
   UniqueFd lift(UniqueFd fd) const;
@@ -86,6 +106,7 @@ struct FinishState {
 struct CheckState {
   const image::CheckpointT& checkpoint;
   std::vector<std::string>* notes;
+  std::vector<LostAddress> lost_addresses = {};
 };
 
 struct ResourceKind {

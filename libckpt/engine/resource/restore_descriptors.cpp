@@ -92,12 +92,29 @@ void restore_one(RestoreState& state, const image::DescriptionT& description,
   throw Error(fmt::format("descriptor {}: {}", numbers.front(), error.what()), error.code());
 }
 
+// One that is only under way in a socket.
+UniqueFd restore_unnumbered(RestoreState& state, const image::DescriptionT& description) try {
+  const ResourceKind& kind = kind_of(description);
+  UniqueFd fd = state.lift(kind.restore(state, description));
+  restore_flags(fd.get(), kind, description);
+  return fd;
+} catch (const Error& error) {
+  throw Error(fmt::format("a descriptor sent through a socket: {}", error.what()), error.code());
+}
+
 void restore_all(RestoreState& state) {
   const image::ProcessT& process = *state.checkpoint.process;
   std::vector<std::vector<int>> numbers;
   for (std::size_t i = 0; i < process.descriptions.size(); ++i) numbers.push_back(numbers_of(process, i));
   for (std::size_t i = 0; i < process.descriptions.size(); ++i) {
-    if (!numbers[i].empty()) restore_one(state, *process.descriptions[i], numbers[i]);
+    const image::DescriptionT& description = *process.descriptions[i];
+    if (numbers[i].empty()) {
+      state.unnumbered.push_back(restore_unnumbered(state, description));
+    } else {
+      restore_one(state, description, numbers[i]);
+    }
+    state.description_numbers[static_cast<std::int32_t>(i)] =
+        numbers[i].empty() ? state.unnumbered.back().get() : numbers[i].front();
   }
   for (std::size_t i = 0; i < process.descriptions.size(); ++i) {
     auto connect = kind_of(*process.descriptions[i]).connect;

@@ -11,6 +11,7 @@
 #include "engine/resource/pty_master.h"
 #include "engine/resource/resource_kinds.h"
 #include "engine/resource/session_terminal.h"
+#include "engine/resource/socket/inet_socket.h"
 #include "engine/resource/unsupported.h"
 
 namespace ckpt::engine {
@@ -47,22 +48,37 @@ std::unique_ptr<image::DescriptorT> save_number(const OpenDescription::Number& n
   return saved;
 }
 
+// Those that are under way in sockets are open in this process, and saved as if it were the program. Saving a
+// socket may bring forth more of them.
+void save_sent(SaveState& state, image::ProcessT& process) {
+  pid_t self = ::getpid();
+  UniqueFd pidfd = open_process(self);
+  SaveContext context{self, state.context.writer, state.context.objects, state.context.notes,
+                      state.context.files_to_sync};
+  SaveState own{context, pidfd.get(), state.program_pid, state.all, state.sent};
+  for (std::size_t i = 0; i < state.sent.held.size(); ++i)
+    process.descriptions.push_back(save_one(own, inspect_descriptor(self, state.sent.held[i].get())));
+}
+
 }  // namespace
 }  // namespace resource
 
 void save_descriptors(SaveContext& context, image::ProcessT& process) {
   UniqueFd pidfd = resource::open_process(context.pid);
   std::vector<resource::OpenDescription> all = resource::list_descriptions(context.pid);
-  resource::SaveState state{context, pidfd.get(), process.pid, all};
+  resource::SentDescriptors sent{context.pid, all};
+  resource::SaveState state{context, pidfd.get(), process.pid, all, sent};
   process.descriptions.clear();
   process.descriptors.clear();
   for (std::size_t i = 0; i < all.size(); ++i) {
     process.descriptions.push_back(resource::save_one(state, all[i]));
     for (const auto& number : all[i].numbers) process.descriptors.push_back(resource::save_number(number, i));
   }
+  resource::save_sent(state, process);
   std::ranges::sort(process.descriptors, {}, &image::DescriptorT::number);
   resource::save_controlling_pty(state, process);
   resource::save_session_terminal(state, process);
+  resource::save_bytes_under_way(state, process);
 }
 
 int first_free_descriptor(const image::ProcessT& process) {

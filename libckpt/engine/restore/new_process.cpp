@@ -65,7 +65,7 @@ void block_all_signals() {
     block_all_signals();
     std::vector<int> keep = request.kept_descriptors;
     keep.push_back(report.writing.get());
-    RestoreObjects objects{.object_descriptors = request.object_descriptors};
+    RestoreObjects objects{.object_descriptors = request.object_descriptors, .sockets = request.sockets};
     restore_descriptors(request.checkpoint, objects, request.scratch_base, keep);
     apply_before_exec(*request.checkpoint.process);
     for (int fd : request.kept_descriptors) ::fcntl(fd, F_SETFD, 0);

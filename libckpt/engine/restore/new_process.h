@@ -20,6 +20,7 @@ struct NewProcessRequest {
   int scratch_base;                            // first descriptor number that the program does not use
   std::string program_file;                    // what to execute
   PidPolicy pids;
+  SocketPolicy sockets = {};
 };
 
 struct NewProcess {

@@ -129,7 +129,7 @@ void Restore::check() {
   }
   check_mapped_files(process_);
   make_missing_files(process_, reader_);  // some may be open as well, which comes next
-  check_descriptors(*checkpoint_, &notes_);
+  check_descriptors(*checkpoint_, &notes_, options_.sockets);
   check_process_state(process_, notes_);
 }
 
@@ -383,7 +383,8 @@ void Restore::start_process() {
                               .kept_descriptors = kept,
                               .scratch_base = scratch_base_,
                               .program_file = program_file(process_, restorer_, notes_),
-                              .pids = options_.pids},
+                              .pids = options_.pids,
+                              .sockets = options_.sockets},
                              notes_);
 }
 

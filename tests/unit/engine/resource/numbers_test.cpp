@@ -306,27 +306,6 @@ TEST(Check, FileThatMayNotBeWrittenAnyMoreIsNamed) {
   EXPECT_THROW(check_descriptors(saved->checkpoint), Error);
 }
 
-TEST(Unsupported, SocketsAreNamedWithTheirAddresses) {
-  auto listen_somewhere = [] {
-    int fd = require_fd(::socket(AF_INET, SOCK_STREAM, 0), "socket");
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    require_equal(::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0, "bind");
-    require_equal(::listen(fd, 1), 0, "listen");
-    put_at(fd, 5);
-  };
-  EXPECT_THAT(refusal(listen_somewhere), AllOf(HasSubstr("descriptor 5 is a TCP socket 127.0.0.1:"),
-                                               HasSubstr("(listening)"), HasSubstr("close it")));
-  EXPECT_THAT(refusal([] {
-                std::array<int, 2> pair{};
-                require_equal(::socketpair(AF_UNIX, SOCK_STREAM, 0, pair.data()), 0, "socketpair");
-              }),
-              HasSubstr("a UNIX stream socket"));
-  EXPECT_THAT(refusal([] { require_fd(::socket(AF_INET6, SOCK_DGRAM, 0), "socket"); }),
-              HasSubstr("a UDP socket"));
-}
-
 TEST(Unsupported, OtherKindsAreNamed) {
   constexpr long kUserModeOnly = 1;  // UFFD_USER_MODE_ONLY
   EXPECT_THAT(refusal([] { put_at(static_cast<int>(::syscall(SYS_userfaultfd, kUserModeOnly)), 5); }),

@@ -90,12 +90,12 @@ class CallingProcess : public ProgramCalls {
 };
 
 [[noreturn]] void be_restored(const SavedProgram& program, int report_fd, const std::function<void()>& look,
-                              const std::function<void()>& prepare) {
+                              const std::function<void()>& prepare, const SocketPolicy& sockets) {
   int base = first_free_descriptor(*program.checkpoint.process);
   int out = ::fcntl(report_fd, F_DUPFD_CLOEXEC, base);
   try {
     if (prepare) prepare();
-    RestoreObjects objects{create_objects(program.checkpoint, program.pages, base)};
+    RestoreObjects objects{create_objects(program.checkpoint, program.pages, base), sockets};
     std::vector<int> keep{out};
     std::ranges::copy_if(objects.object_descriptors, std::back_inserter(keep),
                          [](int fd) { return fd >= 0; });
@@ -209,11 +209,11 @@ std::string refusal(const std::function<void()>& open_things) try {
 }
 
 std::string look_inside(const SavedProgram& program, const std::function<void()>& look,
-                        const std::function<void()>& prepare) {
+                        const std::function<void()>& prepare, const SocketPolicy& sockets) {
   auto [in, out] = make_report_pipe();
   pid_t pid = ::fork();
   if (pid < 0) throw_errno("fork");
-  if (pid == 0) be_restored(program, out.get(), look, prepare);
+  if (pid == 0) be_restored(program, out.get(), look, prepare, sockets);
   Child child(pid);
   out.reset();
   return read_report(in.get());

@@ -57,7 +57,7 @@ std::string refusal(const std::function<void()>& open_things);
 // Restores the descriptors in a process of its own (after `prepare` ran there) and runs `look` in it. The
 // result is the message of the first exception, empty if there was none.
 std::string look_inside(const SavedProgram& program, const std::function<void()>& look,
-                        const std::function<void()>& prepare = {});
+                        const std::function<void()>& prepare = {}, const SocketPolicy& sockets = {});
 
 // For use in both processes: throws with `what` if `condition` does not hold.
 void require(bool condition, const std::string& what);
