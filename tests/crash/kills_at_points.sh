@@ -20,6 +20,7 @@ few=3  # once for each thread of the program
 victims=(supervisor program both)
 command=("$(realpath "$(program holds_256_mib)")" 2 "$WORK/go")
 most_earlier_checkpoints=10
+more_checkpoints=0  # until the next one removes a segment, too
 struck=0 nobody=0 missed=0 lived=0
 
 # A failure names its case.
@@ -39,8 +40,8 @@ check_sound() {
 
 under() { RUN_UNDER=("$(program kills_at_call)" "$@" "$WORK/mark" "$WORK/result"); }
 
-# Most pages change from each checkpoint to the next, so that sooner or later each of them removes the segment of the one
-# before, as the one does that is to be struck.
+# Most pages change from each checkpoint to the next, so that sooner or later they remove segments of those before, as the
+# one does that is to be struck.
 start_program() {
   local before after=0 done=0
   start_run --name app --keep 1 -- "${command[@]}"
@@ -53,6 +54,10 @@ start_program() {
     done=$((done + 1))
     (( after > before )) || break
     (( done < most_earlier_checkpoints )) || fail "no segment is removed after $done checkpoints"
+  done
+  for (( done = 0; done < more_checkpoints; done++ )); do
+    checkpoint app
+    wait_for_growth "$OUT" 2
   done
   find_program_pid
 }
@@ -182,12 +187,12 @@ run_case() {
   recovers
 }
 
-# count_calls STAGE POINT...: how often each is reached. Whether a checkpoint removes a segment depends on how far the
-# program has come with its pages, so one that does not is followed by another.
+# count_calls STAGE POINT...: how often each is reached. Not every checkpoint removes a segment: what is left in one goes to
+# newer ones bit by bit. So a checkpoint that removes none is not the one to strike, but one that comes later.
 count_calls() {
-  local stage=$1 point missing attempt
+  local stage=$1 point missing
   shift
-  for (( attempt = 0; attempt < 5; attempt++ )); do
+  for (( more_checkpoints = 0; more_checkpoints < 12; more_checkpoints++ )); do
     clean
     [[ $stage == checkpoint ]] || make_version
     clean

@@ -4,8 +4,8 @@
 
 namespace ckpt::engine {
 
-// Whether the program has an io_uring: through one the kernel writes to memory that it has pinned, at any time
-// and unseen by write tracking, so that pages have to be compared instead.
+// Whether the program has an io_uring: through one the kernel writes to memory that it has pinned, at any
+// time and unseen by write tracking, so that pages have to be compared instead.
 bool has_pinned_writers(pid_t pid);
 
 }  // namespace ckpt::engine
