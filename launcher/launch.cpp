@@ -129,16 +129,22 @@ std::string name_to_recover(const store::Store& store, const RunOptions& options
   throw Error(fmt::format("{}; no other version is sound", cause), EBADMSG);
 }
 
-std::shared_ptr<const store::CheckpointReader> open_version(const store::Application& application,
-                                                            const Candidate& candidate,
-                                                            std::optional<store::Version> wanted) {
-  store::Version version = select_version(candidate, wanted);
+// What `work` does with the version; where that is damaged, the error names one that is not.
+template <typename Work>
+auto with_sound_version(const store::Application& application, store::Version version, Work work) {
   try {
-    return application.open(version);
+    return work();
   } catch (const Error& error) {
     if (error.code() != EBADMSG) throw;
     offer_sound_version(application, version, error);
   }
+}
+
+std::shared_ptr<const store::CheckpointReader> open_version(const store::Application& application,
+                                                            const Candidate& candidate,
+                                                            std::optional<store::Version> wanted) {
+  store::Version version = select_version(candidate, wanted);
+  return with_sound_version(application, version, [&] { return application.open(version); });
 }
 
 // A full disk must not keep a program from being resumed: it may be what makes room again.
@@ -207,14 +213,9 @@ int recover(const RunOptions& options, const std::string& name, const store::Sto
                              .locks = options.locks,
                              .sockets = {.connections = options.lost_connections},
                              .directory = application.directory()};
-  engine::Restored restored = [&] {
-    try {
-      return restore_recorded(std::move(reader), how, state, config, messages);
-    } catch (const Error& error) {
-      if (error.code() != EBADMSG) throw;
-      offer_sound_version(application, description.version, error);
-    }
-  }();
+  engine::Restored restored = with_sound_version(application, description.version, [&] {
+    return restore_recorded(std::move(reader), how, state, config, messages);
+  });
   for (const std::string& note : notes) messages.line_once(note);
   if (options.verbose) report_restore(messages, name, description.version, restored.times);
   return supervise(std::move(claimed), control, restored.session, signals, messages, config);

@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <functional>
-#include <string_view>
 
 #include "base/error.h"
 #include "base/file_io.h"
@@ -49,6 +48,7 @@ struct Command {
   const char* help;
   const char* target;  // nullptr: takes none; in brackets: need not be given
   std::function<std::string(store::Store&, const Arguments&)> run;
+  void (*declare)(CLI::App& command, Arguments& arguments) = nullptr;  // options of its own
 };
 
 const std::vector<Command>& commands() {
@@ -78,10 +78,17 @@ const std::vector<Command>& commands() {
          if (!a.target.empty()) target = parse_target(a.target);
          verify_command(store, target, a.repair, a.json, print);
          return std::string();
+       },
+       [](CLI::App& command, Arguments& a) {
+         command.add_flag("--repair", a.repair, "Remove damaged versions, and files that nothing needs");
        }},
       {"core", "Write a version as an ELF core file, for gdb PROGRAM FILE", "NAME[@VERSION]",
        [](store::Store& store, const Arguments& a) {
          return core_command(store, parse_target(a.target), a.output, a.json);
+       },
+       [](CLI::App& command, Arguments& a) {
+         command.add_option("-o,--output", a.output, "File to write (default: core.NAME.VERSION)")
+             ->type_name("FILE");
        }},
       {"stats", "Show what each checkpoint of an application cost", "NAME",
        [](store::Store& store, const Arguments& a) {
@@ -110,11 +117,7 @@ void declare(CLI::App& app, Arguments& arguments) {
     sub->add_option("target", arguments.target, "What to work on")
         ->type_name(command.target)
         ->required(required);
-    if (std::string_view(command.name) == "core")
-      sub->add_option("-o,--output", arguments.output, "File to write (default: core.NAME.VERSION)")
-          ->type_name("FILE");
-    if (std::string_view(command.name) == "verify")
-      sub->add_flag("--repair", arguments.repair, "Remove damaged versions, and files that nothing needs");
+    if (command.declare != nullptr) command.declare(*sub, arguments);
   }
   // Its options are those of ckptrun, which reads them itself.
   CLI::App* recover = app.add_subcommand("recover", "Resume an application: the same as ckptrun --recover");

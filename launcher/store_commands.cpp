@@ -115,7 +115,9 @@ std::string show_command(const store::Store& store, const Target& target, bool j
   ordered_json image = nullptr;
   std::unique_ptr<store::CheckpointReader> reader;
   if (target.version || !summary.versions.empty()) {
-    reader = application->open(newest_or(*application, target.version));
+    store::Version version = target.version ? select_version(load_candidate(*application), target.version)
+                                            : summary.versions.back().description.version;
+    reader = application->open(version);
     image = image_json(reader->image());
   }
   const store::VersionDescription* shown = reader ? &reader->description() : nullptr;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <array>
@@ -52,6 +53,18 @@ void pwrite_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset, 
     bytes = bytes.subspan(static_cast<std::size_t>(put));
     offset += static_cast<std::uint64_t>(put);
   }
+}
+
+short poll_now(int fd, short events) {
+  pollfd one{.fd = fd, .events = events, .revents = 0};
+  if (::poll(&one, 1, 0) < 0) throw_errno("poll a descriptor");
+  return one.revents;
+}
+
+UniqueFd duplicate(int fd, const std::string& what) {
+  UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!copy) throw_errno("duplicate " + what);
+  return copy;
 }
 
 std::string read_link(const std::string& path) { return read_link_at(AT_FDCWD, path); }

@@ -1,5 +1,6 @@
 #include "base/parse.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace ckpt {
@@ -11,11 +12,17 @@ std::optional<std::uint64_t> parse_unsigned(std::string_view text, int base) {
   return value;
 }
 
+std::string_view take_line(std::string_view& text) {
+  std::string_view line = text.substr(0, text.find('\n'));
+  text.remove_prefix(std::min(text.size(), line.size() + 1));
+  return line;
+}
+
+std::string_view last_word(std::string_view text) { return text.substr(text.find_last_of(" \t") + 1); }
+
 std::string_view status_field(std::string_view text, std::string_view key) {
   while (!text.empty()) {
-    std::size_t end = text.find('\n');
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    std::string_view line = take_line(text);
     if (!line.starts_with(key) || line.size() <= key.size() || line[key.size()] != ':') continue;
     line.remove_prefix(key.size() + 1);
     while (!line.empty() && (line.front() == ' ' || line.front() == '\t')) line.remove_prefix(1);

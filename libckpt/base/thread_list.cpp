@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/parse.h"
@@ -42,6 +43,10 @@ std::size_t ThreadList::count() const {
 }
 
 int ThreadList::descriptor() const { return ::dirfd(directory_.get()); }
+
+bool has_thread(pid_t pid, pid_t tid) {
+  return ::access(fmt::format("/proc/{}/task/{}", pid, tid).c_str(), F_OK) == 0;
+}
 
 std::vector<pid_t> list_threads(pid_t pid) {
   Directory directory = open_tasks(pid);

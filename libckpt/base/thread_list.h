@@ -29,6 +29,9 @@ class ThreadList {
   std::unique_ptr<DIR, int (*)(DIR*)> directory_;
 };
 
+// Whether `tid` is a thread of process `pid`.
+bool has_thread(pid_t pid, pid_t tid);
+
 // ThreadList::ids() without keeping anything; empty if there is no such process.
 std::vector<pid_t> list_threads(pid_t pid);
 

@@ -108,16 +108,7 @@ void ApplicationDirectory::remove_unreferenced() {
   auto lock = files_->lock(ApplicationFiles::Lock::kRemoveDead);
   if (!lock) return;
   ApplicationListing listing = files_->list();
-  if (listing.dead.empty()) return;
-  std::vector<std::string> damaged;
-  std::set<Version> referenced;
-  for (const Readable& version : read_all(&damaged)) {
-    for (const SegmentUse& use : version.manifest.segments) referenced.insert(use.segment);
-  }
-  if (!damaged.empty()) return;  // what they refer to is not known
-  std::vector<Version> garbage;
-  std::ranges::copy_if(listing.dead, std::back_inserter(garbage),
-                       [&](Version dead) { return !referenced.contains(dead); });
+  std::vector<Version> garbage = files_->unreferenced(listing.dead);
   if (garbage.empty()) return;
   Version highest = listing.highest();
   if (garbage.back() == highest) {

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
+#include <set>
 #include <string_view>
 
 #include "base/parse.h"
@@ -156,6 +158,24 @@ std::optional<UniqueFd> ApplicationFiles::lock(Lock kind) const {
     if (errno == EAGAIN || errno == EACCES) return std::nullopt;
     if (errno != EINTR) throw write_error(fmt::format("lock {}", path_of(kLockFile)), errno);
   }
+}
+
+std::vector<Version> ApplicationFiles::unreferenced(const std::vector<Version>& dead) const {
+  std::vector<Version> garbage;
+  if (dead.empty()) return garbage;
+  std::set<Version> referenced;
+  for (Version version : list().visible) {
+    try {
+      std::shared_ptr<const Segment> segment = open_visible(version);
+      if (!segment) continue;  // removed by somebody else since it was listed
+      for (const SegmentUse& use : segment->read_manifest().segments) referenced.insert(use.segment);
+    } catch (const Error&) {
+      return garbage;
+    }
+  }
+  std::ranges::copy_if(dead, std::back_inserter(garbage),
+                       [&](Version version) { return !referenced.contains(version); });
+  return garbage;
 }
 
 void ApplicationFiles::unlink(const std::string& file) const {

@@ -75,6 +75,10 @@ class ApplicationFiles {
   // short).
   std::optional<UniqueFd> lock(Lock kind) const;
 
+  // Which of the dead segments no visible version lists; none if one of those cannot be read, since what it
+  // refers to is then not known.
+  std::vector<Version> unreferenced(const std::vector<Version>& dead) const;
+
   void unlink(const std::string& file) const;
   void sync() const;
 

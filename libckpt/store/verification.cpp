@@ -8,7 +8,6 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <thread>
 #include <tuple>
 #include <unordered_map>
@@ -240,19 +239,7 @@ std::vector<std::string> leftovers(const ApplicationFiles& files) {
   ApplicationListing listing = files.list();
   std::vector<std::string> names;
   if (!listing.temporary.empty() && files.lock(ApplicationFiles::Lock::kWriter)) names = listing.temporary;
-  std::set<Version> referenced;
-  for (Version version : listing.visible) {
-    try {
-      std::shared_ptr<const Segment> segment = files.open_visible(version);
-      if (segment == nullptr) continue;
-      for (const SegmentUse& use : segment->read_manifest().segments) referenced.insert(use.segment);
-    } catch (const Error&) {
-      return names;  // what it refers to is not known
-    }
-  }
-  for (Version dead : listing.dead) {
-    if (!referenced.contains(dead)) names.push_back(dead_name(dead));
-  }
+  for (Version dead : files.unreferenced(listing.dead)) names.push_back(dead_name(dead));
   return names;
 }
 

@@ -26,7 +26,9 @@ finish() {
   touch go
   expect_exit 0
   expect_eq "last word of $1: $(head -n 5 "$OUT")" ok "$(tail -n 1 "$OUT")"
-  expect_eq "messages of ckptrun" "" "$(grep -v "a view of the program's memory" "$ERR" || true)"
+  # On a busy machine a checkpoint may take longer than 50 ms.
+  expect_eq "messages of ckptrun" "" \
+    "$(grep -vE "a view of the program's memory|checkpoints take longer than the period" "$ERR" || true)"
   rm go
 }
 

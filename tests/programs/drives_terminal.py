@@ -1,7 +1,8 @@
 """Runs a command in a terminal of its own and follows instructions from standard input, one per line:
 
   send TEXT       types TEXT and Return
-  key NAME        types ctrl-c, ctrl-z, ctrl-d or ctrl-backslash (ctrl-\\)
+  key NAME        types ctrl-c, ctrl-z, ctrl-d or ctrl-backslash (ctrl-\\) once a job of the command, a shell, has
+                  the terminal
   expect REGEX    waits until new output matches; what matched counts as read
   end             waits until the command has ended
 
@@ -22,8 +23,8 @@ class Terminal:
     def __init__(self, command):
         self.shown = ""
         self.unread = ""
-        pid, self.master = pty.fork()
-        if pid == 0:
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
             os.execvp(command[0], command)
 
     def read_more(self, deadline):
@@ -55,10 +56,19 @@ class Terminal:
         while self.read_more(deadline):
             pass
 
+    def wait_for_job(self):
+        """What a job writes does not tell: it may have been written in the background, before fg."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while os.tcgetpgrp(self.master) == self.pid:
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(0.01)
+
     def follow(self, instruction, rest):
         if instruction == "send":
             os.write(self.master, rest.encode() + b"\n")
         elif instruction == "key":
+            self.wait_for_job()
             os.write(self.master, KEYS[rest])
         elif instruction == "expect":
             self.expect(rest)

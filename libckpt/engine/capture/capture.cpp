@@ -41,7 +41,7 @@ StoppedState capture_stopped(Tracee& tracee, const CaptureContext& context) {
                    .files_to_sync = state.files_to_sync,
                    .calls = &calls};
   save_descriptors(save, process);
-  if (context.tracker != nullptr && has_pinned_writers(tracee.pid()))
+  if (context.tracker != nullptr && has_pinned_writers(process))
     throw Error("the program opened an io_uring while the checkpoint was made; make another");
   save_system_v(save, state.checkpoint);
   context.clock.done("descriptors");

@@ -364,8 +364,9 @@ void MemoryCapture::count(AddressRange range) {
 ScannedPages MemoryCapture::scan(const MapEntry& entry, PageFilter filter) {
   AddressRange range{entry.start, entry.end};
   if (tracker_ != nullptr) {
-    std::optional<ScannedPages> pages =
-        scanner_.scan_tracked(range, filter, Arm::kYes, entry.inode == 0 ? known_content_ : AddressRanges{});
+    static const AddressRanges kNothing;
+    const AddressRanges& known = entry.inode == 0 ? known_content_ : kNothing;
+    std::optional<ScannedPages> pages = scanner_.scan_tracked(range, filter, Arm::kYes, known);
     if (!pages && tracker_->register_mapping(range)) pages = scanner_.scan_tracked(range, filter, Arm::kYes);
     if (pages) {
       for (const AddressRange& written : pages->written) append(written_now_, written);

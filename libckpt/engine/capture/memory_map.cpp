@@ -15,12 +15,6 @@
 namespace ckpt::engine {
 namespace {
 
-std::string_view take_line(std::string_view& text) {
-  std::string_view line = text.substr(0, text.find('\n'));
-  text.remove_prefix(std::min(text.size(), line.size() + 1));
-  return line;
-}
-
 std::string_view take_field(std::string_view& line, char separator) {
   std::string_view field = line.substr(0, line.find(separator));
   line.remove_prefix(std::min(line.size(), field.size() + 1));

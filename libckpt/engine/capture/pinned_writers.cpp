@@ -18,4 +18,10 @@ bool has_pinned_writers(pid_t pid) {
   });
 }
 
+bool has_pinned_writers(const image::ProcessT& process) {
+  return std::ranges::any_of(process.descriptions, [](const auto& description) {
+    return description->detail.type == image::DescriptionDetail::IoUringDetail;
+  });
+}
+
 }  // namespace ckpt::engine

@@ -34,8 +34,7 @@ pid_t find_child(pid_t parent, std::int64_t inner_pid) {
   std::istringstream children(read_file(fmt::format("/proc/{0}/task/{0}/children", parent)));
   for (pid_t child = 0; children >> child;) {
     std::string status = read_file(fmt::format("/proc/{}/status", child));
-    std::string_view ids = status_field(status, "NSpid");
-    if (ids.substr(ids.find_last_of(" \t") + 1) == inner) return child;
+    if (last_word(status_field(status, "NSpid")) == inner) return child;
   }
   return 0;
 }

@@ -6,14 +6,11 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/thread_list.h"
 #include "engine/resource/finishing.h"
 
 namespace ckpt::engine::resource {
 namespace {
-
-bool is_own_thread(pid_t pid, pid_t tid) {
-  return ::access(fmt::format("/proc/{}/task/{}", pid, tid).c_str(), F_OK) == 0;
-}
 
 f_owner_ex owner_now(const FinishState& state, const image::DescriptionT& description) {
   f_owner_ex owner{};
@@ -38,7 +35,7 @@ void save_owner(SaveState& state, const OpenDescription& description, int fd, im
   saved.owner_signal = signal;
   if (owner.pid == 0) return;
   pid_t pid = state.context.pid;
-  bool own = owner.type == F_OWNER_PGRP ? owner.pid == ::getpgid(pid) : is_own_thread(pid, owner.pid);
+  bool own = owner.type == F_OWNER_PGRP ? owner.pid == ::getpgid(pid) : has_thread(pid, owner.pid);
   if (!own) {
     state.context.notes.push_back(
         fmt::format("{} sends signals to process {}, which is not part of the checkpoint", description.what(),

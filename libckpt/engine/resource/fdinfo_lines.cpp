@@ -1,7 +1,5 @@
 #include "engine/resource/fdinfo_lines.h"
 
-#include <algorithm>
-
 #include "base/parse.h"
 
 namespace ckpt::engine::resource {
@@ -21,8 +19,7 @@ std::optional<std::uint64_t> value_after(std::string_view line, std::string_view
 void for_each_line(std::string_view text, std::string_view prefix,
                    const std::function<void(std::string_view)>& visit) {
   while (!text.empty()) {
-    std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    std::string_view line = take_line(text);
     if (line.starts_with(prefix)) visit(line);
   }
 }

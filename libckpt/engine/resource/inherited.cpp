@@ -75,9 +75,7 @@ UniqueFd restore(RestoreState& state, const image::DescriptionT& description) {
   const UniqueFd& own = state.inherited.at(static_cast<std::size_t>(detail.number));
   if (!own) return open_or_throw("/dev/null", O_RDWR);
   if (detail.reopened && can_be_opened_again(own.get())) return reopen_own(own.get(), description);
-  UniqueFd fd(::fcntl(own.get(), F_DUPFD_CLOEXEC, 0));
-  if (!fd) throw_errno(fmt::format("duplicate descriptor {} of ckptrun", detail.number));
-  return fd;
+  return duplicate(own.get(), fmt::format("descriptor {} of ckptrun", detail.number));
 }
 
 // Non-blocking mode is only ever added: the description is also the session's, and a program that did not ask

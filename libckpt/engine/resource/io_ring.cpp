@@ -223,11 +223,10 @@ void for_each_slot(std::string_view info, const std::string& key,
                    const std::function<void(std::uint32_t, std::string_view)>& visit) {
   std::size_t start = info.find("\n" + key + ":");
   if (start == std::string_view::npos) return;
-  info.remove_prefix(std::min(info.find('\n', start + 1), info.size()));
-  info.remove_prefix(std::min<std::size_t>(1, info.size()));
+  info.remove_prefix(start + 1);
+  take_line(info);
   while (info.starts_with(' ')) {
-    std::string_view line = info.substr(0, info.find('\n'));
-    info.remove_prefix(std::min(line.size() + 1, info.size()));
+    std::string_view line = take_line(info);
     std::size_t colon = line.find(": ");
     auto slot = parse_unsigned(line.substr(0, colon).substr(line.find_first_not_of(' ')));
     if (colon != std::string_view::npos && slot)

@@ -118,8 +118,7 @@ bool same_description(pid_t pid, int number, int own) {
 
 pid_t innermost_id(pid_t id) try {
   std::string status = read_file(fmt::format("/proc/{}/status", id));
-  std::string_view ids = status_field(status, "NSpid");
-  auto last = parse_unsigned(ids.substr(ids.find_last_of(" \t") + 1));
+  auto last = parse_unsigned(last_word(status_field(status, "NSpid")));
   return static_cast<pid_t>(last.value_or(static_cast<std::uint64_t>(id)));
 } catch (const Error& error) {
   if (error.code() == ENOENT || error.code() == ESRCH) return 0;

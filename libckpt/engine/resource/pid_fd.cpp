@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/parse.h"
+#include "base/thread_list.h"
 #include "engine/resource/finishing.h"
 #include "engine/resource/reopen.h"
 
@@ -38,8 +39,7 @@ pid_t process_of(const OpenDescription& description) {
 
 // The last of "NSpid:\t123 45": the id that the program sees.
 std::int32_t innermost_id(const OpenDescription& description) {
-  std::string_view ids = description.info_field("NSpid");
-  return static_cast<std::int32_t>(parse_unsigned(ids.substr(ids.find_last_of(" \t") + 1)).value_or(0));
+  return static_cast<std::int32_t>(parse_unsigned(last_word(description.info_field("NSpid"))).value_or(0));
 }
 
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
@@ -47,8 +47,7 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
   pid_t pid = process_of(description);
   detail.thread = (description.flags & kThread) != 0;
   if (pid == -1) return as_detail(detail);
-  pid_t program = state.context.pid;
-  if (pid != program && ::access(fmt::format("/proc/{}/task/{}", program, pid).c_str(), F_OK) != 0) {
+  if (!has_thread(state.context.pid, pid)) {
     throw Error(
         fmt::format("descriptor {} is a pidfd of process {}, which is not part of the checkpoint; close it "
                     "before the checkpoint",

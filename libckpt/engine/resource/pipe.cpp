@@ -12,6 +12,7 @@
 #include <array>
 
 #include "base/error.h"
+#include "base/file_io.h"
 #include "engine/resource/pipe_content.h"
 #include "engine/resource/reopen.h"
 
@@ -49,11 +50,7 @@ EndsInside find_ends(const SaveState& state, const OpenDescription& description)
 }
 
 // A read end without any writer reports POLLHUP, a write end without any reader POLLERR (pipe(7), poll(2)).
-bool other_end_is_gone(int fd) {
-  pollfd poller{fd, 0, 0};
-  if (::poll(&poller, 1, 0) < 0) throw_errno("poll a pipe");
-  return (poller.revents & (POLLHUP | POLLERR)) != 0;
-}
+bool other_end_is_gone(int fd) { return (poll_now(fd, 0) & (POLLHUP | POLLERR)) != 0; }
 
 void refuse_if_outside(const SaveState& state, const OpenDescription& description, const EndsInside& ends) {
   if (ends.reader != nullptr && ends.writer != nullptr) return;
@@ -100,8 +97,7 @@ OwnPipe make_pipe(const RestoreState& state, const image::PipeDetailT& detail) {
 }
 
 UniqueFd take_end(const UniqueFd& end, bool& taken) {
-  UniqueFd fd(::fcntl(end.get(), F_DUPFD_CLOEXEC, 0));
-  if (!fd) throw_errno("duplicate the end of a pipe");
+  UniqueFd fd = duplicate(end.get(), "the end of a pipe");
   taken = true;
   return fd;
 }

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/file_io.h"
 #include "engine/resource/terminal_modes.h"
 
 namespace ckpt::engine::resource {
@@ -18,11 +19,7 @@ namespace {
 
 constexpr std::chrono::seconds kDeadline{2};
 
-bool is_readable(int fd) {
-  pollfd polled{fd, POLLIN, 0};
-  if (::poll(&polled, 1, 0) < 0) throw_errno("poll a pseudo-terminal");
-  return (polled.revents & POLLIN) != 0;
-}
+bool is_readable(int fd) { return (poll_now(fd, POLLIN) & POLLIN) != 0; }
 
 // To the end, or to the hang-up (EIO).
 std::vector<std::uint8_t> read_waiting(int fd) {

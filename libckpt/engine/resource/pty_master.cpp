@@ -59,11 +59,7 @@ const OpenDescription* slave_of(const SaveState& state, int index) {
   return found == state.all.end() ? nullptr : &*found;
 }
 
-bool hung_up(int master) {
-  pollfd polled{master, 0, 0};
-  if (::poll(&polled, 1, 0) < 0) throw_errno("poll a pseudo-terminal");
-  return (polled.revents & POLLHUP) != 0;
-}
+bool hung_up(int master) { return (poll_now(master, 0) & POLLHUP) != 0; }
 
 // Read, and put back at once: the program is to find them when it goes on.
 void save_bytes(SaveState& state, int master, const OpenDescription* slave, image::PtyMasterDetailT& detail) {
@@ -125,9 +121,7 @@ const image::DescriptionT& saved_master(const RestoreState& state, int index) {
 
 UniqueFd restore(RestoreState& state, const image::DescriptionT& description) {
   int master = restored_master(state, description.detail.AsPtyMasterDetail()->index);
-  UniqueFd fd(::fcntl(master, F_DUPFD_CLOEXEC, 0));
-  if (!fd) throw_errno("duplicate the master of a pseudo-terminal");
-  return fd;
+  return duplicate(master, "the master of a pseudo-terminal");
 }
 
 // A slave that was open and is not any more has hung up: opening and closing it leads there again.

@@ -71,6 +71,16 @@ decltype(statfs::f_type) SaveState::filesystem_of(const OpenDescription& descrip
   return known->second = filesystem.f_type;
 }
 
+std::optional<SocketSort> SaveState::socket_sort_of(const OpenDescription& description) const {
+  if (!S_ISSOCK(description.status.st_mode) || description.access_mode() < 0) return std::nullopt;
+  auto known = socket_sorts.find(description.status.st_ino);
+  if (known == socket_sorts.end()) {
+    SocketSort sort = sort_of(copy_descriptor(pidfd, description.number()).get());
+    known = socket_sorts.emplace(description.status.st_ino, sort).first;
+  }
+  return known->second;
+}
+
 UniqueFd RestoreState::lift(UniqueFd fd) const {
   if (fd.get() >= scratch_base) return fd;
   UniqueFd lifted(::fcntl(fd.get(), F_DUPFD_CLOEXEC, scratch_base));

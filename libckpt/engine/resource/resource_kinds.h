@@ -58,9 +58,12 @@ struct SaveState {
   SocketDefaults socket_defaults = {};
   std::map<std::uint64_t, TcpProgress> tcp_progress = {};              // by inode
   mutable std::map<dev_t, decltype(statfs::f_type)> filesystems = {};  // by the device that stat() reports
+  mutable std::map<ino_t, SocketSort> socket_sorts = {};
 
   // The type of the filesystem that the description is on (linux/magic.h).
   decltype(statfs::f_type) filesystem_of(const OpenDescription& description) const;
+  // None if it is no socket, or is open for its name only (O_PATH).
+  std::optional<SocketSort> socket_sort_of(const OpenDescription& description) const;
 };
 
 // A pipe being restored; `taken` ends already are descriptions of the program.

@@ -175,6 +175,7 @@ bool InterruptedCalls::settle(BlockedCalls& threads, pid_t pid, pid_t tid, user_
   }
   thread.call->look_at = thread.call->finish ? thread.call->deadline : std::nullopt;
   thread.call->released_at.reset();
+  thread.call->met_by_look = false;
   if (thread.call->finish && thread.call->deadline <= steady_clock::now()) {
     arch::complete_call(registers, thread.call->timed_out);
     thread.call.reset();
@@ -262,20 +263,28 @@ std::optional<steady_clock::time_point> InterruptedCalls::next_deadline() const 
   return next;
 }
 
-// Looks before stopping: most threads that a deadline was kept for have long left their call. One that went
-// to sleep well after it was let go is in another call, or was woken in vain; either way the kernel's timer
-// ends that sleep. Without this look a loop of short waits, once stopped, would be stopped again at each
-// timeout for ever.
+// Looks before stopping: most threads that a deadline was kept for have long left their call. A thread that
+// seems to be in it is stopped, and its mark tells. A call that was only met by such a look is not stopped
+// unless the thread resumed it soon: otherwise it is in another one, or was woken in vain; either way the
+// kernel's timer ends that sleep. Without this a loop of short waits, once stopped, would be stopped again at
+// each timeout for ever.
 bool InterruptedCalls::may_be_in_call(BlockedCalls& threads, pid_t tid, const Call& call) {
   BlockedCall current;
-  Whereabouts where = threads.look_at(tid, current);
-  if (where != Whereabouts::kInCall)
-    return where == Whereabouts::kRunning;  // perhaps on its way into the call
+  switch (threads.look_at(tid, current)) {
+    case Whereabouts::kGone:
+      return false;
+    case Whereabouts::kRunning:
+      return true;  // perhaps on its way into the call
+    case Whereabouts::kElsewhere:
+      return !call.met_by_look;  // perhaps it waits for a page on its way
+    case Whereabouts::kInCall:
+      break;
+  }
   bool is_number = current.number == call.number || current.number == arch::kRestartNumber;
   if (!is_number || current.site != call.site) return false;
   observe(threads, {tid});
   const std::optional<BlockedCall>& observed = known_[tid].observed;
-  if (!observed || !call.released_at) return true;
+  if (!call.met_by_look || !observed || !call.released_at) return true;
   // A share of the time it had left: more patience on long waits, and loops of short ones still get away.
   std::chrono::nanoseconds to_resume = (*call.deadline - *call.released_at) / 8;
   return observed->since <=
@@ -300,6 +309,7 @@ void InterruptedCalls::finish(BlockedCalls& threads, pid_t pid, pid_t tid) {
   user_regs_struct registers{};
   get_registers(tid, registers);
   if (settle(threads, pid, tid, registers)) set_registers(tid, registers);
+  if (std::optional<Call>& left = known_[tid].call) left->met_by_look = true;
 }
 
 void InterruptedCalls::finish_due(pid_t pid) {

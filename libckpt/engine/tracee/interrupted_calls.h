@@ -73,6 +73,7 @@ class InterruptedCalls {
     bool finish = false;                     // by us: the kernel's own timer began anew
     std::optional<TimePoint> look_at{};      // when finish_due() has to see to it
     std::optional<TimePoint> released_at{};  // after the last stop
+    bool met_by_look = false;                // the last stop was one of finish_due()
   };
   struct Thread {
     std::optional<BlockedCall> observed;  // just before the current stop

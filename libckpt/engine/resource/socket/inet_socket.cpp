@@ -12,6 +12,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "base/file_io.h"
 #include "engine/resource/socket/address.h"
 #include "engine/resource/socket/inet_connections.h"
 #include "engine/resource/socket/inet_rebuild.h"
@@ -40,10 +41,9 @@ enum TcpState : std::uint8_t {
 };
 
 bool matches(const SaveState& state, const OpenDescription& description) {
-  if (!S_ISSOCK(description.status.st_mode) || description.access_mode() < 0) return false;
-  SocketSort sort = sort_of(copy_descriptor(state.pidfd, description.number()).get());
-  return (sort.family == AF_INET || sort.family == AF_INET6) &&
-         (sort.type == SOCK_STREAM || sort.type == SOCK_DGRAM || sort.type == SOCK_RAW);
+  std::optional<SocketSort> sort = state.socket_sort_of(description);
+  return sort && (sort->family == AF_INET || sort->family == AF_INET6) &&
+         (sort->type == SOCK_STREAM || sort->type == SOCK_DGRAM || sort->type == SOCK_RAW);
 }
 
 tcp_info read_tcp_info(int fd) {
@@ -53,11 +53,7 @@ tcp_info read_tcp_info(int fd) {
   return info;
 }
 
-short poll_state(int fd) {
-  pollfd one{.fd = fd, .events = POLLIN | POLLRDHUP, .revents = 0};
-  if (::poll(&one, 1, 0) < 0) throw_errno("poll a socket");
-  return one.revents;
-}
+short poll_state(int fd) { return poll_now(fd, POLLIN | POLLRDHUP); }
 
 // A socket that never had a connection does not say that its peer hung up; one whose connect(2) was refused
 // has never measured a round trip.
@@ -119,7 +115,7 @@ void save_datagrams(int fd, InetDetail& detail) {
 
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
   UniqueFd copy = copy_descriptor(state.pidfd, description.number());
-  SocketSort sort = sort_of(copy.get());
+  SocketSort sort = *state.socket_sort_of(description);
   InetDetail detail;
   detail.inode = description.status.st_ino;
   detail.family = sort.family;
@@ -166,9 +162,7 @@ UniqueFd restore(RestoreState& state, const image::DescriptionT& description) {
     for (auto& [inode, fd] : rebuild_inet_sockets(state.checkpoint, state.objects.sockets))
       state.sockets.emplace(inode, state.lift(std::move(fd)));
   }
-  UniqueFd fd(::fcntl(state.sockets.at(detail.inode).get(), F_DUPFD_CLOEXEC, 0));
-  if (!fd) throw_errno("duplicate a socket");
-  return fd;
+  return duplicate(state.sockets.at(detail.inode).get(), "a socket");
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/file_io.h"
 #include "engine/resource/socket/address.h"
 #include "engine/resource/socket/options.h"
 
@@ -22,7 +23,6 @@ namespace {
 
 using KernelDetail = image::KernelSocketDetailT;
 
-constexpr int kSolNetlink = 270;
 constexpr std::uint32_t kWordBits = 32;
 
 SocketSort saved_sort(const KernelDetail& detail) {
@@ -30,9 +30,8 @@ SocketSort saved_sort(const KernelDetail& detail) {
 }
 
 bool matches(const SaveState& state, const OpenDescription& description) {
-  if (!S_ISSOCK(description.status.st_mode) || description.access_mode() < 0) return false;
-  int family = sort_of(copy_descriptor(state.pidfd, description.number()).get()).family;
-  return family == AF_NETLINK || family == AF_PACKET;
+  std::optional<SocketSort> sort = state.socket_sort_of(description);
+  return sort && (sort->family == AF_NETLINK || sort->family == AF_PACKET);
 }
 
 template <typename Address>
@@ -54,11 +53,7 @@ std::vector<std::uint32_t> groups_of(int fd) {
   return groups;
 }
 
-bool has_something_waiting(int fd) {
-  pollfd one{.fd = fd, .events = POLLIN, .revents = 0};
-  if (::poll(&one, 1, 0) < 0) throw_errno("poll a socket");
-  return (one.revents & POLLIN) != 0;
-}
+bool has_something_waiting(int fd) { return (poll_now(fd, POLLIN) & POLLIN) != 0; }
 
 // Somebody waits for the answer to a request, which no kernel will give after a restore; of what is only
 // reported to all, some may be missed as with any such socket.
@@ -75,7 +70,7 @@ void save_netlink(SaveState& state, int fd, const OpenDescription& description, 
 
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
   UniqueFd copy = copy_descriptor(state.pidfd, description.number());
-  SocketSort sort = sort_of(copy.get());
+  SocketSort sort = *state.socket_sort_of(description);
   SocketAddress local = SocketAddress::local_of(copy.get());
   if (sort.family == AF_PACKET) sort.protocol = as<sockaddr_ll>(local).sll_protocol;
   KernelDetail detail;

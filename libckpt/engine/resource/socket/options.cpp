@@ -24,10 +24,6 @@
 namespace ckpt::engine::resource {
 namespace {
 
-// Newer than the headers.
-constexpr int kBufferLocks = 72;     // SO_BUF_LOCK, Linux 5.16
-constexpr int kLocalPortRange = 51;  // IP_LOCAL_PORT_RANGE, Linux 6.3
-constexpr int kSolNetlink = 270;
 constexpr int kSolUdp = IPPROTO_UDP;
 constexpr int kReceiveBufferLock = 2;
 constexpr int kSendBufferLock = 1;

@@ -13,6 +13,11 @@
 
 namespace ckpt::engine::resource {
 
+// Newer than the headers.
+inline constexpr int kBufferLocks = 72;     // SO_BUF_LOCK, Linux 5.16
+inline constexpr int kLocalPortRange = 51;  // IP_LOCAL_PORT_RANGE, Linux 6.3
+inline constexpr int kSolNetlink = 270;     // SOL_NETLINK
+
 // The three arguments of socket(2).
 struct SocketSort {
   int family;

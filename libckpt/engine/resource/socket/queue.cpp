@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/file_io.h"
 #include "engine/resource/socket/options.h"
 
 namespace ckpt::engine::resource {
@@ -50,12 +51,6 @@ bool has_peek_offset(int fd) {
   int offset = -1;
   socklen_t length = sizeof offset;
   return ::getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, &length) == 0 && offset >= 0;
-}
-
-short state_of(int fd, short events) {
-  pollfd one{.fd = fd, .events = events, .revents = 0};
-  if (::poll(&one, 1, 0) < 0) throw_errno("poll a socket");
-  return one.revents;
 }
 
 bool is_stream(int fd) { return int_option(fd, SOL_SOCKET, SO_TYPE) == SOCK_STREAM; }
@@ -138,7 +133,7 @@ std::vector<WaitingMessage> peek_connected(int fd) {
 
 std::vector<WaitingMessage> peek_datagrams(int fd) {
   std::vector<WaitingMessage> messages;
-  if ((state_of(fd, POLLIN) & POLLIN) == 0) return messages;
+  if ((poll_now(fd, POLLIN) & POLLIN) == 0) return messages;
   PeekOffset offset(fd);
   std::vector<std::uint8_t> buffer(kFirstBuffer);
   for (;;) {
@@ -202,7 +197,6 @@ class BufferSize {
 
  private:
   static constexpr std::size_t kMostBytes = 1 << 30;
-  static constexpr int kBufferLocks = 72;  // SO_BUF_LOCK, Linux 5.16; newer than the headers
 
   int fd_;
   int option_;
@@ -225,7 +219,7 @@ std::vector<std::uint8_t> peek_stream(int fd) {
 }
 
 std::vector<WaitingMessage> peek_messages(int fd, bool& error_pending) {
-  error_pending = (state_of(fd, 0) & POLLERR) != 0;
+  error_pending = (poll_now(fd, 0) & POLLERR) != 0;
   if (!is_datagram(fd)) return peek_connected(fd);
   return error_pending ? std::vector<WaitingMessage>() : peek_datagrams(fd);
 }

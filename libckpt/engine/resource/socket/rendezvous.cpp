@@ -15,7 +15,6 @@ namespace {
 
 constexpr int kBacklog = 64;
 constexpr int kDeadlineMs = 10'000;  // over loopback: long past any doubt
-constexpr int kLocalPortRange = 51;  // IP_LOCAL_PORT_RANGE, Linux 6.3; newer than the headers
 
 bool wait_for(int fd, short events) {
   pollfd one{.fd = fd, .events = events, .revents = 0};

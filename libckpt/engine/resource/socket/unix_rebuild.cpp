@@ -178,7 +178,7 @@ UniqueFd UnixRebuild::listener_for(const UnixDetail& server, bool& temporary) {
   for (const auto& [inode, socket] : sockets_) {
     bool is_it = socket->state == UnixState::Listening && socket->type == server.type &&
                  name_of(*socket) == name_of(server) && !is_lost(*socket);
-    if (is_it) return UniqueFd(::fcntl(made(*socket), F_DUPFD_CLOEXEC, 0));
+    if (is_it) return duplicate(made(*socket), "a listener");
   }
   temporary = true;
   UniqueFd fd = make_socket(sort_of(server));

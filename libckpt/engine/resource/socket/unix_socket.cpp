@@ -11,6 +11,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "base/file_io.h"
 #include "engine/resource/socket/address.h"
 #include "engine/resource/socket/in_flight.h"
 #include "engine/resource/socket/options.h"
@@ -26,8 +27,8 @@ using image::UnixState;
 constexpr std::uint32_t kEnded = 3;
 
 bool matches(const SaveState& state, const OpenDescription& description) {
-  if (!S_ISSOCK(description.status.st_mode) || description.access_mode() < 0) return false;
-  return sort_of(copy_descriptor(state.pidfd, description.number()).get()).family == AF_UNIX;
+  std::optional<SocketSort> sort = state.socket_sort_of(description);
+  return sort && sort->family == AF_UNIX;
 }
 
 // The file that a path names for the program.
@@ -81,7 +82,7 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
         "checkpoint",
         description.what()));
   }
-  SocketSort sort = sort_of(copy.get());
+  SocketSort sort = *state.socket_sort_of(description);
   UnixDetail detail;
   detail.inode = description.status.st_ino;
   detail.type = sort.type;
@@ -123,9 +124,7 @@ UniqueFd restore(RestoreState& state, const image::DescriptionT& description) {
   if (!state.unix_sockets_made) rebuild_unix_sockets(state);
   state.unix_sockets_made = true;
   const UnixDetail& detail = *description.detail.AsUnixSocketDetail();
-  UniqueFd fd(::fcntl(state.sockets.at(detail.inode).get(), F_DUPFD_CLOEXEC, 0));
-  if (!fd) throw_errno("duplicate a socket");
-  return fd;
+  return duplicate(state.sockets.at(detail.inode).get(), "a socket");
 }
 
 void connect(RestoreState& state, const image::DescriptionT&, int) {
