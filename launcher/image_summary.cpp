@@ -117,6 +117,29 @@ std::string kind_name(image::DescriptionDetail type) {
   return name;
 }
 
+ordered_json origin_json(const image::Origin& origin) {
+  ordered_json out{{"call", text(origin.call())}, {"module", text(origin.module_path())}};
+  if (origin.host() != nullptr && origin.host()->size() > 0) out["host"] = text(origin.host());
+  return out;
+}
+
+ordered_json reservations_json(const image::Process& process) {
+  ordered_json reservations = ordered_json::array();
+  each(process.reservations(), [&](const image::Reservation* reservation) {
+    reservations.push_back({{"address", reservation->start()},
+                            {"bytes", reservation->end() - reservation->start()},
+                            {"module", text(reservation->module_path())}});
+  });
+  return reservations;
+}
+
+// "open by /usr/lib/libpython3.11.so", "connect to db.example by /usr/bin/app"
+std::string origin_text(const ordered_json& origin) {
+  std::string out = fmt::format("  [{}", origin["call"].get<std::string>());
+  if (origin.contains("host")) out += fmt::format(" to {}", origin["host"].get<std::string>());
+  return out + fmt::format(" by {}]", origin["module"].get<std::string>());
+}
+
 ordered_json descriptors_json(const image::Process& process) {
   ordered_json descriptors = ordered_json::array();
   each(process.descriptors(), [&](const image::Descriptor* descriptor) {
@@ -130,6 +153,7 @@ ordered_json descriptors_json(const image::Process& process) {
       out["detail"] = detail_text(*description);
       out["offset"] = description->offset();
     }
+    if (descriptor->origin() != nullptr) out["origin"] = origin_json(*descriptor->origin());
     descriptors.push_back(out);
   });
   return descriptors;
@@ -146,7 +170,8 @@ ordered_json image_json(std::span<const std::byte> bytes) {
   return {{"process", process_json(checkpoint)},
           {"threads", threads_json(*checkpoint.process())},
           {"memory", memory_json(*checkpoint.process())},
-          {"descriptors", descriptors_json(*checkpoint.process())}};
+          {"descriptors", descriptors_json(*checkpoint.process())},
+          {"reservations", reservations_json(*checkpoint.process())}};
 }
 
 std::string image_text(const ordered_json& image) {
@@ -167,8 +192,14 @@ std::string image_text(const ordered_json& image) {
   }
   out += fmt::format("descriptors  {}\n", image["descriptors"].size());
   for (const ordered_json& descriptor : image["descriptors"]) {
-    out += fmt::format("  {:>5} {:<12} {}\n", word(descriptor["number"]), word(descriptor.value("kind", "?")),
-                       word(descriptor.value("detail", "")));
+    out += fmt::format("  {:>5} {:<12} {}{}\n", word(descriptor["number"]),
+                       word(descriptor.value("kind", "?")), word(descriptor.value("detail", "")),
+                       descriptor.contains("origin") ? origin_text(descriptor["origin"]) : "");
+  }
+  for (const ordered_json& reservation : image["reservations"]) {
+    out += fmt::format("reserved     {} at {:#x} by {}\n",
+                       human_bytes(reservation["bytes"].get<std::uint64_t>()),
+                       reservation["address"].get<std::uint64_t>(), word(reservation["module"]));
   }
   return out;
 }

@@ -13,11 +13,14 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "launcher/agent_library.h"
 #include "launcher/claimed_application.h"
 #include "launcher/control_server.h"
+#include "launcher/exec_leases.h"
 #include "launcher/human_units.h"
 #include "launcher/messages.h"
 #include "launcher/options.h"
+#include "launcher/participation.h"
 #include "launcher/program_file.h"
 #include "launcher/program_start.h"
 #include "launcher/recover_selection.h"
@@ -25,6 +28,7 @@
 #include "launcher/signal_gate.h"
 #include "launcher/store_location.h"
 #include "launcher/supervisor.h"
+#include "launcher/wake_file.h"
 
 namespace ckpt::launcher {
 namespace {
@@ -40,6 +44,10 @@ std::string working_directory() {
   std::error_code error;
   std::filesystem::path path = std::filesystem::current_path(error);
   return error ? std::string() : path.string();
+}
+
+std::string absolute_path(const store::Application& application) {
+  return std::filesystem::absolute(application.path()).lexically_normal().string();
 }
 
 // Orphans of the program come to us instead of to init, so that they stay within reach of a checkpoint.
@@ -58,12 +66,14 @@ RunningRecord running_record(pid_t program, const SupervisorConfig& config) {
   return record;
 }
 
-int supervise(ClaimedApplication claimed, ControlServer& control, engine::Session& session,
-              SignalGate& signals, Messages& messages, const SupervisorConfig& config) {
-  Supervisor supervisor({*claimed.application, session, signals, control, messages}, config);
+int supervise(const ClaimedApplication& claimed, ControlServer& control, WakeFile& wake,
+              engine::Session& session, SignalGate& signals, Messages& messages,
+              const SupervisorConfig& config) {
+  Supervisor supervisor({*claimed.application, session, signals, control, wake, messages}, config);
   EndRecord end = supervisor.run();
   control.withdraw();
   if (!supervisor.fill_failure().empty()) throw Error(supervisor.fill_failure());
+  if (!supervisor.lease_failure().empty()) throw Error(supervisor.lease_failure());
   return end.suspended ? kExitSuspended : exit_code(end.end);
 }
 
@@ -75,7 +85,8 @@ engine::Tracking wanted_tracking() {
 }
 
 int run_fresh(const RunOptions& options, Messages& messages) {
-  refuse_privileged(find_program(options.command.at(0)));
+  std::string program_file = find_program(options.command.at(0));
+  refuse_privileged(program_file);
   store::Store store = open_store_for_run(options.store);
   ClaimedApplication claimed = claim_for_fresh_run(store, options.name, options.command);
   RunState state(claimed.application->directory());
@@ -88,9 +99,15 @@ int run_fresh(const RunOptions& options, Messages& messages) {
                           .parent = 0};
   state.write_settings(config.settings);
   ControlServer control(claimed.application->directory());
+  WakeFile wake(claimed.application->directory());
   adopt_orphans();
   SignalGate signals;
-  PendingProgram program(options.command, signals);
+  ExecLeases leases(parse_leases(config.settings.leases), config.settings.lease_policy,
+                    claimed.application->name(), claimed.application->directory(), signals, messages);
+  leases.issue();
+  ProgramEnvironment environment{.directory = absolute_path(*claimed.application), .preload = {}};
+  if (options.agent) environment.preload = preload_for(program_file, std::getenv("LD_PRELOAD"));
+  PendingProgram program(options.command, signals, environment);
   state.write_running(running_record(program.pid(), config));
   try {
     program.release();
@@ -102,7 +119,7 @@ int run_fresh(const RunOptions& options, Messages& messages) {
   close_inherited_descriptors();
   state.clear_ended();
   engine::Session session(program.pid());
-  return supervise(std::move(claimed), control, session, signals, messages, config);
+  return supervise(claimed, control, wake, session, signals, messages, config);
 }
 
 std::string name_to_recover(const store::Store& store, const RunOptions& options) {
@@ -170,6 +187,16 @@ void report_restore(Messages& messages, const std::string& name, store::Version 
       human_bytes(times.pages_to_come * store::kPageBytes)));
 }
 
+// A copy lives in an application of its own from its first moment, so the one that it comes from may run.
+ClaimedApplication claim_for_clone(store::Store& store, const std::string& name) {
+  ClaimedApplication claimed = claim(store.create_application(name));
+  if (claimed.application->versions().empty()) return claimed;
+  throw Error(
+      fmt::format("application {} holds versions already; choose another name for the copy, or remove "
+                  "it: ckpt rm {}",
+                  name, name));
+}
+
 // The record is written before the program runs, so that a program that outlives us at once is known, too.
 engine::Restored restore_recorded(std::shared_ptr<const store::CheckpointReader> reader,
                                   engine::RestoreOptions options, const RunState& state,
@@ -186,39 +213,67 @@ engine::Restored restore_recorded(std::shared_ptr<const store::CheckpointReader>
   }
 }
 
-int recover(const RunOptions& options, const std::string& name, const store::Store& store,
-            Messages& messages) {
-  ClaimedApplication claimed = claim(store.application(name));
-  const store::Application& application = *claimed.application;
+struct Recoverable {
+  ClaimedApplication claimed;
+  std::unique_ptr<store::Application> origin;  // whose version it is
+  std::shared_ptr<const store::CheckpointReader> reader;
+  std::optional<Settings> settings;  // of the run before
+};
+
+Recoverable claim_recoverable(const RunOptions& options, const std::string& name, store::Store& store) {
+  std::unique_ptr<store::Application> origin = store.application(name);
   std::optional<store::Version> wanted = options.target ? options.target->version : std::nullopt;
-  std::shared_ptr<const store::CheckpointReader> reader =
-      open_version(application, load_candidate(application), wanted);
-  store::VersionDescription description = reader->description();
+  std::shared_ptr<const store::CheckpointReader> reader;
+  // What cannot be copied shall not leave an empty application behind.
+  if (options.clone) reader = open_version(*origin, load_candidate(*origin), wanted);
+  ClaimedApplication claimed =
+      options.clone ? claim_for_clone(store, *options.clone) : claim(store.application(name));
+  if (!reader) reader = open_version(*origin, load_candidate(*origin), wanted);
+  std::optional<Settings> settings = RunState(origin->directory()).settings();
+  return {.claimed = std::move(claimed),
+          .origin = std::move(origin),
+          .reader = std::move(reader),
+          .settings = std::move(settings)};
+}
+
+int recover(const RunOptions& options, const std::string& name, store::Store& store, Messages& messages) {
+  Recoverable found = claim_recoverable(options, name, store);
+  const store::Application& application = *found.claimed.application;
+  store::VersionDescription description = found.reader->description();
   RunState state(application.directory());
-  SupervisorConfig config{.settings = merge_settings(options, state.settings()),
+  SupervisorConfig config{.settings = merge_settings(options, found.settings),
                           .verbose = options.verbose,
                           .tracking = wanted_tracking(),
                           .run_id = new_run_id(),
                           .command = description.command,
                           .working_directory = description.working_directory,
-                          .parent = description.version};
+                          .parent = options.clone ? 0 : description.version};
   record_if_possible(messages, [&] { state.write_settings(config.settings); });
   ControlServer control(application.directory());
+  WakeFile wake(application.directory());
   adopt_orphans();
   SignalGate signals;
   std::vector<std::string> notes;
-  engine::RestoreOptions how{.pids = options.pids,
-                             .notes = &notes,
-                             .fill = options.fill,
-                             .locks = options.locks,
-                             .sockets = {.connections = options.lost_connections},
-                             .directory = application.directory()};
-  engine::Restored restored = with_sound_version(application, description.version, [&] {
-    return restore_recorded(std::move(reader), how, state, config, messages);
+  ExecLeases leases(parse_leases(config.settings.leases), config.settings.lease_policy, application.name(),
+                    application.directory(), signals, messages);
+  leases.renew();
+  RecoverNews news{.directory = absolute_path(application), .arguments = options.new_arguments};
+  engine::RestoreOptions how{
+      .pids = options.pids,
+      .notes = &notes,
+      .tell_program = [&news](pid_t program,
+                              const engine::AgentTables& tables) { tell_recovered(tables, news, program); },
+      .fill = options.fill,
+      .locks = options.locks,
+      .sockets = {.connections = options.lost_connections},
+      .directory = application.directory()};
+  engine::Restored restored = with_sound_version(*found.origin, description.version, [&] {
+    // The reader goes along: it keeps the version's files open for as long as it lives.
+    return restore_recorded(std::move(found.reader), how, state, config, messages);
   });
   for (const std::string& note : notes) messages.line_once(note);
   if (options.verbose) report_restore(messages, name, description.version, restored.times);
-  return supervise(std::move(claimed), control, restored.session, signals, messages, config);
+  return supervise(found.claimed, control, wake, restored.session, signals, messages, config);
 }
 
 int recover(const RunOptions& options, Messages& messages) {

@@ -104,6 +104,27 @@ ordered_json version_json(const store::VersionEntry& entry) {
   return out;
 }
 
+ordered_json leases_json(const std::vector<LeaseChange>& changes) {
+  ordered_json array = ordered_json::array();
+  for (const LeaseChange& change : changes) {
+    array.push_back({{"name", change.name},
+                     {"kind", change.kind},
+                     {"state", std::string(name_of(change.state))},
+                     {"detail", change.detail},
+                     {"realtime_ns", change.realtime_ns}});
+  }
+  return array;
+}
+
+std::string leases_text(const std::vector<LeaseChange>& changes) {
+  std::string out;
+  for (const LeaseChange& change : changes) {
+    out += fmt::format("lease        {}  {} {}: {}{}{}\n", human_time(change.realtime_ns), change.kind,
+                       change.name, name_of(change.state), change.detail.empty() ? "" : ", ", change.detail);
+  }
+  return out;
+}
+
 ordered_json application_json(const ApplicationSummary& application) {
   ordered_json latest = nullptr;
   if (!application.versions.empty()) latest = version_json(application.versions.back());

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "launcher/application_status.h"
+#include "launcher/lease_log.h"
 #include "store/checkpoint_store.h"
 
 namespace ckpt::launcher {
@@ -29,6 +30,10 @@ nlohmann::ordered_json list_json(const std::vector<ApplicationSummary>& applicat
 
 std::string stats_table(const ApplicationSummary& application);
 nlohmann::ordered_json stats_json(const ApplicationSummary& application);
+
+// What became of its leases.
+nlohmann::ordered_json leases_json(const std::vector<LeaseChange>& changes);
+std::string leases_text(const std::vector<LeaseChange>& changes);
 
 // One version as it appears in the output of several commands.
 nlohmann::ordered_json version_json(const store::VersionEntry& entry);

@@ -17,12 +17,15 @@ namespace {
 
 constexpr const char* kUsage =
     "Usage: ckptrun [OPTIONS] [--] PROGRAM [ARG...]\n"
-    "       ckptrun [OPTIONS] --recover [NAME[@VERSION]]\n"
+    "       ckptrun [OPTIONS] --recover [NAME[@VERSION]] [-- ARG...]\n"
     "       ckptrun [OPTIONS] --recover-or-run [--] PROGRAM [ARG...]\n";
 
 constexpr const char* kFooter =
-    "Options end at PROGRAM or --. DURATION is a number with a unit: 250ms, 60s, 10m, 1h.\n"
-    "A recover uses --every, --keep, --on-term, --on-signal, --mode, --pause-budget and --compress of the "
+    "Options end at PROGRAM or --. What follows --recover NAME -- is for the program, if it asks for it "
+    "(ckpt_args).\n"
+    "DURATION is a number with a unit: 250ms, 60s, 10m, 1h.\n"
+    "A recover uses --every, --keep, --on-term, --on-signal, --mode, --pause-budget, --compress and --lease "
+    "of the "
     "run "
     "before where they are not given again.\n"
     "\n"
@@ -35,10 +38,11 @@ constexpr const char* kFooter =
 // Options as typed; turned into RunOptions afterwards, so that every message about a value is ours.
 struct RawOptions {
   std::string store, name, every, keep, on_signal, on_term, pids, locks, recover, mode, pause_budget,
-      compress, sockets;
+      compress, clone, lease_policy, sockets;
+  std::vector<std::string> leases;
   bool recover_or_run = false;
   bool verbose = false;
-  bool lazy = false, eager = false;
+  bool lazy = false, eager = false, no_agent = false;
 };
 
 // CLI11 knows nothing of a command line that follows the options.
@@ -93,10 +97,23 @@ void declare(CLI::App& app, RawOptions& raw) {
                "Let a recovered program run while its memory still comes (default where it is permitted: "
                "CAP_SYS_PTRACE)");
   app.add_flag("--eager", raw.eager, "Fill all memory of a recovered program before it runs");
+  app.add_flag("--no-agent", raw.no_agent,
+               "Start PROGRAM without libckpt preloaded (by default it is, unless PROGRAM is static)");
   app.add_flag("-v,--verbose", raw.verbose, "Report every checkpoint and the stages of a recover");
   app.add_option("--recover", raw.recover, "Resume (default: the application checkpointed last)")
       ->type_name("[NAME[@VERSION]]")
       ->expected(0, 1);
+  app.add_option("--lease", raw.leases,
+                 "Something outside that the program holds, got again by a command when it is recovered")
+      ->type_name("exec:NAME=COMMAND")
+      ->expected(1)
+      ->take_all();
+  app.add_option("--lease-policy", raw.lease_policy,
+                 "What a lost lease does: go on and say so, or end it there (default: notify)")
+      ->type_name("notify|fail");
+  app.add_option("--clone", raw.clone,
+                 "Recover a copy that is an application of its own, beside the one that it comes from")
+      ->type_name("NEWNAME");
   app.add_flag("--recover-or-run", raw.recover_or_run,
                "Resume if there is something to resume, else start PROGRAM");
 }
@@ -123,6 +140,13 @@ std::vector<std::string> take_command(std::vector<std::string> rest) {
   return rest;
 }
 
+// CLI11 does not always tell whether there was a "--".
+std::vector<std::string> behind_dashes(const std::vector<std::string>& arguments) {
+  auto dashes = std::ranges::find(arguments, "--");
+  return dashes == arguments.end() ? std::vector<std::string>{}
+                                   : std::vector<std::string>(dashes + 1, arguments.end());
+}
+
 RunMode mode_of(const CLI::App& app, const RawOptions& raw) {
   bool recover = app.count("--recover") > 0;
   if (recover && raw.recover_or_run)
@@ -136,20 +160,22 @@ void check_combination(const RunOptions& options) {
     if (!options.command.empty()) {
       throw Error(
           fmt::format("--recover resumes a program with its own command line, but '{}' was given; leave it "
-                      "out, or use --recover-or-run",
+                      "out, use --recover-or-run, or put arguments for the program behind --",
                       options.command.front()));
     }
     if (options.name && options.target) throw Error("--name and --recover NAME name it twice; give one");
   } else if (options.command.empty()) {
     throw Error("no PROGRAM given; see ckptrun --help");
   }
+  if (options.clone && options.mode != RunMode::kRecover)
+    throw Error("--clone makes a copy of what --recover resumes; give --recover NAME, too");
   bool saves = options.on_term == OnTerm::kSave;
   if (saves && options.on_signal && (*options.on_signal == SIGTERM || *options.on_signal == SIGHUP)) {
     throw Error("--on-signal names a signal that --on-term save uses already; choose another, such as USR1");
   }
 }
 
-RunOptions interpret(const CLI::App& app, const RawOptions& raw) {
+RunOptions interpret(const CLI::App& app, const RawOptions& raw, const std::vector<std::string>& arguments) {
   RunOptions options;
   options.mode = mode_of(app, raw);
   std::vector<std::string> rest = app.remaining();
@@ -158,8 +184,18 @@ RunOptions interpret(const CLI::App& app, const RawOptions& raw) {
     options.target = parse_target(rest[0]);  // "--recover --every 1s NAME"
     rest.clear();
   }
-  options.command = take_command(std::move(rest));
+  std::vector<std::string> words = take_command(std::move(rest));
+  bool for_program = options.mode == RunMode::kRecover && words == behind_dashes(arguments);
+  (for_program ? options.new_arguments : options.command) = std::move(words);
+  parse_leases(raw.leases);  // throws for what makes no sense
+  options.leases = raw.leases;
+  if (app.count("--lease-policy") > 0) options.lease_policy = parse_lease_policy(raw.lease_policy);
+  if (app.count("--clone") > 0) {
+    store::Store::check_name(raw.clone);
+    options.clone = raw.clone;
+  }
   options.verbose = raw.verbose;
+  options.agent = !raw.no_agent;
   if (app.count("--store") > 0) options.store = raw.store;
   if (app.count("--name") > 0) {
     store::Store::check_name(raw.name);
@@ -223,7 +259,7 @@ ParsedOptions parse_run_options(const std::vector<std::string>& arguments) {
   } catch (const CLI::ParseError& error) {
     throw Error(fmt::format("{}; see ckptrun --help", error.what()));
   }
-  return {.options = interpret(app, raw), .information = std::nullopt};
+  return {.options = interpret(app, raw, arguments), .information = std::nullopt};
 }
 
 Settings merge_settings(const RunOptions& given, const std::optional<Settings>& earlier) {
@@ -235,6 +271,8 @@ Settings merge_settings(const RunOptions& given, const std::optional<Settings>& 
   if (given.copy_mode) settings.mode = *given.copy_mode;
   if (given.pause_budget) settings.pause_budget = *given.pause_budget;
   if (given.write) settings.write = *given.write;
+  if (!given.leases.empty()) settings.leases = given.leases;
+  if (given.lease_policy) settings.lease_policy = *given.lease_policy;
   return settings;
 }
 

@@ -21,7 +21,10 @@ struct RunOptions {
   std::optional<std::string> name;
   std::optional<Target> target;      // kRecover: what to resume; empty: the application checkpointed last
   std::vector<std::string> command;  // PROGRAM ARG...
+  std::vector<std::string> new_arguments;  // kRecover: for the program (ckpt_args)
+  std::optional<std::string> clone;        // kRecover: under this name, beside whatever runs already
   bool verbose = false;
+  bool agent = true;  // preload libckpt
   engine::PidPolicy pids = engine::PidPolicy::kAuto;
   engine::FillPolicy fill = engine::FillPolicy::kAuto;
   engine::LockPolicy locks = engine::LockPolicy::kFail;
@@ -35,6 +38,8 @@ struct RunOptions {
   std::optional<engine::CopyMode> copy_mode;
   std::optional<std::chrono::nanoseconds> pause_budget;
   std::optional<store::WriteOptions> write;
+  std::vector<std::string> leases;
+  std::optional<LeasePolicy> lease_policy;
 };
 
 // A text to print on standard output and end with success: --help, --version.

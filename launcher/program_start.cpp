@@ -8,9 +8,11 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 
+#include "agent/agent_table.h"
 #include "base/error.h"
 #include "base/parse.h"
 #include "launcher/exit_codes.h"
@@ -39,7 +41,12 @@ ssize_t read_retrying(int fd, void* buffer, std::size_t size) {
 
 // Runs in the child, which shares nothing with the parent but descriptors. Signals stay blocked until the
 // moment of exec, so a signal forwarded early meets either the dispositions that we found, or the program.
-[[noreturn]] void become_program(char* const* argv, int permission, int failure, const SignalGate& signals) {
+[[noreturn]] void become_program(char* const* argv, const ProgramEnvironment& environment, int permission,
+                                 int failure, const SignalGate& signals) {
+  std::string run = fmt::format("{}:{}", ::getpid(), environment.directory);
+  bool set = ::setenv(agent::kRunVariable, run.c_str(), 1) == 0;
+  if (!environment.preload.empty()) set = ::setenv("LD_PRELOAD", environment.preload.c_str(), 1) == 0 && set;
+  if (!set) ::_exit(kExitOwnFailure);
   char go = 0;
   if (read_retrying(permission, &go, 1) != 1) ::_exit(kExitOwnFailure);
   signals.restore_for_exec();
@@ -51,7 +58,8 @@ ssize_t read_retrying(int fd, void* buffer, std::size_t size) {
 
 }  // namespace
 
-PendingProgram::PendingProgram(const std::vector<std::string>& command, const SignalGate& signals)
+PendingProgram::PendingProgram(const std::vector<std::string>& command, const SignalGate& signals,
+                               const ProgramEnvironment& environment)
     : program_(command.at(0)) {
   std::vector<char*> argv;
   argv.reserve(command.size() + 1);
@@ -63,7 +71,7 @@ PendingProgram::PendingProgram(const std::vector<std::string>& command, const Si
   if (pid_ < 0) throw_errno("fork");
   if (pid_ == 0) {
     permission.writer.reset();
-    become_program(argv.data(), permission.reader.get(), failure.writer.get(), signals);
+    become_program(argv.data(), environment, permission.reader.get(), failure.writer.get(), signals);
   }
   permission_ = std::move(permission.writer);
   failure_ = std::move(failure.reader);

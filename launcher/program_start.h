@@ -13,11 +13,18 @@ namespace ckpt::launcher {
 
 class SignalGate;
 
+// What the program is given besides the environment that we found.
+struct ProgramEnvironment {
+  std::string directory;  // of the application (agent/agent_table.h)
+  std::string preload;    // the value of LD_PRELOAD; empty: as we found it
+};
+
 // A child that was forked and waits for permission to become the program, so that its pid can be recorded
 // first. Without release() (our death included) it ends by itself and never runs the program.
 class PendingProgram {
  public:
-  PendingProgram(const std::vector<std::string>& command, const SignalGate& signals);
+  PendingProgram(const std::vector<std::string>& command, const SignalGate& signals,
+                 const ProgramEnvironment& environment);
   PendingProgram(const PendingProgram&) = delete;
   PendingProgram& operator=(const PendingProgram&) = delete;
   ~PendingProgram();

@@ -121,7 +121,9 @@ std::string to_json_text(const Settings& settings) {
                     {"on_signal", settings.on_signal},
                     {"mode", name_of(settings.mode)},
                     {"pause_budget_ns", settings.pause_budget.count()},
-                    {"compress", name_of(settings.write)}});
+                    {"compress", name_of(settings.write)},
+                    {"leases", settings.leases},
+                    {"lease_policy", std::string(name_of(settings.lease_policy))}});
 }
 
 std::optional<Settings> parse_settings(std::string_view text) {
@@ -136,6 +138,8 @@ std::optional<Settings> parse_settings(std::string_view text) {
     settings.pause_budget =
         std::chrono::nanoseconds(j.value("pause_budget_ns", settings.pause_budget.count()));
     settings.write = parse_compression(j.value("compress", "none"));
+    settings.leases = j.value("leases", settings.leases);
+    settings.lease_policy = parse_lease_policy(j.value("lease_policy", "notify"));
     return settings;
   });
 }

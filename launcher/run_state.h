@@ -5,6 +5,8 @@
 //              killed, so that a program that outlived it is recognised; ignored once that process is gone.
 //   ended      how the last run ended
 //   settings   options of the run, used again by a recover that does not give them
+//   leases     what became of leases (lease_log.h)
+//   wake       a link by which the program calls (wake_file.h)
 //   control    socket of the supervisor (control_server.h)
 // A file that cannot be understood counts as absent: none of them is needed to recover a version.
 #pragma once
@@ -19,6 +21,7 @@
 
 #include "engine/session.h"
 #include "launcher/exit_codes.h"
+#include "launcher/lease.h"
 #include "launcher/process_identity.h"
 #include "store/checkpoint_store.h"
 
@@ -51,6 +54,8 @@ struct Settings {
   engine::CopyMode mode = engine::CopyMode::kAuto;
   std::chrono::nanoseconds pause_budget = std::chrono::milliseconds(10);
   store::WriteOptions write = {};
+  std::vector<std::string> leases = {};  // as given to --lease, all of them make sense
+  LeasePolicy lease_policy = LeasePolicy::kNotify;
 
   bool operator==(const Settings&) const = default;
 };

@@ -121,13 +121,15 @@ std::string show_command(const store::Store& store, const Target& target, bool j
     image = image_json(reader->image());
   }
   const store::VersionDescription* shown = reader ? &reader->description() : nullptr;
-  if (!json) return show_text(summary, shown, image);
+  std::vector<LeaseChange> leases = LeaseLog(application->directory()).changes();
+  if (!json) return show_text(summary, shown, image) + leases_text(leases);
   ordered_json out = application_json(summary);
   out.erase("latest");
   out["versions"] = ordered_json::array();
   for (const store::VersionEntry& entry : summary.versions) out["versions"].push_back(version_json(entry));
   out["shown_version"] = shown != nullptr ? ordered_json(shown->version) : ordered_json(nullptr);
   out["image"] = image;
+  out["leases"] = leases_json(leases);
   return json_output(out);
 }
 

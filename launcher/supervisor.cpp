@@ -12,12 +12,19 @@
 
 #include "base/error.h"
 #include "launcher/human_units.h"
+#include "launcher/lease_log.h"
 #include "launcher/process_identity.h"
 
 namespace ckpt::launcher {
 namespace {
 
 constexpr int kTellingLateness = 5;
+constexpr std::chrono::seconds kLongestPreparation{60};
+
+// The program has entered a critical section (ckpt_disable) since it was asked.
+struct Deferred : Error {
+  Deferred() : Error("the program does not allow a checkpoint now") {}
+};
 
 bool stopped_now(pid_t pid) {
   std::optional<ProcessIdentity> identity = identify_process(pid);
@@ -36,6 +43,7 @@ std::string reply_for(const std::string& name, const store::VersionDescription& 
 Supervisor::Supervisor(SupervisorParts parts, SupervisorConfig config)
     : parts_(parts),
       config_(std::move(config)),
+      participation_(parts.session),
       period_(config_.settings.every, Clock::now()),
       last_version_(config_.parent) {}
 
@@ -45,6 +53,7 @@ EndRecord Supervisor::run() {
     handle_signals();
     reap_children();
     handle_requests();
+    look_at_program();
     look_at_filling(0);
     if (job_.busy()) advance_checkpoint();
     if (!end_ && !held()) parts_.session.finish_due_calls();
@@ -63,10 +72,11 @@ timespec Supervisor::time_to_next_event() const {
   auto consider = [&next](std::optional<Clock::time_point> when) {
     if (when && (!next || *when < *next)) next = when;
   };
-  bool filling = parts_.session.filling();  // its end is an event
-  if (!end_ && !job_.busy() && !(filling && wanted_)) consider(period_.next_due());
+  bool waiting = waits();  // the end of that is an event
+  if (!end_ && !job_.busy() && !(waiting && wanted_)) consider(period_.next_due());
+  if (!end_) consider(preparing_until_);
   if (!end_ && !held()) consider(parts_.session.next_deadline());
-  if (!end_ && !job_.busy() && !filling && wanted_) consider(Clock::now());
+  if (!end_ && !job_.busy() && !waiting && wanted_) consider(Clock::now());
   constexpr std::chrono::nanoseconds kLongest = std::chrono::hours(1);
   std::chrono::nanoseconds left = next ? *next - Clock::now() : kLongest;
   left = std::clamp(left, std::chrono::nanoseconds(0), kLongest);
@@ -76,7 +86,8 @@ timespec Supervisor::time_to_next_event() const {
 void Supervisor::wait_for_events() {
   std::vector<pollfd> polled{{.fd = parts_.signals.fd(), .events = POLLIN, .revents = 0},
                              {.fd = job_.fd(), .events = POLLIN, .revents = 0},
-                             {.fd = parts_.session.fill_fd(), .events = POLLIN, .revents = 0}};
+                             {.fd = parts_.session.fill_fd(), .events = POLLIN, .revents = 0},
+                             {.fd = parts_.wake.fd(), .events = POLLIN, .revents = 0}};
   parts_.control.add_to(polled);
   timespec timeout = time_to_next_event();
   if (::ppoll(polled.data(), polled.size(), &timeout, nullptr) < 0 && errno != EINTR)
@@ -84,7 +95,6 @@ void Supervisor::wait_for_events() {
 }
 
 // ---- signals and children
-// ------------------------------------------------------------------------------------
 
 void Supervisor::handle_signals() {
   while (std::optional<signalfd_siginfo> info = parts_.signals.next()) handle_signal(*info);
@@ -130,7 +140,6 @@ void Supervisor::stop_with_program() {
 }
 
 // ---- requests
-// ------------------------------------------------------------------------------------------------
 
 void Supervisor::handle_requests() {
   for (const ControlServer::Line& line : parts_.control.serve()) handle_request(line.client, line.text);
@@ -177,7 +186,6 @@ void Supervisor::do_removals() {
 }
 
 // ---- checkpoints
-// ---------------------------------------------------------------------------------------------
 
 // After a lazy restore: a checkpoint waits until all memory is there, and hurries it.
 void Supervisor::look_at_filling(int timeout_ms) {
@@ -198,6 +206,72 @@ void Supervisor::look_at_filling(int timeout_ms) {
   }
 }
 
+// ---- what the program asks for itself
+
+void Supervisor::look_at_program() {
+  if (!parts_.wake.called() || end_) return;
+  deferred_ = false;
+  hear_program();
+}
+
+void Supervisor::hear_program() {
+  for (const ProgramCall& call : participation_.look()) want({.calls = {call}});
+  try {
+    look_at_leases();
+  } catch (const Error& error) {
+    parts_.messages.line_once(fmt::format("a change of a lease was not recorded: {}", error.what()));
+  }
+}
+
+// Every change goes to the log.
+void Supervisor::look_at_leases() {
+  LeaseLog log(parts_.application.directory());
+  for (const ProgramLease& lease : participation_.leases()) {
+    std::optional<LeaseChange> before = log.state(lease.name);
+    if (before && before->state == lease.state && before->detail == lease.place) continue;
+    log.append(
+        {.name = lease.name, .kind = "program", .state = lease.state, .detail = lease.place, .data = {}});
+    if (lease.state != LeaseState::kLost) continue;
+    std::string message = fmt::format("lease {} of the program is lost", lease.name);
+    parts_.messages.line(message);
+    if (config_.settings.lease_policy != LeasePolicy::kFail) continue;
+    lease_failure_ = fmt::format("{}; make it available, or use --lease-policy notify", message);
+    ::kill(parts_.session.pid(), SIGKILL);
+  }
+}
+
+// Whether it has done what it wants to do before a checkpoint.
+bool Supervisor::program_is_ready() {
+  if (preparing_until_) {
+    std::optional<int> result = participation_.before_hooks_result();
+    if (!result && Clock::now() < *preparing_until_) return false;
+    preparing_until_.reset();
+    if (!result || *result != 0) {
+      refuse_wanted(
+          result ? fmt::format("a function that the program runs before checkpoints returned {}", *result)
+                 : fmt::format("a function that the program runs before checkpoints takes more than "
+                               "{} s",
+                               kLongestPreparation.count()),
+          -ECANCELED);
+      return false;
+    }
+    hear_program();  // in a suspend there is no later
+    return true;
+  }
+  hear_program();
+  deferred_ = participation_.deferred();
+  if (deferred_) return false;
+  if (!participation_.start_before_hooks(wanted_->suspend)) return true;
+  preparing_until_ = Clock::now() + kLongestPreparation;
+  return false;
+}
+
+void Supervisor::refuse_wanted(const std::string& error, int result) {
+  current_ = std::exchange(wanted_, std::nullopt);
+  current_began_ = Clock::now();
+  checkpoint_failed(error, result);
+}
+
 // Requests that come while a checkpoint is under way share the next one: theirs must not be older than the
 // request.
 void Supervisor::want(Wanted more) {
@@ -209,12 +283,18 @@ void Supervisor::want(Wanted more) {
   wanted_->by_signal = wanted_->by_signal || more.by_signal;
   wanted_->suspend = wanted_->suspend || more.suspend;
   wanted_->clients.insert(wanted_->clients.end(), more.clients.begin(), more.clients.end());
+  wanted_->calls.insert(wanted_->calls.end(), more.calls.begin(), more.calls.end());
 }
 
 void Supervisor::start_checkpoint() {
   if (!wanted_ && period_.due(Clock::now())) want({.by_period = true});
   if (!wanted_) return;
   if (parts_.session.filling()) return parts_.session.hurry_filling();
+  try {
+    if (deferred_ || !program_is_ready()) return;
+  } catch (const Error& error) {
+    return refuse_wanted(error.what(), -EIO);
+  }
   current_ = std::exchange(wanted_, std::nullopt);
   current_began_ = Clock::now();
   try {
@@ -222,7 +302,7 @@ void Supervisor::start_checkpoint() {
     if (!current_->by_period) job_.hurry();
   } catch (const std::exception& error) {
     job_.abandon();
-    return checkpoint_failed(error.what());
+    return checkpoint_failed(error.what(), -EIO);
   }
   advance_checkpoint();
 }
@@ -234,7 +314,12 @@ CheckpointOrder Supervisor::make_order() {
                    .tracking = config_.tracking,
                    .pause_budget = config_.settings.pause_budget,
                    .after = current_->suspend ? engine::AfterCapture::kHold : engine::AfterCapture::kResume,
-                   .parent = last_version_};
+                   .parent = last_version_,
+                   .before_reading =
+                       [this] {
+                         if (participation_.deferred()) throw Deferred();
+                       },
+                   .while_stopped = [this](pid_t) { participation_.captured(current_->calls); }};
   order.keep = config_.settings.keep;
   order.description.created_realtime_ns = realtime_now_ns();
   order.description.run_id = config_.run_id;
@@ -269,10 +354,19 @@ void Supervisor::advance_checkpoint() {
       parts_.messages.line_once(fmt::format("old versions were not removed: {}", outcome->retention_error));
     }
     checkpoint_done(outcome->description);
+  } catch (const Deferred&) {
+    checkpoint_deferred();
   } catch (const std::exception& error) {
     release_held();
-    checkpoint_failed(error.what());
+    checkpoint_failed(error.what(), -EIO);
   }
+}
+
+// It is still wanted, when the program allows it.
+void Supervisor::checkpoint_deferred() {
+  participation_.put_off();
+  deferred_ = true;
+  want(*std::exchange(current_, std::nullopt));
 }
 
 void Supervisor::release_held() {
@@ -285,7 +379,7 @@ bool Supervisor::program_is_ending() const {
   return now == Liveness::kGone || now == Liveness::kEnding;
 }
 
-void Supervisor::checkpoint_failed(const std::string& error) {
+void Supervisor::checkpoint_failed(const std::string& error, int result) {
   Wanted failed = *std::exchange(current_, std::nullopt);
   period_.checkpoint_over(current_began_, Clock::now());
   reap_children();
@@ -293,10 +387,12 @@ void Supervisor::checkpoint_failed(const std::string& error) {
     tell_clients(failed.clients, error_reply("the program ended before the checkpoint was complete"));
     return;
   }
+  participation_.finished(failed.calls, result);
   tell_clients(failed.clients, error_reply(error));
   std::string message = fmt::format("checkpoint failed: {}", error);
   bool news = failed.by_period && std::exchange(last_period_failure_, message) != message;
-  if (news || failed.by_signal) parts_.messages.line(message);  // clients tell their user themselves
+  if (news || failed.by_signal || !failed.calls.empty())
+    parts_.messages.line(message);  // clients tell their user themselves
 }
 
 void Supervisor::checkpoint_done(const store::VersionDescription& description) {
@@ -313,7 +409,10 @@ void Supervisor::checkpoint_done(const store::VersionDescription& description) {
                                      human_bytes(description.stats.bytes_written), description.stats.mode));
   }
   std::string reply = reply_for(parts_.application.name(), description);
-  if (!held()) return tell_clients(done.clients, reply);
+  if (!held()) {
+    participation_.finished(done.calls, 0);
+    return tell_clients(done.clients, reply);
+  }
   // Those who asked for a suspend are answered when the program is gone, by wind_up().
   current_ = std::move(done);
   suspend_reply_ = reply;
@@ -339,7 +438,6 @@ void Supervisor::tell_clients(std::vector<ClientId>& clients, const std::string&
 }
 
 // ---- the end
-// -------------------------------------------------------------------------------------------------
 
 void Supervisor::wind_up() {
   if (config_.verbose) {

@@ -22,10 +22,12 @@
 #include "launcher/control_server.h"
 #include "launcher/exit_codes.h"
 #include "launcher/messages.h"
+#include "launcher/participation.h"
 #include "launcher/period.h"
 #include "launcher/run_state.h"
 #include "launcher/run_summary.h"
 #include "launcher/signal_gate.h"
+#include "launcher/wake_file.h"
 #include "store/checkpoint_store.h"
 
 namespace ckpt::launcher {
@@ -36,6 +38,7 @@ struct SupervisorParts {
   engine::Session& session;
   SignalGate& signals;
   ControlServer& control;
+  WakeFile& wake;
   Messages& messages;
 };
 
@@ -57,6 +60,8 @@ class Supervisor {
   EndRecord run();
   // Why the program was killed, if memory of its version could not be read; else empty.
   const std::string& fill_failure() const { return fill_failure_; }
+  // Likewise, if a lease of the program was lost under LeasePolicy::kFail.
+  const std::string& lease_failure() const { return lease_failure_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -67,6 +72,7 @@ class Supervisor {
     bool by_signal = false;
     bool suspend = false;
     std::vector<ClientId> clients{};
+    std::vector<ProgramCall> calls{};
   };
   struct Removal {
     ClientId client;
@@ -90,13 +96,22 @@ class Supervisor {
 
   void look_at_filling(int timeout_ms);
 
+  void look_at_program();
+  void hear_program();
+  bool program_is_ready();
+  void look_at_leases();
+  void refuse_wanted(const std::string& error, int result);
+  bool waits() const { return parts_.session.filling() || deferred_ || preparing_until_.has_value(); }
+
   void want(Wanted more);
   void start_checkpoint();
   CheckpointOrder make_order();
   std::unique_ptr<store::CheckpointWriter> begin_version();
   void advance_checkpoint();
   bool program_is_ending() const;
-  void checkpoint_failed(const std::string& error);
+  // `result`: for calls of ckpt_checkpoint().
+  void checkpoint_failed(const std::string& error, int result);
+  void checkpoint_deferred();
   void checkpoint_done(const store::VersionDescription& description);
   void release_held();
   void tell_clients(std::vector<ClientId>& clients, const std::string& reply);
@@ -108,6 +123,9 @@ class Supervisor {
   SupervisorParts parts_;
   SupervisorConfig config_;
   CheckpointJob job_;
+  Participation participation_;
+  bool deferred_ = false;                             // until the program leaves its critical sections
+  std::optional<Clock::time_point> preparing_until_;  // before-hooks run in the program
   Period period_;
   std::optional<Wanted> wanted_;
   std::optional<Wanted> current_;
@@ -122,6 +140,7 @@ class Supervisor {
   RunSummary summary_;
   int late_in_a_row_ = 0;
   std::string fill_failure_;
+  std::string lease_failure_;
 };
 
 }  // namespace ckpt::launcher

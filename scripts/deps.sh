@@ -8,6 +8,7 @@ packages=(
   flatbuffers-compiler libflatbuffers-dev libfmt-dev libcli11-dev nlohmann-json3-dev libxxhash-dev liblz4-dev libzstd-dev libelf-dev
   # test
   libgtest-dev libgmock-dev libjemalloc2 util-linux procps
+  etcd-server etcd-client  # grants a lease
   # the programs that the tests and the demo run
   python3 lua5.4 redis-server openjdk-17-jre-headless openjdk-17-jdk-headless
   # checks of the sources

@@ -1,5 +1,6 @@
 #include "engine/session.h"
 
+#include "engine/agent_tables.h"
 #include "engine/capture/capture_run.h"
 #include "engine/session_state.h"
 #include "engine/tracee/written_back_timeouts.h"
@@ -29,6 +30,17 @@ CaptureResult Session::capture(store::CheckpointWriter& writer, CaptureOptions o
   std::unique_ptr<Capture> capture = begin_capture(writer, std::move(options));
   while (capture->next() != Capture::Next::kDone) capture->run();
   return capture->take_result();
+}
+
+AgentTables Session::agent_tables() const {
+  return {state_->pid, state_->agent_addresses, read_memory_map(state_->pid)};
+}
+
+void Session::look_again() {
+  state_->calls.observe_before_stop(state_->pid);
+  Tracee tracee(state_->pid);
+  state_->calls.fix_up(tracee);
+  state_->resume(tracee, Clock::now());
 }
 
 void Session::committed(store::Version version) {

@@ -22,6 +22,8 @@
 
 namespace ckpt::engine {
 
+class AgentTables;  // agent_tables.h
+
 struct CaptureResult {
   std::vector<std::byte> image;    // for CheckpointWriter::commit
   store::CheckpointStats stats;    // engine's fields filled
@@ -58,6 +60,8 @@ struct CaptureOptions {
   std::chrono::nanoseconds pause_budget = std::chrono::milliseconds(10);
   AfterCapture after = AfterCapture::kResume;
   store::Version parent = 0;  // what the writer builds on (Base::kParent); 0: nothing
+  // Called in the pause, before anything is read. What it throws is what the checkpoint fails with.
+  std::function<void()> before_reading = nullptr;
   std::function<void(pid_t)> while_stopped = nullptr;  // called when everything has been read, in the pause
 };
 
@@ -103,6 +107,11 @@ class Session {
   std::unique_ptr<Capture> begin_capture(store::CheckpointWriter& writer, CaptureOptions options);
   // All steps at once.
   CaptureResult capture(store::CheckpointWriter& writer, CaptureOptions options = {});
+  // What the program shares with us, looked for now.
+  AgentTables agent_tables() const;
+  // Stops the program for a moment, so that whoever waits there for a word of its memory (FUTEX_WAIT) looks
+  // at it again. Throws Error if it cannot be stopped.
+  void look_again();
   // The version that the last capture was for is durable: the next one may build on it.
   void committed(store::Version version);
   bool holding() const;  // a capture with kHold has stopped the program
@@ -133,6 +142,9 @@ enum class FillPolicy { kAuto, kLazy, kEager };
 struct RestoreOptions {
   PidPolicy pids = PidPolicy::kAuto;
   std::vector<std::string>* notes = nullptr;  // receives warnings for the user, if set
+  // Called with the pid and what the program shares with us, right before `before_release` and on the same
+  // terms.
+  std::function<void(pid_t, const AgentTables&)> tell_program = nullptr;
   // Called with the program's pid when all is built and the program has not run yet. If it throws, nothing is
   // left behind.
   std::function<void(pid_t)> before_release = nullptr;

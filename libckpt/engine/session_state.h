@@ -21,6 +21,7 @@ struct Session::State {
 
   pid_t pid;
   InterruptedCalls calls;
+  std::vector<std::uint64_t> agent_addresses;  // of tables that came back by a restore: they have no name
   FileIdentities identities;
   std::unique_ptr<WriteTracker> tracker;
   bool can_track = true;           // false once the kernel has refused to

@@ -33,5 +33,10 @@ void measure_recover(const Settings& settings, Report& report, const char* row, 
 void measure_supervisor_memory(const Settings& settings, Report& report, const char* row);
 // A Java program that has to warm up, started cold and resumed.
 void measure_warm_start(const Settings& settings, Report& report, const char* row);
+// What the preloaded library adds to each call that it stands in front of.
+void measure_agent_calls(const Settings& settings, Report& report, const char* row);
+// The example of a warm repository: a Python script with many modules, started cold and run in the
+// repository.
+void measure_repository(const Settings& settings, Report& report, const char* row);
 
 }  // namespace ckpt::bench

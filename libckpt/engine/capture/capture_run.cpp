@@ -6,8 +6,9 @@
 #include <utility>
 
 #include "base/error.h"
-#include "engine/capture/excluded_memory.h"
+#include "engine/agent_tables.h"
 #include "engine/capture/pinned_writers.h"
+#include "engine/capture/program_intent.h"
 #include "engine/image/image_file.h"
 
 namespace ckpt::engine {
@@ -139,7 +140,7 @@ void CaptureRun::track() {
 // Memory that was excluded when the version before was made, and no longer is, was never written to the
 // store.
 void CaptureRun::learn_excluded(const std::vector<MapEntry>& maps) {
-  needs_.excluded = excluded_memory(session_.pid, maps, excluded_before_);
+  needs_.excluded = AgentTables(session_.pid, session_.agent_addresses, maps).excluded(excluded_before_);
   if (!excluded_before_.empty())
     needs_.must = unite(needs_.must, subtract(excluded_before_, needs_.excluded));
 }
@@ -254,6 +255,7 @@ void CaptureRun::stop() {
   bool stale = !flags_.covers(maps);
   bool again = stale && options_.after == AfterCapture::kResume && stale_surveys_++ < kMostStaleSurveys;
   if (!again) {
+    if (options_.before_reading) options_.before_reading();
     learn_excluded(maps);
     read_stopped(*tracee, maps);
     session_.excluded_in_last = needs_.excluded;
@@ -290,6 +292,10 @@ void CaptureRun::read_stopped(Tracee& tracee, const std::vector<MapEntry>& maps)
                                     .clock = clock_,
                                     .threads = session_.threads,
                                     .known_content = known_content_});
+  AgentTables agent(session_.pid, session_.agent_addresses, maps);
+  state_->checkpoint.process->agent_tables = agent.saved();
+  describe_intent(agent, maps, *state_->checkpoint.process);
+  clock_.done("intent");
   auto began = Clock::now();
   copy_or_snapshot(tracee);
   clock_.done(snapshot_ != nullptr ? "snapshot" : "copy");

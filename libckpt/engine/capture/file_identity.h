@@ -24,6 +24,10 @@ class FileIdentities {
   std::map<Key, std::vector<std::uint8_t>> build_ids_;
 };
 
+// Whether all pages of private mappings of this file are stored, unchanged ones too. So it is with the
+// agent's own library: an update of it must not make checkpoints unusable.
+bool is_carried_whole(const std::string& path);
+
 // Throws Error naming the file and what changed if `path` is no longer the file described.
 void check_identity(const image::MappedFileT& file);
 

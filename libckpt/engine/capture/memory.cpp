@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <map>
 
+#include "agent/agent_table.h"
 #include "base/error.h"
 #include "base/file_io.h"
 #include "engine/capture/resident_pages.h"
@@ -48,6 +49,12 @@ bool names_mapped_file(const MapEntry& entry) {
 }
 
 constexpr std::string_view kAioRing = "/[aio] (deleted)";
+
+// An empty memory file that is there for its name.
+bool is_name_of_agent_table(const MapEntry& entry) {
+  static const std::string kPath = fmt::format("/memfd:{} (deleted)", agent::kTableName);
+  return entry.path == kPath && !entry.shared;
+}
 
 std::string without_deleted(const std::string& path) {
   return path.ends_with(kDeleted) ? path.substr(0, path.size() - kDeleted.size()) : path;
@@ -185,7 +192,8 @@ void MemoryCapture::describe_private_file(const MapEntry& entry, image::ProcessT
     mapping.file = mapped_file(entry, process, false);
     return;
   }
-  mapping.object = objects_.find(entry.device, entry.inode);
+  mapping.object =
+      is_name_of_agent_table(entry) ? shared_object(entry) : objects_.find(entry.device, entry.inode);
   // Without an object that keeps the file's content, the mapping is written whole and comes back as plain
   // memory.
   mapping.kind = mapping.object >= 0 ? image::MappingKind::PrivateFile : image::MappingKind::Anonymous;
@@ -330,7 +338,8 @@ void MemoryCapture::plan_private_content(const MapEntry& entry, image::MappingT&
   ScannedPages pages = scan(entry, anonymous ? PageFilter::kAnyContent : PageFilter::kPrivateCopy);
   for (const AddressRange& guard : pages.guards) mapping.guards.emplace_back(guard.start, guard.end);
   // What a replaced or deleted file holds is not in the page table until it is touched: take all of it.
-  if (anonymous && entry.inode != 0) pages.content = pages.written = {all};
+  bool whole = anonymous ? entry.inode != 0 : is_carried_whole(entry.path);
+  if (whole) pages.content = pages.written = {all};
   needs_.leave_out_excluded(pages, all);
   AddressRanges wanted = needs_.of(pages, all);
   const MapFlags& flags = flags_.of(entry);

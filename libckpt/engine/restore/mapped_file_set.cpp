@@ -101,7 +101,33 @@ void make_file(const image::MappedFileT& file, const store::CheckpointReader& re
   }
 }
 
+bool is_unchanged(const image::MappedFileT& file) {
+  try {
+    check_identity(file);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 }  // namespace
+
+void detach_carried_files(image::ProcessT& process) {
+  for (std::size_t i = process.mapped_files.size(); i-- > 0;) {
+    if (!is_carried_whole(process.mapped_files[i]->path) || is_unchanged(*process.mapped_files[i])) continue;
+    for (auto& mapping : process.mappings) {
+      auto index = static_cast<std::int32_t>(i);
+      if (mapping->file == index) {
+        mapping->kind = image::MappingKind::Anonymous;
+        mapping->file = -1;
+        mapping->offset = 0;
+      } else if (mapping->file > index) {
+        --mapping->file;
+      }
+    }
+    process.mapped_files.erase(process.mapped_files.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
 
 void check_mapped_files(const image::ProcessT& process) {
   std::vector<Use> all = uses(process);

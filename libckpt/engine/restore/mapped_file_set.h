@@ -11,6 +11,9 @@
 
 namespace ckpt::engine {
 
+// Mappings of files that are stored whole, and have changed or gone, become memory without a file.
+void detach_carried_files(image::ProcessT& process);
+
 // Refuses, naming them, files that are missing or are no longer what the program had mapped. Shared writable
 // files that are gone but were stored with the checkpoint are not refused; make_missing_files() makes them
 // again.

@@ -15,6 +15,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "engine/agent_tables.h"
 #include "engine/capture/host.h"
 #include "engine/image/image_file.h"
 #include "engine/process/memory_promises.h"
@@ -127,6 +128,7 @@ void Restore::check() {
         fmt::format("the checkpoint was made under another kernel ({}), whose vDSO differs; recover it there",
                     host.kernel));
   }
+  detach_carried_files(process_);
   check_mapped_files(process_);
   make_missing_files(process_, reader_);  // some may be open as well, which comes next
   check_descriptors(*checkpoint_, &notes_, options_.sockets);
@@ -417,6 +419,9 @@ Restored Restore::run() {
     build(times);
     Session session(puppet_->pid());
     put_registers_back(RestoreAccess::state(session).calls);
+    RestoreAccess::state(session).agent_addresses = process_.agent_tables;
+    if (options_.tell_program)
+      options_.tell_program(puppet_->pid(), {puppet_->pid(), process_.agent_tables, {}});
     if (options_.before_release) options_.before_release(puppet_->pid());
     release();
     RestoreAccess::state(session).calls.released();

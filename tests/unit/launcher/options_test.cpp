@@ -53,6 +53,33 @@ TEST(Options, TakeValuesAfterAnEqualsSign) {
   EXPECT_EQ(options.on_signal, SIGUSR2);
 }
 
+TEST(Options, RecoverTakesArgumentsForTheProgram) {
+  RunOptions options = parse({"--recover", "app@1", "--", "script.py", "--", "-x"});
+  EXPECT_EQ(options.target->name, "app");
+  EXPECT_THAT(options.new_arguments, ElementsAre("script.py", "--", "-x"));
+  EXPECT_TRUE(options.command.empty());
+  options = parse({"--recover", "--clone", "copy", "--", "a"});
+  EXPECT_FALSE(options.target.has_value());
+  EXPECT_EQ(options.clone, "copy");
+  EXPECT_THAT(options.new_arguments, ElementsAre("a"));
+  EXPECT_THAT(parse({"--recover", "app", "-v", "--", "-a"}).new_arguments, ElementsAre("-a"));
+  EXPECT_TRUE(parse({"--recover", "app"}).new_arguments.empty());
+  EXPECT_THAT(refusal({"--recover", "app", "a"}), HasSubstr("behind --"));
+  EXPECT_THAT(refusal({"--clone", "copy", "prog"}), HasSubstr("--recover"));
+}
+
+TEST(Options, TakeLeases) {
+  RunOptions options = parse({"--lease", "exec:a=x y", "--lease=exec:b=z", "--lease-policy", "fail", "prog"});
+  EXPECT_THAT(options.leases, ElementsAre("exec:a=x y", "exec:b=z"));
+  EXPECT_EQ(options.lease_policy, LeasePolicy::kFail);
+  EXPECT_THAT(options.command, ElementsAre("prog"));
+  EXPECT_FALSE(parse({"prog"}).lease_policy.has_value());
+  EXPECT_TRUE(parse({"prog"}).agent);
+  EXPECT_FALSE(parse({"--no-agent", "prog"}).agent);
+  EXPECT_THAT(refusal({"--lease", "db", "prog"}), HasSubstr("exec:NAME"));
+  EXPECT_THAT(refusal({"--lease-policy", "die", "prog"}), HasSubstr("notify or fail"));
+}
+
 TEST(Options, RecoverTakesAnOptionalTarget) {
   EXPECT_FALSE(parse({"--recover"}).target.has_value());
   RunOptions named = parse({"--recover", "app@12", "--every", "1s"});

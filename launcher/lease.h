@@ -1,0 +1,45 @@
+// A lease is a named grant of access to something outside of the checkpoint, with all that is needed to get
+// it again. What is told here are its specifications and its states; who holds which state: lease_log.h.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ckpt::launcher {
+
+enum class LeaseState {
+  kActive,
+  kExpired,  // given back, because the program was suspended or has ended; or the program was lost with it
+  kReestablished,  // granted again to a program that was recovered
+  kMoved,          // likewise, by an alternate
+  kLost
+};
+
+// What is done where a lease is lost: go on and tell the program (or its user), or do not resume.
+enum class LeasePolicy { kNotify, kFail };
+
+std::string_view name_of(LeaseState state);
+std::string_view name_of(LeasePolicy policy);
+LeaseState parse_lease_state(std::string_view text);    // throws Error
+LeasePolicy parse_lease_policy(std::string_view text);  // throws Error
+
+// --lease 'exec:NAME[,limit=DURATION]=COMMAND': a command of the user grants, renews and gives back.
+struct ExecLease {
+  std::string name;
+  std::string command;
+  std::chrono::nanoseconds limit = std::chrono::seconds(30);
+
+  bool operator==(const ExecLease&) const = default;
+};
+
+// Throws Error, naming the part that makes no sense.
+ExecLease parse_lease(std::string_view specification);
+std::string to_string(const ExecLease& lease);  // as parse_lease reads it
+
+// Of several with one name the last counts.
+std::vector<ExecLease> parse_leases(const std::vector<std::string>& specifications);
+
+}  // namespace ckpt::launcher

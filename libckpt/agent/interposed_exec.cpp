@@ -1,0 +1,102 @@
+// exec() and its family: the library stays with the process that takes part. Children are left alone: what
+// they execute sees the environment as the program gave it. See intent.h for the rules; a child of vfork()
+// may call all of this.
+#include <alloca.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include "agent/environment.h"
+#include "agent/next_function.h"
+#include "agent/public.h"
+
+namespace {
+
+using ckpt::agent::environment_room;
+using ckpt::agent::next_function;
+using ckpt::agent::with_library;
+
+using Execute = int(const char*, char* const*, char* const*);
+using ExecuteDescriptor = int(int, char* const*, char* const*);
+
+int execute(const char* path, char* const* arguments, char* const* environment) {
+  static Execute* next = nullptr;
+  void* room = alloca(environment_room(environment));
+  return next_function(next, "execve")(path, arguments, with_library(environment, room));
+}
+
+int execute_found(const char* file, char* const* arguments, char* const* environment) {
+  static Execute* next = nullptr;
+  void* room = alloca(environment_room(environment));
+  return next_function(next, "execvpe")(file, arguments, with_library(environment, room));
+}
+
+size_t count_words(const char* first, va_list rest) {
+  if (first == nullptr) return 0;
+  size_t count = 1;
+  while (va_arg(rest, char*) != nullptr) ++count;
+  return count;
+}
+
+// The words of an execl() as a vector, with its NULL; `rest` stands behind that NULL then.
+void collect_words(char** words, const char* first, va_list rest) {
+  *words = const_cast<char*>(first);
+  while (*words != nullptr) *++words = va_arg(rest, char*);
+}
+
+}  // namespace
+
+CKPT_PUBLIC int execve(const char* path, char* const* arguments, char* const* environment) noexcept {
+  return execute(path, arguments, environment);
+}
+
+CKPT_PUBLIC int execv(const char* path, char* const* arguments) noexcept {
+  return execute(path, arguments, environ);
+}
+
+CKPT_PUBLIC int execvp(const char* file, char* const* arguments) noexcept {
+  return execute_found(file, arguments, environ);
+}
+
+CKPT_PUBLIC int execvpe(const char* file, char* const* arguments, char* const* environment) noexcept {
+  return execute_found(file, arguments, environment);
+}
+
+CKPT_PUBLIC int fexecve(int file, char* const* arguments, char* const* environment) noexcept {
+  static ExecuteDescriptor* next = nullptr;
+  void* room = alloca(environment_room(environment));
+  return next_function(next, "fexecve")(file, arguments, with_library(environment, room));
+}
+
+CKPT_PUBLIC int execl(const char* path, const char* first, ...) noexcept {
+  va_list rest;
+  va_start(rest, first);
+  auto** words = static_cast<char**>(alloca((1 + count_words(first, rest)) * sizeof(char*)));
+  va_end(rest);
+  va_start(rest, first);
+  collect_words(words, first, rest);
+  va_end(rest);
+  return execute(path, words, environ);
+}
+
+CKPT_PUBLIC int execlp(const char* file, const char* first, ...) noexcept {
+  va_list rest;
+  va_start(rest, first);
+  auto** words = static_cast<char**>(alloca((1 + count_words(first, rest)) * sizeof(char*)));
+  va_end(rest);
+  va_start(rest, first);
+  collect_words(words, first, rest);
+  va_end(rest);
+  return execute_found(file, words, environ);
+}
+
+CKPT_PUBLIC int execle(const char* path, const char* first, ...) noexcept {
+  va_list rest;
+  va_start(rest, first);
+  auto** words = static_cast<char**>(alloca((1 + count_words(first, rest)) * sizeof(char*)));
+  va_end(rest);
+  va_start(rest, first);
+  collect_words(words, first, rest);
+  char* const* environment = va_arg(rest, char* const*);
+  va_end(rest);
+  return execute(path, words, environment);
+}

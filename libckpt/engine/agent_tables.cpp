@@ -1,0 +1,87 @@
+#include "engine/agent_tables.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+
+#include "base/error.h"
+#include "engine/tracee/remote_memory.h"
+
+namespace ckpt::engine {
+namespace {
+
+constexpr std::size_t kReadBytes = offsetof(agent::AgentTable, intents);
+
+bool makes_sense(const agent::AgentTable& table, RemoteAddr address) {
+  return table.magic == agent::kTableMagic && table.self == address.value &&
+         table.excluded.count <= table.excluded.ranges.size();
+}
+
+}  // namespace
+
+std::unique_ptr<agent::AgentTable> AgentTable::read() const {
+  auto table = std::make_unique<agent::AgentTable>();
+  try {
+    read_remote(pid_, address_, std::as_writable_bytes(std::span(table.get(), 1)).first(kReadBytes));
+  } catch (const Error&) {
+    return nullptr;
+  }
+  return makes_sense(*table, address_) ? std::move(table) : nullptr;
+}
+
+std::unique_ptr<agent::Intents> AgentTable::read_intents() const {
+  auto intents = std::make_unique<agent::Intents>();
+  try {
+    read_remote(pid_, RemoteAddr{address_.value + offsetof(agent::AgentTable, intents)},
+                std::as_writable_bytes(std::span(intents.get(), 1)));
+  } catch (const Error&) {
+    return nullptr;
+  }
+  return intents;
+}
+
+bool AgentTable::write(std::size_t offset, std::span<const std::byte> bytes) const {
+  try {
+    write_remote(pid_, RemoteAddr{address_.value + offset}, bytes);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+AgentTables::AgentTables(pid_t pid, const std::vector<std::uint64_t>& known,
+                         const std::vector<MapEntry>& maps) {
+  static const std::string kPath = fmt::format("/memfd:{} (deleted)", agent::kTableName);
+  auto add = [this, pid](std::uint64_t address) {
+    AgentTable table(pid, RemoteAddr{address});
+    auto is_known = [address](const AgentTable& each) { return each.address().value == address; };
+    if (std::ranges::none_of(tables_, is_known) && table.read() != nullptr) tables_.push_back(table);
+  };
+  for (std::uint64_t address : known) add(address);
+  for (const MapEntry& entry : maps) {
+    if (entry.path == kPath) add(entry.end);
+  }
+}
+
+std::vector<std::uint64_t> AgentTables::saved() const {
+  std::vector<std::uint64_t> addresses;
+  for (const AgentTable& table : tables_) addresses.push_back(table.address().value);
+  return addresses;
+}
+
+AddressRanges AgentTables::excluded(const AddressRanges& before) const {
+  AddressRanges ranges;
+  for (const AgentTable& each : tables_) {
+    std::unique_ptr<agent::AgentTable> table = each.read();
+    if (table == nullptr) continue;
+    if (table->excluded.changing != 0) return before;
+    for (const agent::ExcludedRange& range : std::span(table->excluded.ranges).first(table->excluded.count)) {
+      if (range.start < range.end) ranges.push_back({page_ceil(range.start), page_floor(range.end)});
+    }
+  }
+  normalize(ranges);
+  return ranges;
+}
+
+}  // namespace ckpt::engine

@@ -1,0 +1,60 @@
+// The tables that a program shares with its supervisor (agent/agent_table.h), from outside: one for each copy
+// of the agent that it contains, none for most programs that are linked statically.
+//
+// Everything here may be called while the program runs, or in a stop. What cannot be read, because the
+// program has just ended or executed another one, counts as not there.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "agent/agent_table.h"
+#include "base/remote_addr.h"
+#include "engine/capture/address_ranges.h"
+#include "engine/capture/memory_map.h"
+
+namespace ckpt::engine {
+
+class AgentTable {
+ public:
+  AgentTable(pid_t pid, RemoteAddr address) : pid_(pid), address_(address) {}
+
+  RemoteAddr address() const { return address_; }
+  // Without `intents` and `argument_room`; nullptr if there is no table (any more).
+  std::unique_ptr<agent::AgentTable> read() const;
+  std::unique_ptr<agent::Intents> read_intents() const;
+  // False if it is not there any more.
+  bool write(std::size_t offset, std::span<const std::byte> bytes) const;
+  template <typename Value>
+  bool write(std::size_t offset, const Value& value) const {
+    return write(offset, std::as_bytes(std::span(&value, 1)));
+  }
+
+ private:
+  pid_t pid_;
+  RemoteAddr address_;
+};
+
+class AgentTables {
+ public:
+  AgentTables() = default;
+  // Those `known` by address, because a recover brought them back, if they are still there, and those that
+  // `maps` shows.
+  AgentTables(pid_t pid, const std::vector<std::uint64_t>& known, const std::vector<MapEntry>& maps);
+
+  const std::vector<AgentTable>& all() const { return tables_; }
+  std::vector<std::uint64_t> saved() const;
+
+  // Memory that the program excludes from its checkpoints. `before`: what was excluded when this was asked
+  // last; the answer if the program is just changing it.
+  AddressRanges excluded(const AddressRanges& before) const;
+
+ private:
+  std::vector<AgentTable> tables_;
+};
+
+}  // namespace ckpt::engine
