@@ -16,6 +16,7 @@
 #include "base/unique_fd.h"
 #include "engine/session.h"
 #include "store/checkpoint_store.h"
+#include "store/retention.h"
 
 namespace ckpt::launcher {
 
@@ -41,7 +42,7 @@ struct CheckpointOrder {
   std::unique_ptr<store::CheckpointWriter> writer;
   engine::CaptureOptions capture;
   store::VersionDescription description;  // without what the capture finds out
-  std::size_t keep = 3;
+  store::Retention keep;
 };
 
 struct CheckpointOutcome {

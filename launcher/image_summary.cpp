@@ -16,21 +16,6 @@ using nlohmann::ordered_json;
 
 constexpr std::uint32_t kNewestFormat = 1;
 
-const image::Checkpoint& verified(std::span<const std::byte> bytes) {
-  flatbuffers::Verifier verifier(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
-  if (!image::VerifyCheckpointBuffer(verifier)) {
-    throw Error("the process image is damaged; recover an older version");
-  }
-  const image::Checkpoint* checkpoint = image::GetCheckpoint(bytes.data());
-  if (checkpoint->format() > kNewestFormat) {
-    throw Error(fmt::format("the process image has format {}, newer than {}; use a newer ckpt",
-                            checkpoint->format(), kNewestFormat));
-  }
-  if (checkpoint->process() == nullptr)
-    throw Error("the process image has no process; recover an older version");
-  return *checkpoint;
-}
-
 std::string text(const flatbuffers::String* string) {
   return string != nullptr ? string->str() : std::string();
 }
@@ -165,8 +150,23 @@ std::string word(const ordered_json& value) {
 
 }  // namespace
 
+const image::Checkpoint& verified_image(std::span<const std::byte> bytes) {
+  flatbuffers::Verifier verifier(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  if (!image::VerifyCheckpointBuffer(verifier)) {
+    throw Error("the process image is damaged; recover an older version");
+  }
+  const image::Checkpoint* checkpoint = image::GetCheckpoint(bytes.data());
+  if (checkpoint->format() > kNewestFormat) {
+    throw Error(fmt::format("the process image has format {}, newer than {}; use a newer ckpt",
+                            checkpoint->format(), kNewestFormat));
+  }
+  if (checkpoint->process() == nullptr)
+    throw Error("the process image has no process; recover an older version");
+  return *checkpoint;
+}
+
 ordered_json image_json(std::span<const std::byte> bytes) {
-  const image::Checkpoint& checkpoint = verified(bytes);
+  const image::Checkpoint& checkpoint = verified_image(bytes);
   return {{"process", process_json(checkpoint)},
           {"threads", threads_json(*checkpoint.process())},
           {"memory", memory_json(*checkpoint.process())},

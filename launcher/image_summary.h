@@ -6,7 +6,14 @@
 #include <span>
 #include <string>
 
+namespace ckpt::image {
+struct Checkpoint;
+}
+
 namespace ckpt::launcher {
+
+// The image itself, which `bytes` must outlive. Throws Error for one that is damaged or of a newer format.
+const image::Checkpoint& verified_image(std::span<const std::byte> bytes);
 
 // {"process":{...},"threads":[...],"memory":{...},"descriptors":[...]}. Throws Error for an image that is
 // damaged or of a newer format.

@@ -222,7 +222,8 @@ struct Recoverable {
 
 Recoverable claim_recoverable(const RunOptions& options, const std::string& name, store::Store& store) {
   std::unique_ptr<store::Application> origin = store.application(name);
-  std::optional<store::Version> wanted = options.target ? options.target->version : std::nullopt;
+  std::optional<store::Version> wanted =
+      options.target ? resolve_label(store, *options.target).version : std::nullopt;
   std::shared_ptr<const store::CheckpointReader> reader;
   // What cannot be copied shall not leave an empty application behind.
   if (options.clone) reader = open_version(*origin, load_candidate(*origin), wanted);

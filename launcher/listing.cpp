@@ -1,10 +1,12 @@
 #include "launcher/listing.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "launcher/human_units.h"
 #include "launcher/naming.h"
 #include "launcher/text_table.h"
+#include "launcher/version_tree.h"
 
 namespace ckpt::launcher {
 namespace {
@@ -67,6 +69,7 @@ ApplicationSummary summarize(const store::Application& application) {
   ApplicationSummary summary;
   summary.name = application.name();
   summary.versions = application.versions();
+  summary.tags = application.tags();
   summary.damaged = application.damaged();
   summary.status = application_status(application.directory());
   if (!summary.versions.empty()) {
@@ -79,6 +82,43 @@ ApplicationSummary summarize(const store::Application& application) {
     summary.working_directory = running->working_directory;
   }
   return summary;
+}
+
+std::vector<std::string> labels_of(const ApplicationSummary& application, store::Version version) {
+  std::vector<std::string> labels;
+  for (const store::Tag& tag : application.tags) {
+    if (tag.version == version) labels.push_back(tag.label);
+  }
+  return labels;
+}
+
+std::string versions_table(const ApplicationSummary& application, std::int64_t now_ns) {
+  std::vector<std::vector<std::string>> rows{
+      {"VERSION", "PARENT", "TAKEN", "AGE", "SIZE", "PAUSE", "THREADS", "MODE", "RUN", "TAGS"}};
+  for (const TreeRow& row : version_tree(application.versions)) {
+    const store::VersionEntry& entry = application.versions[row.entry];
+    const store::VersionDescription& description = entry.description;
+    rows.push_back({row.indent + std::to_string(description.version),
+                    description.parent != 0 ? std::to_string(description.parent) : "-",
+                    human_time(description.created_realtime_ns),
+                    human_age(now_ns - description.created_realtime_ns), human_bytes(entry.segment_bytes),
+                    human_microseconds(description.stats.frozen_time_us),
+                    std::to_string(description.thread_count), description.stats.mode, description.run_id,
+                    fmt::format("{}", fmt::join(labels_of(application, description.version), " "))});
+  }
+  return text_table(rows);
+}
+
+ordered_json versions_json(const ApplicationSummary& application) {
+  ordered_json versions = ordered_json::array();
+  for (const store::VersionEntry& entry : application.versions) {
+    ordered_json version = version_json(entry);
+    store::Version ancestor = ancestor_of(application.versions, entry);
+    version["ancestor"] = ancestor != 0 ? ordered_json(ancestor) : ordered_json(nullptr);
+    version["tags"] = labels_of(application, entry.description.version);
+    versions.push_back(std::move(version));
+  }
+  return versions;
 }
 
 std::string list_table(const std::vector<ApplicationSummary>& applications, std::int64_t now_ns) {

@@ -15,6 +15,7 @@ namespace ckpt::launcher {
 struct ApplicationSummary {
   std::string name;
   std::vector<store::VersionEntry> versions;
+  std::vector<store::Tag> tags;
   std::vector<std::string> damaged;
   ApplicationStatus status;
   std::vector<std::string> command;
@@ -34,6 +35,12 @@ nlohmann::ordered_json stats_json(const ApplicationSummary& application);
 // What became of its leases.
 nlohmann::ordered_json leases_json(const std::vector<LeaseChange>& changes);
 std::string leases_text(const std::vector<LeaseChange>& changes);
+
+// Labels of a version.
+std::vector<std::string> labels_of(const ApplicationSummary& application, store::Version version);
+// The versions as a tree, one line each.
+std::string versions_table(const ApplicationSummary& application, std::int64_t now_ns);
+nlohmann::ordered_json versions_json(const ApplicationSummary& application);
 
 // One version as it appears in the output of several commands.
 nlohmann::ordered_json version_json(const store::VersionEntry& entry);

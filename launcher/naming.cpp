@@ -35,18 +35,36 @@ std::string numbered_name(const std::string& base, unsigned n) {
 
 Target parse_target(std::string_view text) {
   std::size_t at = text.rfind('@');
-  Target target{.name = std::string(text.substr(0, at)), .version = std::nullopt};
+  Target target{.name = std::string(text.substr(0, at)), .version = std::nullopt, .label = {}};
   store::Store::check_name(target.name);
   if (at == std::string_view::npos) return target;
-  target.version = parse_unsigned(text.substr(at + 1));
-  if (!target.version || *target.version == 0) {
-    throw Error(fmt::format("'{}' does not name a version; write NAME@NUMBER (ckpt show {} lists them)", text,
-                            target.name));
+  std::string_view which = text.substr(at + 1);
+  target.version = parse_unsigned(which);
+  if (!target.version && !which.empty() && std::ranges::all_of(which, allowed) && which.front() != '-' &&
+      which.front() != '.') {
+    target.label = which;
+  } else if (!target.version || *target.version == 0) {
+    throw Error(
+        fmt::format("'{}' does not name a version; write NAME@NUMBER or NAME@LABEL (ckpt show {} lists them)",
+                    text, target.name));
   }
   return target;
 }
 
+Target resolve_label(const store::Store& store, Target target) {
+  if (target.label.empty()) return target;
+  for (const store::Tag& tag : store.application(target.name)->tags()) {
+    if (tag.label != target.label) continue;
+    target.version = tag.version;
+    target.label.clear();
+    return target;
+  }
+  throw Error(fmt::format("no version of {} is tagged {}; 'ckpt show {}' lists its versions", target.name,
+                          target.label, target.name));
+}
+
 std::string to_string(const Target& target) {
+  if (!target.label.empty()) return fmt::format("{}@{}", target.name, target.label);
   return target.version ? fmt::format("{}@{}", target.name, *target.version) : target.name;
 }
 

@@ -20,10 +20,13 @@ std::string numbered_name(const std::string& base, unsigned n);
 struct Target {
   std::string name;
   std::optional<store::Version> version;
+  std::string label;  // instead of the version
 };
 
-// "NAME" or "NAME@VERSION". Throws Error if it is neither.
+// "NAME", "NAME@VERSION" or "NAME@LABEL". Throws Error if it is none of these.
 Target parse_target(std::string_view text);
+// With the version that is tagged so. Throws Error if none is.
+Target resolve_label(const store::Store& store, Target target);
 std::string to_string(const Target& target);
 
 // The command line of the newest version; empty without versions.

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "launcher/choices.h"
+#include "launcher/keep_rule.h"
 #include "launcher/signal_names.h"
 
 namespace ckpt::launcher {
@@ -65,9 +66,11 @@ void declare(CLI::App& app, RawOptions& raw) {
                  "Name of the application (default: base name of PROGRAM, numbered if that is taken)")
       ->type_name("NAME");
   app.add_option("--every", raw.every, "Checkpoint periodically")->type_name("DURATION");
-  app.add_option("--keep", raw.keep,
-                 "Versions to keep (default: 3); the last one of every earlier run is kept too")
-      ->type_name("N");
+  app.add_option(
+         "--keep", raw.keep,
+         "Versions to keep: a number (default: 3), or 'last 5, hourly 24, daily 7, weekly 4, monthly 12'; "
+         "the last one of every earlier run, and what is tagged, is kept too")
+      ->type_name("RULE");
   app.add_option(
          "--on-term", raw.on_term,
          "What SIGTERM and SIGHUP to ckptrun do: checkpoint, end the program and exit 75, or reach the "
@@ -204,10 +207,7 @@ RunOptions interpret(const CLI::App& app, const RawOptions& raw, const std::vect
   if (!raw.recover.empty()) options.target = parse_target(raw.recover);
   if (app.count("--every") > 0) options.every = parse_duration(raw.every);
   if (app.count("--keep") > 0) {
-    std::optional<std::uint64_t> keep = parse_unsigned(raw.keep);
-    if (!keep) throw Error(fmt::format("--keep does not take '{}'; give a number, 1 or more", raw.keep));
-    if (*keep == 0) throw Error("--keep 0 would keep nothing to resume; give 1 or more");
-    options.keep = *keep;
+    options.keep = parse_keep_rule(raw.keep);
   }
   if (app.count("--on-term") > 0) {
     options.on_term =

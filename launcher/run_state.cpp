@@ -14,6 +14,7 @@
 #include "base/unique_fd.h"
 #include "launcher/choices.h"
 #include "launcher/json_text.h"
+#include "launcher/keep_rule.h"
 
 namespace ckpt::launcher {
 namespace {
@@ -116,7 +117,7 @@ std::optional<EndRecord> parse_ended(std::string_view text) {
 
 std::string to_json_text(const Settings& settings) {
   return json_line({{"every_ns", settings.every ? settings.every->count() : 0},
-                    {"keep", settings.keep},
+                    {"keep", to_string(settings.keep)},
                     {"on_term", settings.on_term == OnTerm::kSave ? "save" : "pass"},
                     {"on_signal", settings.on_signal},
                     {"mode", name_of(settings.mode)},
@@ -131,7 +132,7 @@ std::optional<Settings> parse_settings(std::string_view text) {
     Settings settings;
     if (auto every = j.at("every_ns").get<std::int64_t>(); every > 0)
       settings.every = std::chrono::nanoseconds(every);
-    settings.keep = j.at("keep").get<std::size_t>();
+    settings.keep = parse_keep_rule(j.at("keep").get<std::string>());
     settings.on_term = j.at("on_term").get<std::string>() == "save" ? OnTerm::kSave : OnTerm::kPass;
     settings.on_signal = j.at("on_signal").get<int>();
     settings.mode = parse_copy_mode(j.value("mode", "auto"));

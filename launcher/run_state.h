@@ -24,6 +24,7 @@
 #include "launcher/lease.h"
 #include "launcher/process_identity.h"
 #include "store/checkpoint_store.h"
+#include "store/retention.h"
 
 namespace ckpt::launcher {
 
@@ -48,7 +49,7 @@ enum class OnTerm { kPass, kSave };
 
 struct Settings {
   std::optional<std::chrono::nanoseconds> every;
-  std::size_t keep = 3;
+  store::Retention keep;
   OnTerm on_term = OnTerm::kPass;
   int on_signal = 0;  // 0: none
   engine::CopyMode mode = engine::CopyMode::kAuto;

@@ -13,6 +13,8 @@
 #include "launcher/exit_codes.h"
 #include "launcher/store_commands.h"
 #include "launcher/store_location.h"
+#include "launcher/transfer_commands.h"
+#include "launcher/version_commands.h"
 
 namespace ckpt::launcher {
 namespace {
@@ -23,6 +25,10 @@ struct Arguments {
   bool json = false;
   bool repair = false;
   std::string output;
+  std::string label;
+  std::string other;
+  SendOptions send;
+  ReceiveOptions receive;
 };
 
 constexpr const char* kFooter =
@@ -30,11 +36,20 @@ constexpr const char* kFooter =
     "it.\n"
     "'ckptrun' runs and resumes programs.";
 
+Target target_of(const store::Store& store, const Arguments& arguments) {
+  return resolve_label(store, parse_target(arguments.target));
+}
+
 Target whole_application(const std::string& text) {
   Target target = parse_target(text);
-  if (target.version)
+  if (target.version || !target.label.empty())
     throw Error(fmt::format("'{}' names one version; give the application: {}", text, target.name));
   return target;
+}
+
+std::optional<std::string> optional_application(const Arguments& arguments) {
+  if (arguments.target.empty()) return std::nullopt;
+  return whole_application(arguments.target).name;
 }
 
 void print(const std::string& text) {
@@ -49,16 +64,19 @@ struct Command {
   const char* target;  // nullptr: takes none; in brackets: need not be given
   std::function<std::string(store::Store&, const Arguments&)> run;
   void (*declare)(CLI::App& command, Arguments& arguments) = nullptr;  // options of its own
+  bool makes_store = false;
 };
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> kCommands{
-      {"list", "List the applications of the store", nullptr,
-       [](store::Store& store, const Arguments& a) { return list_command(store, a.json); }},
+      {"list", "List the applications of the store, or the versions of one as a tree", "[NAME]",
+       [](store::Store& store, const Arguments& a) {
+         return list_command(store, optional_application(a), a.json);
+       }},
       {"show", "Show an application's versions, and what one of them (default: the latest) holds",
        "NAME[@VERSION]",
        [](store::Store& store, const Arguments& a) {
-         return show_command(store, parse_target(a.target), a.json);
+         return show_command(store, target_of(store, a), a.json);
        }},
       {"checkpoint", "Checkpoint a running application; returns when the version is durable", "NAME",
        [](store::Store& store, const Arguments& a) {
@@ -70,12 +88,12 @@ const std::vector<Command>& commands() {
        }},
       {"rm", "Remove one version, or a whole application that is not running", "NAME[@VERSION]",
        [](store::Store& store, const Arguments& a) {
-         return remove_command(store, parse_target(a.target), a.json);
+         return remove_command(store, target_of(store, a), a.json);
        }},
       {"verify", "Read every byte of the versions, and name those that are damaged", "[NAME[@VERSION]]",
        [](store::Store& store, const Arguments& a) {
          std::optional<Target> target;
-         if (!a.target.empty()) target = parse_target(a.target);
+         if (!a.target.empty()) target = target_of(store, a);
          verify_command(store, target, a.repair, a.json, print);
          return std::string();
        },
@@ -84,7 +102,7 @@ const std::vector<Command>& commands() {
        }},
       {"core", "Write a version as an ELF core file, for gdb PROGRAM FILE", "NAME[@VERSION]",
        [](store::Store& store, const Arguments& a) {
-         return core_command(store, parse_target(a.target), a.output, a.json);
+         return core_command(store, target_of(store, a), a.output, a.json);
        },
        [](CLI::App& command, Arguments& a) {
          command.add_option("-o,--output", a.output, "File to write (default: core.NAME.VERSION)")
@@ -94,6 +112,62 @@ const std::vector<Command>& commands() {
        [](store::Store& store, const Arguments& a) {
          return stats_command(store, whole_application(a.target).name, a.json);
        }},
+      {"tag", "Give a version a name; it is kept until it is untagged", "NAME@VERSION",
+       [](store::Store& store, const Arguments& a) {
+         return tag_command(store, target_of(store, a), a.label, a.json);
+       },
+       [](CLI::App& command, Arguments& a) {
+         command.add_option("label", a.label, "Its name: NAME@LABEL is this version")
+             ->type_name("LABEL")
+             ->required();
+       }},
+      {"untag", "Take a version's name away", "NAME",
+       [](store::Store& store, const Arguments& a) {
+         return untag_command(store, whole_application(a.target).name, a.label, a.json);
+       },
+       [](CLI::App& command, Arguments& a) {
+         command.add_option("label", a.label, "The name")->type_name("LABEL")->required();
+       }},
+      {"diff", "Show what changed between two versions", "NAME[@VERSION]",
+       [](store::Store& store, const Arguments& a) {
+         return diff_command(store, target_of(store, a), resolve_label(store, parse_target(a.other)), a.json);
+       },
+       [](CLI::App& command, Arguments& a) {
+         command.add_option("other", a.other, "The later one")->type_name("NAME[@VERSION]")->required();
+       }},
+      {"gc", "Give back the space of removed versions, of all applications or of one", "[NAME]",
+       [](store::Store& store, const Arguments& a) {
+         return gc_command(store, optional_application(a), a.json);
+       }},
+      {"send", "Write a version (default: the latest) as a stream for ckpt receive", "NAME[@VERSION]",
+       [](store::Store& store, const Arguments& a) {
+         return send_command(store, target_of(store, a), a.send);
+       },
+       [](CLI::App& command, Arguments& a) {
+         command
+             .add_option("--since", a.send.since,
+                         "Only what changed since this version, which the receiver has")
+             ->type_name("VERSION");
+         command
+             .add_option("--have", a.send.have,
+                         "Versions that the receiver has, as 3,5,8: only what the newest lacks")
+             ->type_name("LIST");
+         command
+             .add_option("--offset", a.send.offset, "Bytes that arrived before; ckpt receive says how many")
+             ->type_name("BYTES");
+         command.add_option("-o,--output", a.send.output, "File to write (default: standard output)")
+             ->type_name("FILE");
+       }},
+      {"receive", "Read a stream of ckpt send; the version is there when all of it is", nullptr,
+       [](store::Store& store, const Arguments& a) { return receive_command(store, a.receive, a.json); },
+       [](CLI::App& command, Arguments& a) {
+         command.add_option("--name", a.receive.name, "Name of the application here (default: the sender's)")
+             ->type_name("NAME");
+         command.add_option("-i,--input", a.receive.input, "File to read (default: standard input)")
+             ->type_name("FILE");
+         command.add_flag("--partial", a.receive.partial, "Only list what of interrupted transfers is here");
+       },
+       true},
   };
   return kCommands;
 }
@@ -112,11 +186,12 @@ void declare(CLI::App& app, Arguments& arguments) {
     CLI::App* sub = app.add_subcommand(command.name, command.help);
     sub->fallthrough();
     sub->add_flag("--json", arguments.json, "Print JSON");
-    if (command.target == nullptr) continue;
-    bool required = command.target[0] != '[';
-    sub->add_option("target", arguments.target, "What to work on")
-        ->type_name(command.target)
-        ->required(required);
+    if (command.target != nullptr) {
+      bool required = command.target[0] != '[';
+      sub->add_option("target", arguments.target, "What to work on")
+          ->type_name(command.target)
+          ->required(required);
+    }
     if (command.declare != nullptr) command.declare(*sub, arguments);
   }
   // Its options are those of ckptrun, which reads them itself.
@@ -144,8 +219,9 @@ void run(const CLI::App& app, const Arguments& arguments) {
   if (app.got_subcommand("recover")) become_ckptrun(app, arguments);
   for (const Command& command : commands()) {
     if (!app.got_subcommand(command.name)) continue;
-    store::Store store =
-        open_existing_store(app.count("--store") > 0 ? std::optional(arguments.store) : std::nullopt);
+    std::optional<std::string> given;
+    if (app.count("--store") > 0) given = arguments.store;
+    store::Store store = command.makes_store ? open_store_for_run(given) : open_existing_store(given);
     print(command.run(store, arguments));
   }
 }

@@ -21,21 +21,6 @@ using nlohmann::ordered_json;
 
 std::string json_output(const ordered_json& value) { return json_pretty(value) + "\n"; }
 
-std::string versions_table(const ApplicationSummary& summary, std::int64_t now_ns) {
-  std::vector<std::vector<std::string>> rows{
-      {"VERSION", "PARENT", "TAKEN", "AGE", "SIZE", "PAUSE", "THREADS", "MODE", "RUN"}};
-  for (const store::VersionEntry& entry : summary.versions) {
-    const store::VersionDescription& description = entry.description;
-    rows.push_back({std::to_string(description.version),
-                    description.parent != 0 ? std::to_string(description.parent) : "-",
-                    human_time(description.created_realtime_ns),
-                    human_age(now_ns - description.created_realtime_ns), human_bytes(entry.segment_bytes),
-                    human_microseconds(description.stats.frozen_time_us),
-                    std::to_string(description.thread_count), description.stats.mode, description.run_id});
-  }
-  return text_table(rows);
-}
-
 std::string show_text(const ApplicationSummary& summary, const store::VersionDescription* shown,
                       const ordered_json& image) {
   std::string out =
@@ -103,9 +88,14 @@ void remove_version(const store::Store& store, const std::string& name, store::V
   ask(*application, {.command = ControlCommand::kRemove, .version = version});
 }
 
-std::string list_command(const store::Store& store, bool json) {
+std::string list_command(const store::Store& store, const std::optional<std::string>& name, bool json) {
+  if (name) {
+    ApplicationSummary summary = summarize(*store.application(*name));
+    return json ? json_output({{"name", summary.name}, {"versions", versions_json(summary)}})
+                : versions_table(summary, realtime_now_ns());
+  }
   std::vector<ApplicationSummary> all;
-  for (const std::string& name : store.applications()) all.push_back(summarize(*store.application(name)));
+  for (const std::string& each : store.applications()) all.push_back(summarize(*store.application(each)));
   return json ? json_output(list_json(all)) : list_table(all, realtime_now_ns());
 }
 
@@ -125,8 +115,7 @@ std::string show_command(const store::Store& store, const Target& target, bool j
   if (!json) return show_text(summary, shown, image) + leases_text(leases);
   ordered_json out = application_json(summary);
   out.erase("latest");
-  out["versions"] = ordered_json::array();
-  for (const store::VersionEntry& entry : summary.versions) out["versions"].push_back(version_json(entry));
+  out["versions"] = versions_json(summary);
   out["shown_version"] = shown != nullptr ? ordered_json(shown->version) : ordered_json(nullptr);
   out["image"] = image;
   out["leases"] = leases_json(leases);

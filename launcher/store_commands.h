@@ -11,7 +11,8 @@
 
 namespace ckpt::launcher {
 
-std::string list_command(const store::Store& store, bool json);
+// All applications, or the versions of one as a tree.
+std::string list_command(const store::Store& store, const std::optional<std::string>& name, bool json);
 std::string show_command(const store::Store& store, const Target& target, bool json);
 std::string stats_command(const store::Store& store, const std::string& name, bool json);
 std::string checkpoint_command(const store::Store& store, const std::string& name, bool json);

@@ -73,7 +73,7 @@ run_ctest() {
   local title=$1 tree=$2 junit=$3 status=0
   shift 3
   printf '\n== %s\n' "$title"
-  "$@" ctest --test-dir "$tree" -j "$(($(nproc) + 1))" -L "$labels" --no-tests=error --output-junit "$junit" </dev/null \
+  "$@" ctest --test-dir "$tree" -j "$((2 * $(nproc)))" -L "$labels" --no-tests=error --output-junit "$junit" </dev/null \
     || status=$?
   if [[ ! -s $junit ]]; then
     echo "ctest left no results (exit status $status)" >&2

@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 
 #include "store/checkpoint_reader.h"
 #include "store/checkpoint_writer.h"
+#include "store/reclaim.h"
+#include "store/retention.h"
 #include "store/store_file.h"
 #include "store/system_calls.h"
 #include "store/verification.h"
@@ -65,33 +68,88 @@ std::unique_ptr<CheckpointWriter> ApplicationDirectory::begin(Version parent, Ba
   return std::make_unique<SegmentWriter>(files_, memory_, parent, base, options);
 }
 
+Error ApplicationDirectory::unknown(Version version) const {
+  return Error(fmt::format("application '{}' has no version {} in {}; ckpt list shows what there is", name(),
+                           version, path()),
+               ENOENT);
+}
+
 void ApplicationDirectory::remove(Version version) {
-  if (!std::ranges::binary_search(files_->list().visible, version)) {
-    throw Error(fmt::format("application '{}' has no version {} in {}; ckpt list shows what there is", name(),
-                            version, path()),
-                ENOENT);
+  auto lock = files_->lock(ApplicationFiles::Lock::kTags);
+  ApplicationListing listing = files_->list();
+  if (!std::ranges::binary_search(listing.visible, version)) throw unknown(version);
+  for (const Tag& tag : listing.tags) {
+    if (tag.version != version) continue;
+    throw Error(fmt::format("version {} of '{}' is tagged {}; untag it first: ckpt untag {} {}", version,
+                            name(), tag.label, name(), tag.label),
+                EBUSY);
   }
   hide(version);
   remove_unreferenced();
 }
 
-std::vector<Version> ApplicationDirectory::retain(std::size_t keep, const std::string& current_run_id) {
-  std::vector<Version> removed;
-  std::set<std::string> runs_kept;
-  std::size_t newer = 0;
-  std::vector<Readable> versions = read_all(nullptr);
-  for (auto it = versions.rbegin(); it != versions.rend(); ++it, ++newer) {
-    const VersionDescription& description = it->manifest.description;
-    bool last_of_run = runs_kept.insert(description.run_id).second;
-    bool earlier_run = description.run_id != current_run_id;
-    if (newer < keep || (last_of_run && earlier_run)) continue;
-    hide(description.version);
-    removed.push_back(description.version);
-  }
+std::vector<Version> ApplicationDirectory::retain(const Retention& retention,
+                                                  const std::string& current_run_id) {
+  auto lock = files_->lock(ApplicationFiles::Lock::kTags);
+  std::set<Version> tagged;
+  for (const Tag& tag : files_->list().tags) tagged.insert(tag.version);
+  std::vector<VersionDescription> versions;
+  for (Readable& version : read_all(nullptr)) versions.push_back(std::move(version.manifest.description));
+  std::vector<Version> gone = superseded(versions, tagged, retention, current_run_id);
+  for (Version version : gone) hide(version);
   remove_unreferenced();
-  std::ranges::sort(removed);
-  return removed;
+  return gone;
 }
+
+// Of a version that is gone, a tag says nothing.
+std::vector<Tag> ApplicationDirectory::tags_of(const ApplicationListing& listing) const {
+  std::vector<Tag> tags;
+  std::ranges::copy_if(listing.tags, std::back_inserter(tags), [&](const Tag& tag) {
+    return std::ranges::binary_search(listing.visible, tag.version);
+  });
+  return tags;
+}
+
+std::vector<Tag> ApplicationDirectory::tags() const { return tags_of(files_->list()); }
+
+void ApplicationDirectory::tag(Version version, const std::string& label) {
+  Store::check_name(label);
+  if (std::ranges::all_of(label, [](char c) { return c >= '0' && c <= '9'; }))
+    throw Error(fmt::format("'{}' would be taken for a version; give a label that is no number", label),
+                EINVAL);
+  auto lock = files_->lock(ApplicationFiles::Lock::kTags);
+  ApplicationListing listing = files_->list();
+  if (!std::ranges::binary_search(listing.visible, version)) throw unknown(version);
+  for (const Tag& tag : tags_of(listing)) {
+    if (tag.label != label) continue;
+    if (tag.version == version) return;
+    throw Error(fmt::format("{} is the label of version {} of '{}'; untag that first: ckpt untag {} {}",
+                            label, tag.version, name(), name(), label),
+                EEXIST);
+  }
+  std::string file = tag_name({.version = version, .label = label});
+  UniqueFd fd(open_in(directory(), file, O_WRONLY | O_CREAT, 0600));
+  if (!fd) throw write_error(fmt::format("create {}", files_->path_of(file)), errno);
+  files_->sync();
+}
+
+void ApplicationDirectory::untag(const std::string& label) {
+  auto lock = files_->lock(ApplicationFiles::Lock::kTags);
+  bool found = false;
+  for (const Tag& tag : files_->list().tags) {
+    if (tag.label != label) continue;
+    files_->unlink(tag_name(tag));
+    found = true;
+  }
+  if (!found) {
+    throw Error(
+        fmt::format("no version of '{}' is tagged {}; ckpt show {} lists the tags", name(), label, name()),
+        ENOENT);
+  }
+  files_->sync();
+}
+
+Reclaimed ApplicationDirectory::reclaim() { return store::reclaim(*files_); }
 
 void ApplicationDirectory::hide(Version version) {
   std::string from = visible_name(version);

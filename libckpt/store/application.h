@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "store/application_files.h"
 #include "store/checkpoint_store.h"
 #include "store/writer_memory.h"
@@ -26,7 +27,11 @@ class ApplicationDirectory final : public Application {
   using Application::begin;
   std::unique_ptr<CheckpointWriter> begin(Version parent, Base base, const WriteOptions& options) override;
   void remove(Version version) override;
-  std::vector<Version> retain(std::size_t keep, const std::string& current_run_id) override;
+  std::vector<Version> retain(const Retention& retention, const std::string& current_run_id) override;
+  std::vector<Tag> tags() const override;
+  void tag(Version version, const std::string& label) override;
+  void untag(const std::string& label) override;
+  Reclaimed reclaim() override;
 
  private:
   struct Readable {
@@ -34,6 +39,8 @@ class ApplicationDirectory final : public Application {
     std::uint64_t segment_bytes = 0;
   };
   std::vector<Readable> read_all(std::vector<std::string>* damaged) const;
+  std::vector<Tag> tags_of(const ApplicationListing& listing) const;
+  Error unknown(Version version) const;
   void hide(Version version);
   void remove_unreferenced();
 

@@ -8,6 +8,7 @@
 #include <iterator>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "base/parse.h"
 #include "store/store_file.h"
@@ -20,6 +21,7 @@ constexpr std::string_view kVisible = ".ckpt";
 constexpr std::string_view kDead = ".dead";
 constexpr std::string_view kUsed = ".used";
 constexpr std::string_view kTemporary = ".tmp-";
+constexpr std::string_view kTag = ".tag-";
 constexpr const char* kLockFile = ".lock";
 
 std::string name_of(Version version, std::string_view suffix) {
@@ -34,11 +36,35 @@ std::optional<Version> version_in(std::string_view name, std::string_view suffix
   return version;
 }
 
+std::optional<Tag> tag_in(std::string_view name) {
+  std::size_t end = name.find(kTag);
+  if (end == std::string_view::npos) return std::nullopt;
+  end += kTag.size();
+  auto version = version_in(name.substr(0, end), kTag);
+  if (!version || end == name.size()) return std::nullopt;
+  return Tag{.version = *version, .label = std::string(name.substr(end))};
+}
+
+// The byte of the lock file that stands for it.
+off_t byte_of(ApplicationFiles::Lock kind) {
+  switch (kind) {
+    case ApplicationFiles::Lock::kWriter:
+      return 0;
+    case ApplicationFiles::Lock::kKeepDead:
+    case ApplicationFiles::Lock::kRemoveDead:
+      return 1;
+    case ApplicationFiles::Lock::kTags:
+      return 2;
+  }
+  return 0;
+}
+
 }  // namespace
 
 std::string visible_name(Version version) { return name_of(version, kVisible); }
 std::string dead_name(Version version) { return name_of(version, kDead); }
 std::string used_name(Version version) { return name_of(version, kUsed); }
+std::string tag_name(const Tag& tag) { return name_of(tag.version, kTag) + tag.label; }
 std::string temporary_name(Version version) { return std::string(kTemporary) + name_of(version, ""); }
 
 Version ApplicationListing::highest() const {
@@ -63,8 +89,11 @@ ApplicationListing ApplicationFiles::list() const {
       listing.dead.push_back(*dead);
     } else if (auto used = version_in(name, kUsed)) {
       listing.used.push_back(*used);
+    } else if (auto tag = tag_in(name)) {
+      listing.tags.push_back(std::move(*tag));
     }
   }
+  std::ranges::sort(listing.tags, {}, [](const Tag& tag) { return std::pair(tag.version, tag.label); });
   for (auto* versions : {&listing.visible, &listing.dead, &listing.used}) std::ranges::sort(*versions);
   return listing;
 }
@@ -150,9 +179,10 @@ std::optional<UniqueFd> ApplicationFiles::lock(Lock kind) const {
   struct flock range {};
   range.l_type = kind == Lock::kKeepDead ? F_RDLCK : F_WRLCK;
   range.l_whence = SEEK_SET;
-  range.l_start = kind == Lock::kWriter ? 0 : 1;
+  range.l_start = byte_of(kind);
   range.l_len = 1;
-  int command = kind == Lock::kKeepDead ? F_OFD_SETLKW : F_OFD_SETLK;
+  bool waits = kind == Lock::kKeepDead || kind == Lock::kTags;
+  int command = waits ? F_OFD_SETLKW : F_OFD_SETLK;
   for (;;) {
     if (system_calls().lock(fd.get(), command, &range) == 0) return fd;
     if (errno == EAGAIN || errno == EACCES) return std::nullopt;

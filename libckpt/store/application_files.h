@@ -3,10 +3,11 @@
 //   v0000000007.ckpt   visible version 7
 //   v0000000007.dead   version 7 was removed, but visible versions refer to pages or nodes in it
 //   v0000000007.used   empty: version numbers up to 7 were used; no version ever gets a number twice
+//   v0000000007.tag-L  empty: version 7 is tagged L, and so is not removed
 //   .tmp-v0000000008   being written; stale if no writer holds the lock
 //   .lock              empty; byte 0 is locked by the writer, byte 1 by whoever relies on dead segments to
-//   stay
-//                      (shared: a writer; exclusive: the removal of dead segments)
+//                      stay (shared: a writer; exclusive: the removal of dead segments), byte 2 by whoever
+//                      tags versions, or removes what is not tagged
 //
 // Hard rules, which make every crash harmless:
 //   1. A file changes its name only in the direction tmp -> ckpt -> dead, and is then unlinked.
@@ -31,12 +32,14 @@ namespace ckpt::store {
 std::string visible_name(Version version);
 std::string dead_name(Version version);
 std::string used_name(Version version);
+std::string tag_name(const Tag& tag);
 std::string temporary_name(Version version);
 
 struct ApplicationListing {
   std::vector<Version> visible;  // ascending
   std::vector<Version> dead;     // ascending
   std::vector<Version> used;     // ascending
+  std::vector<Tag> tags;         // by version, then by label
   std::vector<std::string> temporary;
 
   Version highest() const;  // 0 if no number was ever used
@@ -70,9 +73,9 @@ class ApplicationFiles {
   std::shared_ptr<const Segment> open_published(const Footer& footer) const noexcept;
   bool is_visible(const Segment& segment) const;
 
-  enum class Lock { kWriter, kKeepDead, kRemoveDead };
-  // The lock lasts as long as the descriptor. nullopt if it is taken; kKeepDead waits instead (removal is
-  // short).
+  enum class Lock { kWriter, kKeepDead, kRemoveDead, kTags };
+  // The lock lasts as long as the descriptor. nullopt if it is taken; kKeepDead and kTags wait instead (those
+  // who hold them are quick).
   std::optional<UniqueFd> lock(Lock kind) const;
 
   // Which of the dead segments no visible version lists; none if one of those cannot be read, since what it

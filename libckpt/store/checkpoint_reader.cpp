@@ -6,6 +6,7 @@
 
 #include "store/page_gather.h"
 #include "store/store_file.h"
+#include "store/tree_compare.h"
 
 namespace ckpt::store {
 namespace {
@@ -119,6 +120,19 @@ std::vector<StoredRun> SegmentReader::stored_runs(SpaceId space) const {
     }
   });
   return result;
+}
+
+std::vector<SpaceId> SegmentReader::spaces() const {
+  std::vector<SpaceId> ids;
+  ids.reserve(manifest_.spaces.size());
+  for (const SpaceRoot& space : manifest_.spaces) ids.push_back(space.id);
+  return ids;
+}
+
+std::vector<PageRun> SegmentReader::differing(SpaceId space, const CheckpointReader& other) const {
+  const auto& reader = dynamic_cast<const SegmentReader&>(other);
+  return differing_pages({.tree = &tree_, .root = manifest_.find_space(space)},
+                         {.tree = &reader.tree_, .root = reader.manifest_.find_space(space)});
 }
 
 }  // namespace ckpt::store

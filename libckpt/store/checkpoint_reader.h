@@ -20,6 +20,8 @@ class SegmentReader final : public CheckpointReader {
   std::vector<PageRun> runs(SpaceId space) const override;
   std::vector<StoredRun> stored_runs(SpaceId space) const override;
   void read(SpaceId space, PageRun run, std::span<std::byte> out) const override;
+  std::vector<SpaceId> spaces() const override;
+  std::vector<PageRun> differing(SpaceId space, const CheckpointReader& other) const override;
 
  private:
   std::vector<Reference> find_pages(SpaceId space, PageRun run) const;

@@ -94,6 +94,11 @@ class CheckpointReader {
   // Pages that lie near each other in a segment are read together, past the page cache: runs of some MiB are
   // fastest, in `out` aligned to 4096, by several threads.
   virtual void read(SpaceId space, PageRun run, std::span<std::byte> out) const = 0;
+  // The spaces that have pages, ascending.
+  virtual std::vector<SpaceId> spaces() const = 0;
+  // Runs of pages whose content differs, or that only one of the two versions has. Costs what differs.
+  // `other` may belong to another application.
+  virtual std::vector<PageRun> differing(SpaceId space, const CheckpointReader& other) const = 0;
 };
 
 enum class Base {
@@ -106,7 +111,8 @@ enum class Compression { kNone, kLz4, kZstd };
 
 struct WriteOptions {
   Compression compression = Compression::kNone;
-  int level = 0;  // of the method; 0: its default
+  int level = 0;         // of the method; 0: its default
+  Version at_least = 0;  // the number of the version, if neither it nor a higher one was ever used
 
   bool operator==(const WriteOptions&) const = default;
 };
@@ -152,6 +158,23 @@ struct VerifyReport {
   std::uint64_t pages = 0;  // that were read
 };
 
+// A name for a version, which is kept as long as it has one.
+struct Tag {
+  Version version = 0;
+  std::string label;
+
+  bool operator==(const Tag&) const = default;
+};
+
+// What Application::reclaim() did.
+struct Reclaimed {
+  std::size_t segments = 0;         // that were made smaller
+  std::uint64_t bytes_freed = 0;    // on disk
+  std::uint64_t bytes_written = 0;  // to free them
+};
+
+struct Retention;
+
 // One application directory.
 class Application {
  public:
@@ -172,9 +195,19 @@ class Application {
   std::unique_ptr<CheckpointWriter> begin(Version parent, Base base) { return begin(parent, base, {}); }
   virtual std::unique_ptr<CheckpointWriter> begin(Version parent, Base base, const WriteOptions& options) = 0;
   // Makes one version disappear at once; its pages stay as long as other versions refer to them.
+  // Refused while it is tagged.
   virtual void remove(Version version) = 0;
-  // Keeps the newest `keep` versions and the last version of every earlier run. Returns what was removed.
-  virtual std::vector<Version> retain(std::size_t keep, const std::string& current_run_id) = 0;
+  // Removes what superseded() (store/retention.h) names, and returns it.
+  virtual std::vector<Version> retain(const Retention& retention, const std::string& current_run_id) = 0;
+  // By version, then by label.
+  virtual std::vector<Tag> tags() const = 0;
+  // Labels are names as check_name() takes them, but no numbers. Throws Error if the version is unknown, or
+  // the label is in use.
+  virtual void tag(Version version, const std::string& label) = 0;
+  virtual void untag(const std::string& label) = 0;  // throws Error if there is no such label
+  // Gives back the space of what is dead in the segments of removed versions. Costs what all versions' page
+  // trees cost to read. Throws Error with code EBUSY while a version is being written.
+  virtual Reclaimed reclaim() = 0;
 };
 
 class Store {
@@ -184,7 +217,8 @@ class Store {
   static Store open(const std::string& path, bool create);
 
   const std::string& path() const { return path_; }
-  std::vector<std::string> applications() const;  // names, sorted
+  int directory() const { return directory_.get(); }  // of the store, for *at() calls
+  std::vector<std::string> applications() const;      // names, sorted
   bool contains(const std::string& name) const;
   std::unique_ptr<Application> application(const std::string& name) const;   // throws if unknown
   std::unique_ptr<Application> create_application(const std::string& name);  // opens it if it exists

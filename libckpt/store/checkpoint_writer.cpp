@@ -61,7 +61,7 @@ SegmentWriter::SegmentWriter(std::shared_ptr<const ApplicationFiles> files,
       spill_(files_->directory(), files_->path()) {
   ApplicationListing listing = files_->list();
   for (const std::string& stale : listing.temporary) files_->unlink(stale);
-  version_ = listing.highest() + 1;
+  version_ = std::max(listing.highest() + 1, options.at_least);
   if (version_ > std::numeric_limits<std::uint32_t>::max()) {
     throw Error(fmt::format("'{}' has used all version numbers; start a new application", files_->name()));
   }

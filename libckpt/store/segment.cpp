@@ -118,6 +118,32 @@ void Segment::read_nodes(std::uint64_t offset, std::span<std::byte> out) const {
   read_exactly(fd_.get(), out, node_offset() + offset, path_);
 }
 
+// Of its whole block, if the pages are compressed.
+ByteRange Segment::range_of_unit(std::uint64_t unit) const {
+  if (footer_.table_bytes == 0) return {.offset = unit * kPageBytes, .size = kPageBytes};
+  StoredBlock block = block_table().find(unit / kBlockPages);
+  return {.offset = block.offset, .size = block.stored_bytes};
+}
+
+std::vector<ByteRange> Segment::needed_ranges(const std::vector<bool>& alive) const {
+  std::vector<ByteRange> ranges;
+  auto append = [&](ByteRange range) {
+    std::uint64_t end = ranges.empty() ? 0 : ranges.back().offset + ranges.back().size;
+    if (!ranges.empty() && range.offset <= end) {
+      ranges.back().size += std::max(end, range.offset + range.size) - end;
+    } else if (range.size > 0) {
+      ranges.push_back(range);
+    }
+  };
+  std::uint64_t units = std::min<std::uint64_t>(alive.size(), footer_.page_count);
+  for (std::uint64_t unit = 0; unit < units; ++unit) {
+    if (alive[unit]) append(range_of_unit(unit));
+  }
+  append({.offset = footer_.page_bytes, .size = image_offset() - footer_.page_bytes});
+  append({.offset = footer_.file_bytes - sizeof(Footer), .size = sizeof(Footer)});
+  return ranges;
+}
+
 const BlockTable& Segment::block_table() const {
   std::call_once(table_read_, [&] {
     auto bytes = read_checked(footer_.page_bytes, footer_.table_bytes, footer_.table_digest, "block table");

@@ -27,6 +27,11 @@ struct ReadMemory {
   ReadBuffers buffers;
 };
 
+struct ByteRange {
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;
+};
+
 class Segment {
  public:
   // `fd` is the open file at `path`, which should be the segment of `version`. Checks type, owner,
@@ -50,6 +55,9 @@ class Segment {
   // not verified.
   void read_pages(std::uint64_t first_unit, std::span<std::byte> out, ReadMemory& memory) const;
   void read_nodes(std::uint64_t offset, std::span<std::byte> out) const;
+  // What of the file a segment needs that no version is read from any more: all but its process image and the
+  // pages that are not `alive` (by unit). Ascending; compressed pages stay in whole blocks.
+  std::vector<ByteRange> needed_ranges(const std::vector<bool>& alive) const;
 
  private:
   std::uint64_t node_offset() const { return footer_.page_bytes + align_up(footer_.table_bytes, kNodeUnit); }
@@ -64,6 +72,7 @@ class Segment {
                                       const char* what) const;
 
   const BlockTable& block_table() const;
+  ByteRange range_of_unit(std::uint64_t unit) const;
   void read_blocks(std::uint64_t first_unit, std::span<std::byte> out, ReadMemory& memory) const;
   void unpack_into(std::uint64_t number, const StoredBlock& block, std::span<const std::byte> stored,
                    std::uint64_t first_unit, std::span<std::byte> out, ReadMemory& memory) const;

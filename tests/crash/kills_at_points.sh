@@ -6,6 +6,8 @@
 # An undisturbed run counts the calls by name; each of them, times the three victims, is a case. A case that is not
 # reached, because calls vary a little from run to run, is told apart from one that was survived.
 #
+# Takes the stage that is to be struck, checkpoint or recover.
+#
 #   CKPT_CRASH_SEED      repeats the choice of another run
 #   CKPT_CRASH_CASE      only this one: "checkpoint fdatasync 1 supervisor"
 #
@@ -245,6 +247,11 @@ if [[ -n $only ]]; then
   exit 0
 fi
 echo "seed $seed (CKPT_CRASH_SEED=$seed repeats it)"
-run_stage checkpoint ptrace-seize ptrace-interrupt ptrace-detach process_vm_readv openat pwrite64 fdatasync renameat \
-  fsync unlinkat
-run_stage recover ptrace-seize ptrace-detach process_vm_writev clone3 openat
+case ${1:?checkpoint or recover} in
+  checkpoint)
+    run_stage checkpoint ptrace-seize ptrace-interrupt ptrace-detach process_vm_readv openat pwrite64 fdatasync \
+      renameat fsync unlinkat
+    ;;
+  recover) run_stage recover ptrace-seize ptrace-detach process_vm_writev clone3 openat ;;
+  *) fail "no stage $1: checkpoint or recover" ;;
+esac

@@ -2,7 +2,9 @@
 # kill -9 of the program, of ckptrun, or of both, at random moments under --every 50ms: the last complete version always
 # recovers, and the program finds its memory as it must be.
 #
-#   CKPT_CRASH_MOMENTS   kills of each kind for each program (default: 10; in a soak 200)
+# Takes the program: memory, python3 or java.
+#
+#   CKPT_CRASH_MOMENTS   kills of each kind (default: 10; in a soak 200)
 #   CKPT_CRASH_SEED      repeats the moments of another run
 #
 # timeout: 300
@@ -63,6 +65,9 @@ survives() {
   echo "$name: $((3 * moments)) kills survived"
 }
 
-survives memory "$(program holds_256_mib)" 256
-survives python3 "$PYTHON" "$(program counts_in_python.py)"
-survives java "$JAVA" -cp "$CKPT_PROGRAMS" CountsInJava
+case ${1:?memory, python3 or java} in
+  memory) survives memory "$(program holds_256_mib)" 256 ;;
+  python3) survives python3 "$PYTHON" "$(program counts_in_python.py)" ;;
+  java) survives java "$JAVA" -cp "$CKPT_PROGRAMS" CountsInJava ;;
+  *) fail "no program $1: memory, python3 or java" ;;
+esac

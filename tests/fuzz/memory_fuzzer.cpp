@@ -34,6 +34,7 @@
 #include "engine/session.h"
 #include "progress.h"
 #include "snapshot.h"
+#include "store/retention.h"
 #include "support/temporary_directory.h"
 #include "version_check.h"
 
@@ -170,7 +171,7 @@ class Fuzzer {
       moment_ = fmt::format("program {} (seed {}, {}), step {}", programs_, program_seed,
                             tracking_ == engine::Tracking::kCompare ? "compared" : "tracked", step);
       if (auto version = take_and_compare(session, *application, parent)) parent = *version;
-      application->retain(2, "run");
+      application->retain({.last = 2}, "run");
       program.check_alive();
     }
     if (parent != 0) restore_and_compare(program, application->open(parent));

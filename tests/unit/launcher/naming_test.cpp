@@ -38,7 +38,10 @@ TEST(Naming, TargetIsNameOrNameAtVersion) {
   EXPECT_FALSE(parse_target("app").version.has_value());
   EXPECT_EQ(parse_target("app@7").version, 7U);
   EXPECT_EQ(to_string(parse_target("app@7")), "app@7");
-  for (const char* wrong : {"app@", "app@0", "app@-1", "app@x", "@1", "", "a/b", "a@b@1"}) {
+  EXPECT_EQ(parse_target("app@before-upgrade").label, "before-upgrade");
+  EXPECT_FALSE(parse_target("app@before-upgrade").version.has_value());
+  EXPECT_EQ(to_string(parse_target("app@before-upgrade")), "app@before-upgrade");
+  for (const char* wrong : {"app@", "app@0", "app@-1", "app@x/y", "app@.x", "@1", "", "a/b", "a@b@1"}) {
     EXPECT_THROW(parse_target(wrong), Error) << wrong;
   }
 }

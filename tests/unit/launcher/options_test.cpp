@@ -30,7 +30,7 @@ std::string refusal(const std::vector<std::string>& arguments) {
 TEST(Options, EndAtTheProgram) {
   RunOptions options = parse({"--keep", "5", "prog", "--every", "1s", "--", "-v"});
   EXPECT_EQ(options.mode, RunMode::kRun);
-  EXPECT_EQ(options.keep, 5U);
+  EXPECT_EQ(options.keep, store::Retention{.last = 5});
   EXPECT_FALSE(options.every.has_value());
   EXPECT_FALSE(options.verbose);
   EXPECT_THAT(options.command, ElementsAre("prog", "--every", "1s", "--", "-v"));
@@ -113,7 +113,7 @@ TEST(Options, RefusalsSayWhatIsWrong) {
   EXPECT_THAT(refusal({"--compress", "zstd:99", "prog"}), HasSubstr("1 to 19"));
   EXPECT_THAT(refusal({"--pause-budget", "soon", "prog"}), HasSubstr("soon"));
   EXPECT_THAT(refusal({"--name", "../x", "prog"}), HasSubstr("../x"));
-  EXPECT_THAT(refusal({"--recover", "a@b"}), HasSubstr("NAME@NUMBER"));
+  EXPECT_THAT(refusal({"--recover", "a@b*"}), HasSubstr("NAME@NUMBER"));
   EXPECT_THAT(refusal({"--recover", "a", "prog"}), HasSubstr("prog"));
   EXPECT_THAT(refusal({"--recover", "--recover-or-run", "prog"}), HasSubstr("exclude"));
   EXPECT_THAT(refusal({"--recover", "a", "--name", "b"}), HasSubstr("twice"));
@@ -135,12 +135,12 @@ TEST(Options, HelpAndVersionAreInformation) {
 
 TEST(Options, SettingsOfTheRunBeforeAreUsedWhereNoneAreGiven) {
   Settings earlier{
-      .every = std::chrono::seconds(2), .keep = 7, .on_term = OnTerm::kSave, .on_signal = SIGUSR1};
+      .every = std::chrono::seconds(2), .keep = {.last = 7}, .on_term = OnTerm::kSave, .on_signal = SIGUSR1};
   EXPECT_EQ(merge_settings(parse({"--recover"}), earlier), earlier);
   Settings changed = merge_settings(parse({"--recover", "--every", "3s", "--on-term", "pass"}), earlier);
   EXPECT_EQ(changed.every, std::chrono::seconds(3));
   EXPECT_EQ(changed.on_term, OnTerm::kPass);
-  EXPECT_EQ(changed.keep, 7U);
+  EXPECT_EQ(changed.keep, store::Retention{.last = 7});
   EXPECT_EQ(merge_settings(parse({"prog"}), std::nullopt), Settings{});
 }
 

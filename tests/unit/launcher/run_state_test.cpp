@@ -43,7 +43,7 @@ TEST_F(RunStateTest, RecordsComeBackAsWritten) {
   EXPECT_EQ(state_.ended()->end, (ProgramEnd{.signalled = true, .code = SIGKILL}));
 
   Settings settings{.every = std::chrono::milliseconds(250),
-                    .keep = 9,
+                    .keep = {.last = 9, .hourly = 24},
                     .on_term = OnTerm::kSave,
                     .on_signal = 10,
                     .mode = engine::CopyMode::kFork,

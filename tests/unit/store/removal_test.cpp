@@ -3,6 +3,7 @@
 #include <random>
 
 #include "store/evacuation.h"
+#include "store/retention.h"
 #include "store_fixture.h"
 
 namespace ckpt::store {
@@ -76,10 +77,10 @@ TEST_F(Removal, damaged_version_can_be_removed_and_holds_back_deletion_until_the
 TEST_F(Removal, retention_keeps_the_newest_and_the_last_of_each_earlier_run) {
   for (const char* run : {"a", "a", "b", "b", "c", "c", "c", "c"})
     commit_page(versions().empty() ? 0 : versions().back(), 1, run);
-  EXPECT_EQ(application_->retain(2, "c"), (std::vector<Version>{1, 3, 5, 6}));
+  EXPECT_EQ(application_->retain({.last = 2}, "c"), (std::vector<Version>{1, 3, 5, 6}));
   EXPECT_EQ(versions(), (std::vector<Version>{2, 4, 7, 8}));
-  EXPECT_EQ(application_->retain(2, "c"), std::vector<Version>{});
-  EXPECT_EQ(application_->retain(1, "d"), (std::vector<Version>{7}));
+  EXPECT_EQ(application_->retain({.last = 2}, "c"), std::vector<Version>{});
+  EXPECT_EQ(application_->retain({.last = 1}, "d"), (std::vector<Version>{7}));
 }
 
 TEST_F(Removal, long_runs_with_retention_stay_small_in_files_and_bytes) {
@@ -96,7 +97,7 @@ TEST_F(Removal, long_runs_with_retention_stay_small_in_files_and_bytes) {
     }
     last = commit(*writer);
     writer.reset();
-    application_->retain(3, "run");
+    application_->retain({.last = 3}, "run");
   }
   EXPECT_EQ(content(last), model);
   EXPECT_EQ(versions().size(), 3U);
@@ -118,7 +119,7 @@ TEST_F(Removal, pages_of_many_segments_are_gathered_also_when_everything_is_put_
     ASSERT_EQ(description.stats.pages_written, 1U);
     ASSERT_EQ(description.stats.pages_skipped_parent, i);
     writer.reset();
-    application_->retain(1, "");
+    application_->retain({.last = 1}, "");
     ASSERT_LE(files().size(), Evacuation::kMaxSegments + 2);
   }
   EXPECT_EQ(content(last), model);

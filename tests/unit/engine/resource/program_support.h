@@ -28,6 +28,10 @@ class PageMemory : public store::CheckpointWriter, public store::CheckpointReade
   std::vector<store::PageRun> runs(store::SpaceId space) const override;
   std::vector<store::StoredRun> stored_runs(store::SpaceId) const override { return {}; }
   void read(store::SpaceId space, store::PageRun run, std::span<std::byte> out) const override;
+  std::vector<store::SpaceId> spaces() const override { return {}; }
+  std::vector<store::PageRun> differing(store::SpaceId, const store::CheckpointReader&) const override {
+    return {};
+  }
 
   std::size_t page_count() const;
 
