@@ -267,7 +267,11 @@ int recover(const RunOptions& options, const std::string& name, store::Store& st
       .fill = options.fill,
       .locks = options.locks,
       .sockets = {.connections = options.lost_connections},
-      .directory = application.directory()};
+      .directory = application.directory(),
+      // Copies would fight over the files that they share.
+      .roll_back_files =
+          options.clone ? options.files == FilePolicy::kRollBack : options.files != FilePolicy::kKeep,
+      .version_name = fmt::format("{}@{}", name, description.version)};
   engine::Restored restored = with_sound_version(*found.origin, description.version, [&] {
     // The reader goes along: it keeps the version's files open for as long as it lives.
     return restore_recorded(std::move(found.reader), how, state, config, messages);

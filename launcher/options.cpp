@@ -38,7 +38,7 @@ constexpr const char* kFooter =
 
 // Options as typed; turned into RunOptions afterwards, so that every message about a value is ours.
 struct RawOptions {
-  std::string store, name, every, keep, on_signal, on_term, pids, locks, recover, mode, pause_budget,
+  std::string store, name, every, keep, files, on_signal, on_term, pids, locks, recover, mode, pause_budget,
       compress, clone, lease_policy, sockets;
   std::vector<std::string> leases;
   bool recover_or_run = false;
@@ -71,6 +71,11 @@ void declare(CLI::App& app, RawOptions& raw) {
          "Versions to keep: a number (default: 3), or 'last 5, hourly 24, daily 7, weekly 4, monthly 12'; "
          "the last one of every earlier run, and what is tagged, is kept too")
       ->type_name("RULE");
+  app.add_option(
+         "--files", raw.files,
+         "Files that the program writes: left as they are (default), or part of each checkpoint and put back "
+         "by a recover, which keeps what it replaces")
+      ->type_name("keep|rollback");
   app.add_option(
          "--on-term", raw.on_term,
          "What SIGTERM and SIGHUP to ckptrun do: checkpoint, end the program and exit 75, or reach the "
@@ -209,6 +214,10 @@ RunOptions interpret(const CLI::App& app, const RawOptions& raw, const std::vect
   if (app.count("--keep") > 0) {
     options.keep = parse_keep_rule(raw.keep);
   }
+  if (app.count("--files") > 0) {
+    options.files = choose<FilePolicy>("--files", raw.files,
+                                       {{"keep", FilePolicy::kKeep}, {"rollback", FilePolicy::kRollBack}});
+  }
   if (app.count("--on-term") > 0) {
     options.on_term =
         choose<OnTerm>("--on-term", raw.on_term, {{"pass", OnTerm::kPass}, {"save", OnTerm::kSave}});
@@ -266,6 +275,7 @@ Settings merge_settings(const RunOptions& given, const std::optional<Settings>& 
   Settings settings = earlier.value_or(Settings{});
   if (given.every) settings.every = given.every;
   if (given.keep) settings.keep = *given.keep;
+  if (given.files) settings.files = *given.files;
   if (given.on_term) settings.on_term = *given.on_term;
   if (given.on_signal) settings.on_signal = *given.on_signal;
   if (given.copy_mode) settings.mode = *given.copy_mode;

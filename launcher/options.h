@@ -33,6 +33,7 @@ struct RunOptions {
   // Empty where not given: a recover then uses those of the run before.
   std::optional<std::chrono::nanoseconds> every;
   std::optional<store::Retention> keep;
+  std::optional<FilePolicy> files;
   std::optional<OnTerm> on_term;
   std::optional<int> on_signal;
   std::optional<engine::CopyMode> copy_mode;

@@ -118,6 +118,7 @@ std::optional<EndRecord> parse_ended(std::string_view text) {
 std::string to_json_text(const Settings& settings) {
   return json_line({{"every_ns", settings.every ? settings.every->count() : 0},
                     {"keep", to_string(settings.keep)},
+                    {"files", settings.files == FilePolicy::kRollBack ? "rollback" : "keep"},
                     {"on_term", settings.on_term == OnTerm::kSave ? "save" : "pass"},
                     {"on_signal", settings.on_signal},
                     {"mode", name_of(settings.mode)},
@@ -132,6 +133,7 @@ std::optional<Settings> parse_settings(std::string_view text) {
     Settings settings;
     if (auto every = j.at("every_ns").get<std::int64_t>(); every > 0)
       settings.every = std::chrono::nanoseconds(every);
+    settings.files = j.value("files", "keep") == "rollback" ? FilePolicy::kRollBack : FilePolicy::kKeep;
     settings.keep = parse_keep_rule(j.at("keep").get<std::string>());
     settings.on_term = j.at("on_term").get<std::string>() == "save" ? OnTerm::kSave : OnTerm::kPass;
     settings.on_signal = j.at("on_signal").get<int>();

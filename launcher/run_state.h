@@ -28,6 +28,9 @@
 
 namespace ckpt::launcher {
 
+// Files that the program writes: left to themselves, or part of the checkpoint and put back with it.
+enum class FilePolicy { kKeep, kRollBack };
+
 struct RunningRecord {
   ProcessIdentity program;
   pid_t supervisor = 0;
@@ -50,6 +53,7 @@ enum class OnTerm { kPass, kSave };
 struct Settings {
   std::optional<std::chrono::nanoseconds> every;
   store::Retention keep;
+  FilePolicy files = FilePolicy::kKeep;
   OnTerm on_term = OnTerm::kPass;
   int on_signal = 0;  // 0: none
   engine::CopyMode mode = engine::CopyMode::kAuto;

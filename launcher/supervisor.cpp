@@ -315,6 +315,7 @@ CheckpointOrder Supervisor::make_order() {
                    .pause_budget = config_.settings.pause_budget,
                    .after = current_->suspend ? engine::AfterCapture::kHold : engine::AfterCapture::kResume,
                    .parent = last_version_,
+                   .with_files = config_.settings.files == FilePolicy::kRollBack,
                    .before_reading =
                        [this] {
                          if (participation_.deferred()) throw Deferred();

@@ -60,6 +60,7 @@ struct CaptureOptions {
   std::chrono::nanoseconds pause_budget = std::chrono::milliseconds(10);
   AfterCapture after = AfterCapture::kResume;
   store::Version parent = 0;  // what the writer builds on (Base::kParent); 0: nothing
+  bool with_files = false;    // files that the program writes are part of the checkpoint
   // Called in the pause, before anything is read. What it throws is what the checkpoint fails with.
   std::function<void()> before_reading = nullptr;
   std::function<void(pid_t)> while_stopped = nullptr;  // called when everything has been read, in the pause
@@ -153,6 +154,10 @@ struct RestoreOptions {
   LockPolicy locks = LockPolicy::kFail;
   SocketPolicy sockets = {};
   int directory = -1;  // of the application, where it is remembered what a lazy restore touched; -1: nowhere
+  // Whether files that are part of the checkpoint are put back; what that replaces is kept beside them, under
+  // a name that begins with `version_name`.
+  bool roll_back_files = true;
+  std::string version_name = {};
 };
 
 struct RestoreTimes {

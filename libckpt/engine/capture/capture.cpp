@@ -5,6 +5,7 @@
 #include "engine/capture/pinned_writers.h"
 #include "engine/capture/threads.h"
 #include "engine/capture/tracee_program.h"
+#include "engine/capture/written_files.h"
 #include "engine/image/image_file.h"
 #include "engine/process/process_state.h"
 #include "engine/resource/descriptors.h"
@@ -49,6 +50,10 @@ StoppedState capture_stopped(Tracee& tracee, const CaptureContext& context) {
                                context.tracker, context.needs, context.threads, context.known_content)
                      .run(context.maps, process);
   context.clock.done("survey");
+  if (context.with_files) {
+    save_written_files(save, process);
+    context.clock.done("files");
+  }
   state.checkpoint.objects = objects.take();
   return state;
 }

@@ -29,6 +29,7 @@ struct CaptureContext {
   StageClock& clock;
   PauseThreads& threads;
   const AddressRanges& known_content;  // a moment ago, of anonymous memory that is tracked
+  bool with_files;                     // those that the program writes
 };
 
 // What was read while the program stood still. The pages of `memory` are still to be copied.

@@ -291,7 +291,8 @@ void CaptureRun::read_stopped(Tracee& tracee, const std::vector<MapEntry>& maps)
                                     .needs = needs_,
                                     .clock = clock_,
                                     .threads = session_.threads,
-                                    .known_content = known_content_});
+                                    .known_content = known_content_,
+                                    .with_files = options_.with_files});
   AgentTables agent(session_.pid, session_.agent_addresses, maps);
   state_->checkpoint.process->agent_tables = agent.saved();
   describe_intent(agent, maps, *state_->checkpoint.process);

@@ -15,6 +15,7 @@
 #include "agent/agent_table.h"
 #include "base/error.h"
 #include "base/file_io.h"
+#include "engine/capture/file_access.h"
 #include "engine/capture/resident_pages.h"
 #include "engine/resource/io_ring.h"
 #include "engine/resource/system_v.h"
@@ -254,16 +255,6 @@ std::int32_t MemoryCapture::mapped_file(const MapEntry& entry, image::ProcessT& 
   }
   (*found)->written |= written;
   return static_cast<std::int32_t>(found - files.begin());
-}
-
-std::unique_ptr<image::FileAccessT> access_to(const std::string& path) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) throw_errno(fmt::format("examine {}", path));
-  auto access = std::make_unique<image::FileAccessT>();
-  access->mode = status.st_mode & 07777U;
-  access->uid = status.st_uid;
-  access->gid = status.st_gid;
-  return access;
 }
 
 // Content of a writable shared file, so that it can be made again if it is gone when the program comes back.

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <vector>
 
 #include "base/error.h"
@@ -31,35 +30,6 @@ unsigned huge_flags_of(int fd) {
   if (filesystem.f_type != HUGETLBFS_MAGIC) return 0;
   auto shift = static_cast<unsigned>(std::countr_zero(static_cast<std::uint64_t>(filesystem.f_bsize)));
   return MFD_HUGETLB | (shift << MFD_HUGE_SHIFT);
-}
-
-// Pages from `offset` to `end`, zero-padded at the end of the file. Zero pages are dropped by the store.
-void put_range(store::CheckpointWriter& writer, const image::SharedObjectT& object, int fd,
-               std::uint64_t offset, std::uint64_t end) {
-  std::vector<std::byte> buffer;
-  for (offset = page_floor(offset); offset < end; offset += kChunkBytes) {
-    std::uint64_t length = std::min(kChunkBytes, end - offset);
-    buffer.assign(page_ceil(length), std::byte{0});
-    pread_exactly(fd, std::span(buffer).first(length), offset, object.name);
-    writer.put(object.space, offset / kPageSize, buffer);
-  }
-}
-
-void put_content(store::CheckpointWriter& writer, const image::SharedObjectT& object, int fd) {
-  // SEEK_DATA moves the offset, so only on a description that is surely not the program's.
-  UniqueFd own(::open(fmt::format("/proc/self/fd/{}", fd).c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-  std::uint64_t offset = 0;
-  while (own && offset < object.size) {
-    off_t data = ::lseek(own.get(), static_cast<off_t>(offset), SEEK_DATA);
-    if (data < 0 && errno == ENXIO) return;  // only a hole is left
-    if (data < 0) break;                     // not known to this filesystem
-    off_t hole = ::lseek(own.get(), data, SEEK_HOLE);
-    if (hole < 0) throw_errno(fmt::format("find the end of data in {}", object.name));
-    std::uint64_t end = std::min(static_cast<std::uint64_t>(hole), object.size);
-    put_range(writer, object, fd, static_cast<std::uint64_t>(data), end);
-    offset = end;
-  }
-  put_range(writer, object, fd, offset, object.size);
 }
 
 UniqueFd lift(UniqueFd fd, int scratch_base) {
@@ -155,7 +125,8 @@ std::int32_t save_object(SaveContext& context, image::ObjectKind kind, int fd, c
   }
   object->huge_flags = huge_flags_of(fd);
   std::int32_t index = context.objects.add(std::move(object));
-  put_content(context.writer, context.objects.at(index), fd);
+  const image::SharedObjectT& added = context.objects.at(index);
+  put_content(context.writer, {.space = added.space, .size = added.size, .name = added.name}, fd);
   return index;
 }
 

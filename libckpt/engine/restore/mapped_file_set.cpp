@@ -7,16 +7,14 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
 
 #include "base/error.h"
 #include "base/file_io.h"
 #include "engine/capture/file_identity.h"
+#include "engine/restore/stored_file.h"
 
 namespace ckpt::engine {
 namespace {
-
-constexpr std::size_t kCopyPages = 256;
 
 struct Use {
   bool privately = false;
@@ -49,55 +47,6 @@ void check_shared_file(const image::MappedFileT& file, const Use& use) {
     throw Error(
         fmt::format("mapped file {} has {} bytes, the program had {} mapped; put it back and recover again",
                     file.path, status.st_size, needed));
-  }
-}
-
-// As they were; to whom only root can give them away, so that for others a change of the owner is no error.
-void restore_access(int fd, const image::FileAccessT& access, const std::string& path) {
-  if (::fchown(fd, access.uid, access.gid) != 0 && errno != EPERM && errno != EINVAL)
-    throw_errno(fmt::format("give {} its owner", path));
-  if (::fchmod(fd, access.mode) != 0) throw_errno(fmt::format("give {} its permissions", path));
-}
-
-void make_directory(const std::filesystem::path& path, const image::FileAccessT* access) {
-  std::filesystem::create_directories(path.parent_path());
-  if (::mkdir(path.c_str(), 0700) != 0) {
-    if (errno == EEXIST) return;
-    throw_errno(fmt::format("make directory {}", path.string()));
-  }
-  UniqueFd fd = open_or_throw(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  if (access != nullptr) restore_access(fd.get(), *access, path);
-}
-
-void write_content(int fd, const image::MappedFileT& file, const store::CheckpointReader& reader) {
-  if (::ftruncate(fd, static_cast<off_t>(file.size)) != 0) throw_errno(fmt::format("make {}", file.path));
-  std::vector<std::byte> buffer(kCopyPages * store::kPageBytes);
-  for (store::PageRun run : reader.runs(file.content_space)) {
-    for (std::uint64_t done = 0; done < run.page_count;) {
-      store::PageRun part{run.first_page + done, std::min<std::uint64_t>(kCopyPages, run.page_count - done)};
-      std::span<std::byte> bytes = std::span(buffer).first(part.page_count * store::kPageBytes);
-      reader.read(file.content_space, part, bytes);
-      std::uint64_t offset = part.first_page * store::kPageBytes;
-      std::size_t inside = std::min<std::uint64_t>(bytes.size(), file.size > offset ? file.size - offset : 0);
-      pwrite_all(fd, bytes.first(inside), offset, file.path);
-      done += part.page_count;
-    }
-  }
-}
-
-// Under another name first: half a file must never be taken for the program's.
-void make_file(const image::MappedFileT& file, const store::CheckpointReader& reader) {
-  make_directory(std::filesystem::path(file.path).parent_path(), file.directory_access.get());
-  std::string unfinished = file.path + ".ckpt-unfinished";
-  ::unlink(unfinished.c_str());
-  UniqueFd fd = open_or_throw(unfinished, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-  try {
-    write_content(fd.get(), file, reader);
-    if (file.access) restore_access(fd.get(), *file.access, file.path);
-    if (::rename(unfinished.c_str(), file.path.c_str()) != 0) throw_errno(fmt::format("make {}", file.path));
-  } catch (...) {
-    ::unlink(unfinished.c_str());
-    throw;
   }
 }
 
@@ -143,7 +92,13 @@ void check_mapped_files(const image::ProcessT& process) {
 
 void make_missing_files(const image::ProcessT& process, const store::CheckpointReader& reader) {
   for (const auto& file : process.mapped_files) {
-    if (file->content_space != 0 && ::access(file->path.c_str(), F_OK) != 0) make_file(*file, reader);
+    if (file->content_space == 0 || ::access(file->path.c_str(), F_OK) == 0) continue;
+    make_file({.path = file->path,
+               .size = file->size,
+               .space = file->content_space,
+               .access = file->access.get(),
+               .directory_access = file->directory_access.get()},
+              reader);
   }
 }
 

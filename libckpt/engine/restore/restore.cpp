@@ -34,6 +34,7 @@
 #include "engine/restore/puppet.h"
 #include "engine/restore/puppet_program.h"
 #include "engine/restore/reading_order.h"
+#include "engine/restore/roll_back.h"
 #include "engine/restore/watched_process.h"
 #include "engine/session.h"
 #include "engine/session_state.h"
@@ -129,6 +130,10 @@ void Restore::check() {
                     host.kernel));
   }
   detach_carried_files(process_);
+  if (options_.roll_back_files) {
+    for (std::string& line : roll_back_files(*checkpoint_, reader_, options_.version_name))
+      notes_.push_back(std::move(line));
+  }
   check_mapped_files(process_);
   make_missing_files(process_, reader_);  // some may be open as well, which comes next
   check_descriptors(*checkpoint_, &notes_, options_.sockets);

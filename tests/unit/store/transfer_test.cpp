@@ -50,7 +50,7 @@ class Transfer : public StoreTest {
     return stream;
   }
 
-  Received received(const Bytes& stream, std::optional<std::string> name = std::nullopt) {
+  Received received(const Bytes& stream, const std::optional<std::string>& name = std::nullopt) {
     std::span<const std::byte> left(stream);
     return receive_version(other_, name, [&](std::span<std::byte> out) {
       std::size_t size = std::min({out.size(), left.size(), std::size_t{1000}});
