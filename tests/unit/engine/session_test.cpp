@@ -27,6 +27,7 @@
 #include "base/error.h"
 #include "base/file_io.h"
 #include "resource/program_support.h"
+#include "support/child_with_parent.h"
 
 namespace ckpt::engine {
 namespace {
@@ -91,10 +92,9 @@ class SessionTest : public testing::Test {
 
   // `before` runs in the program first.
   void start(const std::function<void()>& before = {}) {
-    pid_ = ::fork();
+    pid_ = tests::fork_child_that_ends_with_parent();
     if (pid_ < 0) throw_errno("fork");
     if (pid_ == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       ::close_range(3, UINT_MAX, 0);
       if (before) before();
       be_program(mailbox_);
@@ -236,8 +236,7 @@ TEST_F(SessionTest, HeldProgramCanBeEndedAndBroughtBack) {
 
 TEST_F(SessionTest, ProgramThatCannotBeSavedRunsOn) {
   start([] {
-    if (::fork() != 0) return;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (tests::fork_child_that_ends_with_parent() != 0) return;
     for (;;) ::pause();
   });
   ASSERT_EQ(ask(), 1U);

@@ -27,6 +27,7 @@
 #include "engine/session.h"
 #include "engine/tracee/remote_memory.h"
 #include "resource/program_support.h"
+#include "support/child_with_parent.h"
 
 namespace ckpt::engine {
 namespace {
@@ -71,11 +72,8 @@ class CaptureRunTest : public testing::TestWithParam<CopyMode> {
 
   // The child has kPages pages with content at kAddress and carries out `changes` one after the other.
   void start(const std::vector<Change>& changes) {
-    pid_t parent = ::getpid();
-    pid_ = ::fork();
+    pid_ = tests::fork_child_that_ends_with_parent();
     if (pid_ == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      if (::getppid() != parent) ::_exit(1);
       ::close_range(3, UINT_MAX, 0);
       be_program(changes);
     }

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "process/traced_child_support.h"
+#include "support/child_with_parent.h"
 
 namespace ckpt::engine {
 namespace {
@@ -17,10 +18,7 @@ namespace {
 void start_named_child(const char* name) {
   int ends[2];
   if (pipe(ends) != 0) return;
-  pid_t parent = getpid();
-  if (fork() == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(0);  // it was killed before it could be noticed
+  if (tests::fork_child_that_ends_with_parent() == 0) {
     prctl(PR_SET_NAME, name);
     close(ends[0]);
     close(ends[1]);

@@ -14,6 +14,7 @@
 
 #include "engine/resource/socket/address.h"
 #include "resource/program_support.h"
+#include "support/child_with_parent.h"
 
 namespace ckpt::engine {
 
@@ -75,11 +76,10 @@ inline short events_of(int fd) {
 // A process outside the program, for as long as the program lives: `act` opens things and returns the only
 // descriptor that stays open there.
 inline void outside(const std::function<int()>& act) {
-  pid_t pid = ::fork();
+  pid_t pid = tests::fork_child_that_ends_with_parent();
   require(pid >= 0, "fork");
   if (pid > 0) return;
   try {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     put_at(act(), 900);
     ::close_range(3, 899, 0);
     for (;;) ::pause();

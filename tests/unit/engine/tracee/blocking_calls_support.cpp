@@ -31,6 +31,8 @@
 #include <functional>
 #include <string>
 
+#include "support/child_with_parent.h"
+
 namespace ckpt::engine {
 namespace {
 
@@ -58,8 +60,7 @@ int silent_pipe() {
 
 // A process that does something when the duration is over.
 void later(const std::function<void()>& action) {
-  if (::fork() != 0) return;
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (tests::fork_child_that_ends_with_parent() != 0) return;
   timespec time = kDuration;
   ::nanosleep(&time, nullptr);
   action();
@@ -340,8 +341,7 @@ std::FILE* locked_elsewhere(bool by_range) {
   std::string path = "/proc/self/fd/" + std::to_string(::fileno(file));
   int ready[2];
   if (::pipe(ready) != 0) return nullptr;
-  if (::fork() == 0) {
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (tests::fork_child_that_ends_with_parent() == 0) {
     int own = ::open(path.c_str(), O_RDWR);
     struct flock range {};
     range.l_type = F_WRLCK;

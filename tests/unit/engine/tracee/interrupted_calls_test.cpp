@@ -17,6 +17,7 @@
 
 #include "blocking_calls_support.h"
 #include "supervised_child_support.h"
+#include "support/child_with_parent.h"
 
 namespace ckpt::engine {
 namespace {
@@ -168,8 +169,7 @@ TEST(InterruptedCallsTest, DeadlineOfOneCallDoesNotEndTheNextEqualOne) {
     int event = ::eventfd(0, 0);
     epoll_event ready{.events = EPOLLIN, .data = {}};
     ::epoll_ctl(epoll, EPOLL_CTL_ADD, event, &ready);
-    if (::fork() == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (tests::fork_child_that_ends_with_parent() == 0) {
       for (int i = 0; i < kRounds; ++i) {
         timespec most{.tv_sec = 0, .tv_nsec = std::chrono::nanoseconds(kCallDuration * 3 / 5).count()};
         ::nanosleep(&most, nullptr);
