@@ -61,7 +61,7 @@ wait_until "the second version" test -e "$CKPT_STORE/part/v0000000002.ckpt"
 at_second_checkpoint=$number
 touch "$directory/cancel"
 order durable '^durable -125$'
-expect_match "message" 'a function that the program runs before checkpoints returned 3' "$(cat "$ERR")"
+wait_for_line "$ERR" 'a function that the program runs before checkpoints returned 3'
 expect_refusal 125 'before checkpoints returned 3' "$CKPT_BIN/ckpt" checkpoint part
 rm "$directory/cancel"
 touch "$directory/quiet"
