@@ -49,8 +49,8 @@ inline Model content_of(const CheckpointReader& reader, std::initializer_list<Sp
 
 class StoreTest : public testing::Test {
  protected:
-  StoreTest() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "store-test-XXXXXX").string();
+  explicit StoreTest(const std::filesystem::path& parent = std::filesystem::temp_directory_path()) {
+    std::string pattern = (parent / "store-test-XXXXXX").string();
     directory_ = mkdtemp(pattern.data());
     store_.emplace(Store::open(directory_ + "/store", true));
     application_ = store_->create_application("app");
