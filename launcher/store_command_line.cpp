@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file_io.h"
 #include "launcher/exit_codes.h"
+#include "launcher/heap_command.h"
 #include "launcher/store_commands.h"
 #include "launcher/store_location.h"
 #include "launcher/transfer_commands.h"
@@ -232,6 +233,7 @@ int run_store_command(const std::vector<std::string>& arguments) {
   CLI::App app("Lists, shows, checkpoints, suspends, resumes and removes checkpointed applications.", "ckpt");
   Arguments parsed;
   declare(app, parsed);
+  HeapCommand heap(app);
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::CallForHelp&) {
@@ -242,6 +244,10 @@ int run_store_command(const std::vector<std::string>& arguments) {
     return 0;
   } catch (const CLI::ParseError& error) {
     throw Error(fmt::format("{}; see ckpt --help", error.what()));
+  }
+  if (heap.was_given()) {
+    print(heap.run());
+    return 0;
   }
   run(app, parsed);
   return 0;

@@ -47,6 +47,19 @@ inline constexpr std::uint64_t kPageIsGuard = 1 << 8;  // Linux 6.15
 inline constexpr std::uint64_t kUserfaultWriteProtectUnpopulated = 1 << 13;
 inline constexpr std::uint64_t kUserfaultWriteProtectAsync = 1 << 15;
 
+// UFFDIO_CONTINUE_MODE_WP, Linux 6.3 (the same header).
+inline constexpr std::uint64_t kUserfaultContinueProtected = 1 << 1;
+
+// UFFDIO_POISON, Linux 6.6 (the same header).
+struct UserfaultPoison {
+  std::uint64_t start;
+  std::uint64_t size;
+  std::uint64_t mode;
+  std::int64_t updated;
+};
+inline constexpr unsigned long kUserfaultPoison = _IOWR(0xAA, 0x08, UserfaultPoison);
+inline constexpr std::uint64_t kUserfaultPoisonFeature = 1 << 14;
+
 // /proc/PID/pagemap entries (same document).
 inline constexpr std::uint64_t kPagemapPresent = 1ULL << 63;
 inline constexpr std::uint64_t kPagemapSwapped = 1ULL << 62;

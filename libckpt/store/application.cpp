@@ -47,8 +47,13 @@ std::vector<std::string> ApplicationDirectory::damaged() const {
   return lines;
 }
 
-std::unique_ptr<CheckpointReader> ApplicationDirectory::open(Version version) const {
-  return std::make_unique<SegmentReader>(files_->open_version(version));
+std::unique_ptr<CheckpointReader> ApplicationDirectory::open(Version version,
+                                                             std::shared_ptr<TableCache> tables) const {
+  // What this process has just written itself need not be read for whoever goes on with it.
+  bool known = tables && memory_ && memory_->last && memory_->last->segment->version() == version &&
+               files_->is_visible(*memory_->last->segment);
+  return std::make_unique<SegmentReader>(known ? *memory_->last : files_->open_version(version),
+                                         known ? memory_->nodes : nullptr, std::move(tables));
 }
 
 VerifyReport ApplicationDirectory::verify(const std::vector<Version>& versions) const {

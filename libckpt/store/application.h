@@ -21,7 +21,8 @@ class ApplicationDirectory final : public Application {
   int directory() const override { return files_->directory(); }
   std::vector<VersionEntry> versions() const override;
   std::vector<std::string> damaged() const override;
-  std::unique_ptr<CheckpointReader> open(Version version) const override;
+  using Application::open;
+  std::unique_ptr<CheckpointReader> open(Version version, std::shared_ptr<TableCache> tables) const override;
   VerifyReport verify(const std::vector<Version>& versions) const override;
   void remove_leftovers() override;
   using Application::begin;

@@ -13,7 +13,9 @@ namespace ckpt::store {
 
 class SegmentReader final : public CheckpointReader {
  public:
-  explicit SegmentReader(const OpenVersion& open);
+  // `nodes` and `tables` may be nullptr.
+  SegmentReader(const OpenVersion& open, std::shared_ptr<NodeCache> nodes,
+                std::shared_ptr<TableCache> tables);
 
   const VersionDescription& description() const override { return manifest_.description; }
   std::span<const std::byte> image() const override { return image_; }
@@ -22,9 +24,15 @@ class SegmentReader final : public CheckpointReader {
   void read(SpaceId space, PageRun run, std::span<std::byte> out) const override;
   std::vector<SpaceId> spaces() const override;
   std::vector<PageRun> differing(SpaceId space, const CheckpointReader& other) const override;
+  std::uint64_t read_or_zero(SpaceId space, PageRun run, std::span<std::byte> out) const override;
 
  private:
-  std::vector<Reference> find_pages(SpaceId space, PageRun run) const;
+  std::vector<Reference> find_pages(SpaceId space, PageRun run) const;  // absent ones too
+  std::vector<Reference> find_present_pages(SpaceId space, PageRun run) const;
+  void read_part(SpaceId space, PageRun part, std::span<const Reference> pages,
+                 std::span<std::byte> out) const;
+  template <typename ReadPart>
+  void read_in_parts(PageRun run, std::span<std::byte> out, const ReadPart& read_part) const;
 
   std::shared_ptr<const Segment> segment_;
   Manifest manifest_;

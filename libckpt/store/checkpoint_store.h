@@ -99,6 +99,29 @@ class CheckpointReader {
   // Runs of pages whose content differs, or that only one of the two versions has. Costs what differs.
   // `other` may belong to another application.
   virtual std::vector<PageRun> differing(SpaceId space, const CheckpointReader& other) const = 0;
+  // The same for pages of which some may be absent: those read as zeroes. Returns how many are present.
+  virtual std::uint64_t read_or_zero(SpaceId space, PageRun run, std::span<std::byte> out) const = 0;
+};
+
+class TableCache;  // table_cache.h
+
+// Where a page stands that was put into a version under way.
+struct PutPlace {
+  enum class Kind {
+    kParent,  // as in the parent version
+    kAbsent,  // it reads as zeroes
+    kPut,     // at `unit` of PutPages
+  } kind = Kind::kParent;
+  std::uint64_t unit = 0;
+};
+
+// Reads back what a writer was given, by place. Stays usable after the writer has committed, failed or ended.
+// Thread-safe, also beside the writer.
+class PutPages {
+ public:
+  virtual ~PutPages() = default;
+  // out.size() is a multiple of kPageBytes; the pages lie one after the other. Not verified.
+  virtual void read(std::uint64_t unit, std::span<std::byte> out) const = 0;
 };
 
 enum class Base {
@@ -133,6 +156,10 @@ class CheckpointWriter {
   virtual void keep_only(SpaceId space, std::span<const PageRun> present) = 0;
   // The spaces of the parent version, ascending. Under Base::kParent those that are never mentioned stay.
   virtual std::vector<SpaceId> parent_spaces() const = 0;
+  // Where the content of a page is by now; also after commit and after a failure.
+  virtual PutPlace find_put(SpaceId space, std::uint64_t page) = 0;
+  // Throws if the pages are compressed. Called before the first commit.
+  virtual std::shared_ptr<const PutPages> put_pages() = 0;
   // The version is late: its threads no longer yield to others. Any thread may call it at any time.
   virtual void hurry() = 0;
   // Flushes, syncs, renames, syncs the directory: on return the version is durable. Fills the store's fields
@@ -184,8 +211,12 @@ class Application {
   virtual int directory() const = 0;  // descriptor of the application directory, for *at() calls
   // All versions, ascending. A damaged segment is listed by list_damaged(), not here.
   virtual std::vector<VersionEntry> versions() const = 0;
-  virtual std::vector<std::string> damaged() const = 0;                       // one line each: file and cause
-  virtual std::unique_ptr<CheckpointReader> open(Version version) const = 0;  // throws if unknown or damaged
+  virtual std::vector<std::string> damaged() const = 0;  // one line each: file and cause
+  // Throws if unknown or damaged. `tables` remembers leaves for a reader of single pages, which
+  // then takes the version that this process committed last as it is, without looking at the file again.
+  std::unique_ptr<CheckpointReader> open(Version version) const { return open(version, nullptr); }
+  virtual std::unique_ptr<CheckpointReader> open(Version version,
+                                                 std::shared_ptr<TableCache> tables) const = 0;
   // Reads all that these versions consist of (none: all versions, also those that damaged() lists), by
   // several threads. May run beside a writer.
   virtual VerifyReport verify(const std::vector<Version>& versions = {}) const = 0;

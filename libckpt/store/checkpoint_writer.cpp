@@ -58,7 +58,8 @@ SegmentWriter::SegmentWriter(std::shared_ptr<const ApplicationFiles> files,
       writer_lock_(take_lock(*files_, ApplicationFiles::Lock::kWriter)),
       dead_lock_(take_lock(*files_, ApplicationFiles::Lock::kKeepDead)),
       base_(base),
-      spill_(files_->directory(), files_->path()) {
+      spill_(files_->directory(), files_->path()),
+      compressed_(options.compression != Compression::kNone) {
   ApplicationListing listing = files_->list();
   for (const std::string& stale : listing.temporary) files_->unlink(stale);
   version_ = std::max(listing.highest() + 1, options.at_least);
@@ -122,6 +123,22 @@ void SegmentWriter::put(SpaceId id, std::uint64_t first_page, std::span<const st
   });
 }
 
+PutPlace SegmentWriter::find_put(SpaceId id, std::uint64_t page) {
+  auto found = spaces_.find(id);
+  if (found == spaces_.end()) return {};
+  std::optional<Reference> change = found->second.find_change(page);
+  if (!change) return {};
+  if (!change->present()) return {.kind = PutPlace::Kind::kAbsent};
+  if (change->segment != version_) return {};
+  return {.kind = PutPlace::Kind::kPut, .unit = change->unit};
+}
+
+std::shared_ptr<const PutPages> SegmentWriter::put_pages() {
+  check_alive();
+  if (compressed_) throw Error("compressed pages cannot be read back; this is a defect of the caller");
+  return output_->put_pages();
+}
+
 void SegmentWriter::count_changes(std::size_t count) {
   changes_in_memory_ += count;
   if (changes_in_memory_ <= memory_->changes_in_memory) return;
@@ -132,6 +149,8 @@ void SegmentWriter::count_changes(std::size_t count) {
 void SegmentWriter::end() {
   pages_.reset();
   output_.reset();
+  writer_lock_.reset();
+  dead_lock_.reset();
 }
 
 void SegmentWriter::put_in_leaf(SpaceChanges& space, std::uint64_t leaf, std::size_t first_index,
@@ -254,6 +273,7 @@ Manifest SegmentWriter::build_manifest(const VersionDescription& description) {
                         output_->append(node);
                         return checked_unit(unit);
                       });
+  if (output_->can_be_read_back()) builder.keep_changes();
   for (auto& [id, changed] : spaces_) {
     auto root = builder.build(changed.parent(), changed.base(), changed.changes());
     if (root) manifest.spaces.push_back(*root);
@@ -326,8 +346,6 @@ Version SegmentWriter::commit(VersionDescription& description, std::span<const s
   check_alive();
   dying_on_error([&] { publish(description, image); });
   end();
-  writer_lock_.reset();
-  dead_lock_.reset();
   return version_;
 }
 

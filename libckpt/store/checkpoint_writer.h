@@ -30,6 +30,8 @@ class SegmentWriter final : public CheckpointWriter {
   void drop(SpaceId space, PageRun run) override;
   void keep_only(SpaceId space, std::span<const PageRun> present) override;
   std::vector<SpaceId> parent_spaces() const override;
+  PutPlace find_put(SpaceId space, std::uint64_t page) override;
+  std::shared_ptr<const PutPages> put_pages() override;
   void hurry() override { priority_.hurry(); }
   Version commit(VersionDescription& description, std::span<const std::byte> image) override;
 
@@ -77,7 +79,8 @@ class SegmentWriter final : public CheckpointWriter {
   std::map<SpaceId, SpaceChanges> spaces_;
   std::optional<SegmentOutput> output_;  // none: dead or committed
   std::optional<PageArea> pages_;        // into output_
-  std::uint64_t nodes_begin_ = 0;        // in output_, once the pages are finished
+  bool compressed_;
+  std::uint64_t nodes_begin_ = 0;  // in output_, once the pages are finished
   Evacuation evacuation_;
   std::uint64_t pages_moved_ = 0;  // of those written: taken over from older segments
   std::uint64_t pages_skipped_ = 0;

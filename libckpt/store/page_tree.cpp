@@ -95,6 +95,8 @@ std::shared_ptr<const Table> PageTreeReader::load(const Reference& node, unsigne
     std::lock_guard lock(mutex_);
     auto found = inner_.find(key);
     if (found != inner_.end()) return found->second;
+  } else if (tables_) {
+    if (auto found = tables_->find(node)) return found;
   }
   auto table = std::make_shared<const Table>(table_of(load_chain(node, level)));
   if (std::ranges::none_of(*table, &Reference::present)) {
@@ -103,6 +105,8 @@ std::shared_ptr<const Table> PageTreeReader::load(const Reference& node, unsigne
   if (level > 0) {
     std::lock_guard lock(mutex_);
     if (inner_.size() < kMaxCachedNodes) inner_.emplace(key, table);
+  } else if (tables_) {
+    tables_->insert(node, table);
   }
   return table;
 }

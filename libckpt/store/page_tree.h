@@ -1,5 +1,6 @@
 // Reads page trees: loads nodes through their delta chains, verifies them, walks ranges of leaves.
-// Thread-safe. Memory is bounded: inner nodes are cached up to a fixed number, leaves are not.
+// Thread-safe. Memory is bounded: inner nodes are cached up to a fixed number, leaves only if a cache is
+// given.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +15,7 @@
 #include "store/node_cache.h"
 #include "store/node_codec.h"
 #include "store/segment.h"
+#include "store/table_cache.h"
 
 namespace ckpt::store {
 
@@ -30,10 +32,11 @@ Table table_of(const NodeChain& chain);
 
 class PageTreeReader {
  public:
-  // `cache` is asked before the disk, and filled; nullptr: none.
+  // `cache` is asked before the disk, and filled; `tables` is asked before both for leaves; nullptr: none.
   explicit PageTreeReader(std::shared_ptr<const SegmentSet> segments,
-                          std::shared_ptr<NodeCache> cache = nullptr)
-      : segments_(std::move(segments)), cache_(std::move(cache)) {}
+                          std::shared_ptr<NodeCache> cache = nullptr,
+                          std::shared_ptr<TableCache> tables = nullptr)
+      : segments_(std::move(segments)), cache_(std::move(cache)), tables_(std::move(tables)) {}
 
   const SegmentSet& segments() const { return *segments_; }
   NodeChain load_chain(const Reference& newest, unsigned level) const;
@@ -65,6 +68,7 @@ class PageTreeReader {
 
   std::shared_ptr<const SegmentSet> segments_;
   std::shared_ptr<NodeCache> cache_;
+  std::shared_ptr<TableCache> tables_;
   mutable std::mutex mutex_;
   mutable std::unordered_map<std::uint64_t, std::shared_ptr<const Table>> inner_;  // key: segment and unit
 };

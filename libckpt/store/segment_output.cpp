@@ -39,7 +39,7 @@ SegmentOutput::SegmentOutput(int directory, const std::string& directory_path, s
 }
 
 SegmentOutput::~SegmentOutput() {
-  queue_.reset();
+  end_queue();
   remove_temporary();
 }
 
@@ -57,6 +57,25 @@ void SegmentOutput::append(std::span<const std::byte> bytes) {
 void SegmentOutput::pad_to(std::uint64_t alignment) {
   static constexpr std::array<std::byte, kPageBytes> kZeroes{};
   append(std::span(kZeroes).first(align_up(position(), alignment) - position()));
+}
+
+std::shared_ptr<const PutPages> SegmentOutput::put_pages() {
+  if (put_pages_) return put_pages_;
+  if (!queue_) throw Error(fmt::format("{} could not be written before; start a new version", path_));
+  UniqueFd fd(open_in(directory_, temporary_, O_RDONLY | O_DIRECT, 0));
+  if (!fd && errno == EINVAL) fd = UniqueFd(open_in(directory_, temporary_, O_RDONLY, 0));
+  if (!fd) throw_errno(fmt::format("open {}", path_));
+  put_pages_ = std::make_shared<SegmentPutPages>(std::move(fd), path_, *queue_);
+  return put_pages_;
+}
+
+void SegmentOutput::end_queue() {
+  if (put_pages_ && queue_) {
+    // No buffer is filled or written any more while it is looked at.
+    queue_->stop_writing();
+    put_pages_->detach();
+  }
+  queue_.reset();
 }
 
 void SegmentOutput::submit() {
@@ -77,7 +96,7 @@ void SegmentOutput::sync_and_close() {
 
 void SegmentOutput::publish(const std::string& name) {
   check(queue_->finish(buffered_));
-  queue_.reset();
+  end_queue();
   sync_and_close();
   if (system_calls().renameat(directory_, temporary_.c_str(), directory_, name.c_str()) != 0) {
     fail(fmt::format("rename {} to {}", path_, name), errno);
@@ -88,7 +107,7 @@ void SegmentOutput::publish(const std::string& name) {
 }
 
 void SegmentOutput::fail(const std::string& attempt, int code) {
-  queue_.reset();
+  end_queue();
   fd_.reset();
   remove_temporary();
   throw write_error(attempt, code);

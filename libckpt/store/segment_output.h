@@ -16,6 +16,7 @@
 #include <string>
 
 #include "base/unique_fd.h"
+#include "store/put_pages.h"
 #include "store/write_queue.h"
 
 namespace ckpt::store {
@@ -36,8 +37,13 @@ class SegmentOutput {
   // The position must be a multiple of 4096. On return the file is durable under `name`.
   void publish(const std::string& name);
 
+  // For reading back what was appended so far. Called before publish.
+  std::shared_ptr<const PutPages> put_pages();
+  bool can_be_read_back() const { return put_pages_ != nullptr; }
+
  private:
   void submit();
+  void end_queue();
   void check(int write_result);
   void sync_and_close();
   [[noreturn]] void fail(const std::string& attempt, int code);
@@ -49,6 +55,7 @@ class SegmentOutput {
   std::string path_;
   UniqueFd fd_;
   std::optional<WriteQueue> queue_;  // none: failed or published
+  std::shared_ptr<SegmentPutPages> put_pages_;
   std::uint64_t submitted_ = 0;
   std::size_t buffered_ = 0;
 };

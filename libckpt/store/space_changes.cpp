@@ -60,6 +60,22 @@ void SpaceChanges::spill() {
   for (auto& [leaf, changes] : changes_) spill_.store(changes);
 }
 
+std::optional<Reference> SpaceChanges::find_change(std::uint64_t page) {
+  auto leaf = changes_.find(page / kFanout);
+  bool cleared = base_ == Base::kEmpty;
+  if (leaf == changes_.end()) return cleared ? std::optional(Reference()) : std::nullopt;
+  std::optional<Reference> result;
+  edit(leaf->second, [&](LeafChanges& changes) {
+    cleared = cleared || changes.cleared;
+    // The last change of a page wins.
+    auto last = std::find_if(changes.pages.rbegin(), changes.pages.rend(),
+                             [&](const PageChange& change) { return change.index == page % kFanout; });
+    if (last != changes.pages.rend()) result = last->reference;
+  });
+  if (!result && cleared) return Reference();
+  return result;
+}
+
 void SpaceChanges::edit(LeafChanges& leaf, const LeafEdit& edit) {
   bool spilled = leaf.spilled_count != 0;
   spill_.load(leaf);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "store/change_spill.h"
@@ -31,6 +32,9 @@ class SpaceChanges {
   // Calls `edit` with all changes of a leaf in memory.
   using LeafEdit = std::function<void(LeafChanges& leaf)>;
   void edit(LeafChanges& leaf, const LeafEdit& edit);
+
+  // What a page became in this version (absent: it was removed); nullopt: it is as in the parent.
+  std::optional<Reference> find_change(std::uint64_t page);
 
   // The parent's leaf, to compare with; nullptr if it has none. Valid until the next call.
   const Table* parent_leaf(std::uint64_t leaf);

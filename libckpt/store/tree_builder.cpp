@@ -110,10 +110,15 @@ Reference TreeBuilder::build_leaf(const Reference& old, Range changes) {
   Table next = base_ == Base::kEmpty ? Table{} : old_table;
   if (changes.begin != changes.end) {
     LeafChanges& leaf = changes.begin->second;
+    bool spilled = leaf.spilled_count != 0;
     spill_.load(leaf);
     if (leaf.cleared) next = Table{};
     for (const PageChange& page : leaf.pages) next[page.index] = page.reference;
-    std::vector<PageChange>().swap(leaf.pages);
+    if (!keeps_changes_) {
+      std::vector<PageChange>().swap(leaf.pages);
+    } else if (spilled) {
+      spill_.store(leaf);
+    }
   }
   count_pages(old_table, next);
   return finish_node(old_chain, old_table, next, 0);

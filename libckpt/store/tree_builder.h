@@ -55,6 +55,9 @@ class TreeBuilder {
         spill_(spill),
         sink_(std::move(sink)) {}
 
+  // The changes stay as they are: somebody may look them up if the version fails.
+  void keep_changes() { keeps_changes_ = true; }
+
   // `old` is the parent's root of this space, with page_count 0 and no root if it has none.
   // Returns nullopt if no page is left. Uses the changes up.
   std::optional<SpaceRoot> build(const SpaceRoot& old, Base base, PageChanges& changes);
@@ -87,6 +90,7 @@ class TreeBuilder {
   // Of the space that is being built.
   Base base_ = Base::kEmpty;
   std::int64_t page_count_ = 0;
+  bool keeps_changes_ = false;
 };
 
 }  // namespace ckpt::store

@@ -2,7 +2,9 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <new>
 #include <system_error>
 
@@ -27,7 +29,9 @@ OutputBuffers::OutputBuffers() {
 WriteQueue::WriteQueue(int fd, std::shared_ptr<OutputBuffers> buffers, BackgroundPriority& priority)
     : fd_(fd), buffers_(std::move(buffers)), priority_(priority) {}
 
-WriteQueue::~WriteQueue() {
+WriteQueue::~WriteQueue() { stop_writing(); }
+
+void WriteQueue::stop_writing() {
   {
     std::lock_guard lock(mutex_);
     order_ = Order::kGiveUp;
@@ -49,7 +53,8 @@ int WriteQueue::submit() {
       int error = write_at(std::span(buffer(), OutputBuffers::kBytes), submitted_ * OutputBuffers::kBytes);
       ++submitted_;
       std::lock_guard lock(mutex_);
-      queued_ = written_ = submitted_;
+      queued_ = submitted_;
+      if (error == 0) written_ = submitted_;
       return error_ = error;
     }
   }
@@ -68,7 +73,29 @@ int WriteQueue::finish(std::size_t size) {
   }
   stop();
   if (error_ != 0) return error_;
-  return error_ = write_at(std::span(buffer(), size), submitted_ * OutputBuffers::kBytes);
+  error_ = write_at(std::span(buffer(), size), submitted_ * OutputBuffers::kBytes);
+  std::lock_guard lock(mutex_);
+  if (error_ == 0) written_ = submitted_ + 1;
+  return error_;
+}
+
+bool WriteQueue::copy_unwritten(std::uint64_t offset, std::span<std::byte> out) {
+  // A buffer that is not written is not reused, and the part that is asked for was filled before.
+  std::lock_guard lock(mutex_);
+  std::uint64_t number = offset / OutputBuffers::kBytes;
+  if (number < written_) return false;
+  std::memcpy(out.data(), buffers_->data(number % OutputBuffers::kCount) + offset % OutputBuffers::kBytes,
+              out.size());
+  return true;
+}
+
+std::vector<std::uint64_t> WriteQueue::unwritten() {
+  std::lock_guard lock(mutex_);
+  std::vector<std::uint64_t> offsets;
+  std::uint64_t end = std::min(submitted_ + 1, written_ + OutputBuffers::kCount);
+  for (std::uint64_t number = written_; number < end; ++number)
+    offsets.push_back(number * OutputBuffers::kBytes);
+  return offsets;
 }
 
 void WriteQueue::run() {
@@ -81,7 +108,7 @@ void WriteQueue::run() {
     int error = write_at(std::span(buffers_->data(next % OutputBuffers::kCount), OutputBuffers::kBytes),
                          next * OutputBuffers::kBytes);
     lock.lock();
-    ++written_;
+    if (error == 0) ++written_;
     error_ = error;
     changed_.notify_all();
     if (error != 0) return;

@@ -54,6 +54,15 @@ class WriteQueue {
   // submit's.
   int finish(std::size_t size);
 
+  // Gives up what is not written yet; it stays readable.
+  void stop_writing();
+
+  // Thread-safe: copies what stands at `offset` of the file (within one buffer) and is not written yet;
+  // false: it is.
+  bool copy_unwritten(std::uint64_t offset, std::span<std::byte> out);
+  // Where the buffers belong, in the file, that are not written.
+  std::vector<std::uint64_t> unwritten();
+
  private:
   void run();
   void stop();

@@ -20,6 +20,8 @@ class PageMemory : public store::CheckpointWriter, public store::CheckpointReade
   void drop(store::SpaceId space, store::PageRun run) override;
   void keep_only(store::SpaceId space, std::span<const store::PageRun> present) override;
   std::vector<store::SpaceId> parent_spaces() const override { return {}; }
+  store::PutPlace find_put(store::SpaceId, std::uint64_t) override { return {}; }
+  std::shared_ptr<const store::PutPages> put_pages() override { return nullptr; }
   void hurry() override {}
   store::Version commit(store::VersionDescription& description, std::span<const std::byte> image) override;
 
@@ -31,6 +33,11 @@ class PageMemory : public store::CheckpointWriter, public store::CheckpointReade
   std::vector<store::SpaceId> spaces() const override { return {}; }
   std::vector<store::PageRun> differing(store::SpaceId, const store::CheckpointReader&) const override {
     return {};
+  }
+  std::uint64_t read_or_zero(store::SpaceId space, store::PageRun run,
+                             std::span<std::byte> out) const override {
+    read(space, run, out);
+    return run.page_count;
   }
 
   std::size_t page_count() const;

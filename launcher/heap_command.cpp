@@ -1,0 +1,138 @@
+#include "launcher/heap_command.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/error.h"
+#include "base/parse.h"
+#include "launcher/human_units.h"
+#include "launcher/json_text.h"
+#include "vmheap/tools.h"
+
+namespace ckpt::launcher {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct Arguments {
+  const std::string& directory;
+  const std::string& argument;
+  const std::string& name;
+  bool json;
+};
+
+std::string answer(const Arguments& arguments, const ordered_json& json, const std::string& text) {
+  return arguments.json ? json_pretty(json) + "\n" : text;
+}
+
+ordered_json to_json(const vmheap::HeapVersion& version) {
+  return {{"version", version.version},
+          {"parent", version.parent},
+          {"created_realtime_ns", version.created_realtime_ns},
+          {"pages_written", version.pages_written},
+          {"bytes_written", version.bytes_written}};
+}
+
+std::string stat(const Arguments& arguments) {
+  vmheap::HeapSummary heap = vmheap::summarize(arguments.directory, arguments.name);
+  return answer(
+      arguments,
+      {{"base", heap.base},
+       {"size_bytes", heap.size_bytes},
+       {"line_bytes", heap.line_bytes},
+       {"version", heap.version},
+       {"versions", heap.versions.size()},
+       {"content_bytes", heap.content_bytes},
+       {"disk_bytes", heap.disk_bytes}},
+      fmt::format("address {:#x}, size {}, lines of {}\nversion {} of {}, content {}, {} on disk\n",
+                  heap.base, human_bytes(heap.size_bytes), human_bytes(heap.line_bytes), heap.version,
+                  heap.versions.size(), human_bytes(heap.content_bytes), human_bytes(heap.disk_bytes)));
+}
+
+std::string versions(const Arguments& arguments) {
+  ordered_json all = ordered_json::array();
+  std::string text;
+  for (const vmheap::HeapVersion& version : vmheap::summarize(arguments.directory, arguments.name).versions) {
+    all.push_back(to_json(version));
+    text += fmt::format("{} (on {}): {} written\n", version.version, version.parent,
+                        human_bytes(version.bytes_written));
+  }
+  return answer(arguments, {{"versions", all}}, text);
+}
+
+std::string verify(const Arguments& arguments) {
+  vmheap::HeapVerification found = vmheap::verify(arguments.directory, arguments.name);
+  if (!found.damaged.empty()) {
+    throw Error(fmt::format("version {} is damaged: {}; roll back to one of: {}",
+                            found.damaged.front().version, found.damaged.front().cause,
+                            fmt::join(found.sound, " ")));
+  }
+  return answer(arguments, {{"sound", found.sound}, {"pages", found.pages}},
+                fmt::format("sound: {}\n", fmt::join(found.sound, " ")));
+}
+
+std::string new_version(const Arguments& arguments, std::uint64_t version) {
+  return answer(arguments, {{"version", version}}, fmt::format("version {}\n", version));
+}
+
+std::string roll_back(const Arguments& arguments) {
+  auto version = parse_unsigned(arguments.argument);
+  if (!version) throw Error(fmt::format("'{}' is no version; see ckpt heap versions", arguments.argument));
+  return new_version(arguments, vmheap::roll_back(arguments.directory, *version, arguments.name));
+}
+
+std::string compact(const Arguments& arguments) {
+  return new_version(arguments, vmheap::compact(arguments.directory, arguments.name));
+}
+
+std::string export_to(const Arguments& arguments) {
+  vmheap::export_heap(arguments.directory, arguments.argument, arguments.name);
+  return answer(arguments, {{"file", arguments.argument}}, "");
+}
+
+std::string import_from(const Arguments& arguments) {
+  vmheap::import_heap(arguments.directory, arguments.argument, arguments.name);
+  return answer(arguments, {{"file", arguments.argument}}, "");
+}
+
+}  // namespace
+
+struct HeapCommand::Action {
+  const char* name;
+  const char* help;
+  const char* argument;  // nullptr: takes none
+  std::string (*run)(const Arguments& arguments);
+};
+
+const HeapCommand::Action HeapCommand::kActions[] = {
+    {"stat", "Show address, size and content of a heap", nullptr, stat},
+    {"verify", "Read every byte of all versions", nullptr, verify},
+    {"versions", "List the versions", nullptr, versions},
+    {"rollback", "Make an older version the newest", "VERSION", roll_back},
+    {"export", "Write the newest version to a sparse file", "FILE", export_to},
+    {"import", "Make a heap from such a file", "FILE", import_from},
+    {"compact", "Keep only the newest version, without unused space", nullptr, compact},
+};
+
+HeapCommand::HeapCommand(CLI::App& app)
+    : heap_(app.add_subcommand("heap", "Look at a persistent heap, or change it while nobody uses it")) {
+  heap_->require_subcommand(1);
+  for (const Action& action : kActions) {
+    CLI::App* sub = heap_->add_subcommand(action.name, action.help);
+    sub->add_flag("--json", json_, "Print JSON");
+    sub->add_option("--heap", name_, "Which of several in the directory (default: heap)")->type_name("NAME");
+    sub->add_option("directory", directory_, "Directory of the heap")->type_name("DIRECTORY")->required();
+    if (action.argument == nullptr) continue;
+    sub->add_option("argument", argument_, action.help)->type_name(action.argument)->required();
+  }
+}
+
+std::string HeapCommand::run() const {
+  for (const Action& action : kActions) {
+    if (!heap_->got_subcommand(action.name)) continue;
+    return action.run({.directory = directory_, .argument = argument_, .name = name_, .json = json_});
+  }
+  return {};
+}
+
+}  // namespace ckpt::launcher

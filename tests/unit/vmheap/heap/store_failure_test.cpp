@@ -1,0 +1,71 @@
+// A store that refuses to be written: the heap goes on, and commits once there is space again.
+#include <cerrno>
+#include <fstream>
+
+#include "base/error.h"
+#include "heap_fixture.h"
+#include "store/system_calls.h"
+
+namespace ckpt::vmheap {
+namespace {
+
+ssize_t no_space(int, const void*, std::size_t, off_t) {
+  errno = ENOSPC;
+  return -1;
+}
+
+int failing_sync(int) {
+  errno = EIO;
+  return -1;
+}
+
+class StoreFailureTest : public HeapFixture {
+ protected:
+  ~StoreFailureTest() override { store::system_calls() = original_; }
+  store::SystemCalls original_ = store::system_calls();
+};
+
+TEST_F(StoreFailureTest, HeapGoesOnAfterAFailedCommit) {
+  auto heap = create();
+  std::uint64_t* data = numbers(*heap, "data", 1 << 16);
+  std::uint64_t before = heap->commit();
+  for (std::uint64_t i = 0; i < 1 << 16; ++i) data[i] = i;
+  store::system_calls().fdatasync = failing_sync;
+  EXPECT_THROW(heap->commit(), Error);
+  store::system_calls() = original_;
+  EXPECT_FALSE(heap->statistics().failure.empty());
+  EXPECT_EQ(heap->versions().back().version, before);
+  EXPECT_EQ(data[12345], 12345U);
+  data[0] = 99;
+  heap->commit();
+  EXPECT_TRUE(heap->statistics().failure.empty());
+  heap->roll_back();
+  EXPECT_EQ(data[0], 99U);
+  EXPECT_EQ(data[65535], 65535U);
+}
+
+TEST_F(StoreFailureTest, WhatWasStoredEarlySurvivesAFailedCommit) {
+  auto heap = create(64 * kMiB, kMiB);
+  constexpr std::size_t kCount = 3 * kMiB;  // 24 MiB, of which most is evicted
+  std::uint64_t* data = numbers(*heap, "data", kCount);
+  for (std::uint64_t i = 0; i < kCount; ++i) data[i] = i + 1;
+  store::system_calls().pwrite = no_space;
+  EXPECT_THROW(heap->commit(), Error);
+  store::system_calls() = original_;
+  for (std::uint64_t i = 0; i < kCount; i += 1001) ASSERT_EQ(data[i], i + 1);
+  heap->commit();
+  heap->roll_back();
+  for (std::uint64_t i = 0; i < kCount; ++i) ASSERT_EQ(data[i], i + 1);
+}
+
+TEST_F(StoreFailureTest, ADamagedHeapIsRefused) {
+  create().reset();
+  std::fstream segment(path() + "/heap/v0000000001.ckpt", std::ios::in | std::ios::out | std::ios::binary);
+  segment.seekp(100);
+  segment.put('x');
+  segment.close();
+  EXPECT_THROW(open(), Error);
+}
+
+}  // namespace
+}  // namespace ckpt::vmheap

@@ -1,0 +1,265 @@
+#include "vmheap/heap.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <future>
+#include <mutex>
+#include <nlohmann/json.hpp>
+
+#include "alloc/allocator.h"
+#include "base/error.h"
+#include "heap/heap_memory.h"
+#include "heap/line_store.h"
+#include "heap/pager.h"
+
+namespace ckpt::vmheap {
+namespace {
+
+// Versions that may be there beyond those that are kept: removing them costs a directory sync, so several go
+// at once.
+constexpr unsigned kCommitsBetweenRemovals = 8;
+
+StoreLocation location_of(const std::string& directory, const OpenOptions& options) {
+  return {.directory = directory, .name = options.name};
+}
+
+std::uint64_t address_of(const void* pointer) { return reinterpret_cast<std::uint64_t>(pointer); }
+
+}  // namespace
+
+class Heap::Parts {
+ public:
+  Parts(std::unique_ptr<LineStore> lines, const OpenOptions& options)
+      : options_(options),
+        store_(std::move(lines)),
+        memory_(store_->geometry().base, store_->geometry().size, !options.read_only),
+        pager_(memory_, *store_, options) {}
+
+  void start_allocator() {
+    // A damaged first line is an error here, and would be a signal there.
+    ByteRange first = memory_.view(0, kSuperblockBytes);
+    pager_.pin(first, Access::kRead);
+    pager_.unpin(first);
+    allocator_ = std::make_unique<Allocator>(reinterpret_cast<std::byte*>(memory_.base()), memory_.size(),
+                                             [this](std::byte* begin, std::uint64_t size) {
+                                               pager_.discard({.begin = address_of(begin), .size = size});
+                                             });
+  }
+
+  ByteRange checked(const void* begin, std::size_t size) const {
+    std::uint64_t offset = address_of(begin) - memory_.base();
+    if (address_of(begin) < memory_.base() || offset > memory_.size() || size > memory_.size() - offset) {
+      throw Error(fmt::format("{}+{} is not in the heap; this is a defect of the caller", begin, size),
+                  EINVAL);
+    }
+    return {.begin = address_of(begin), .size = size};
+  }
+
+  void freeze() {
+    auto quiet = allocator_->freeze();
+    pager_.freeze();
+  }
+
+  std::uint64_t finish() {
+    std::uint64_t version = pager_.finish_commit();
+    if (++commits_ % kCommitsBetweenRemovals == 0) store_->retain(options_.keep);
+    return version;
+  }
+
+  OpenOptions options_;
+  std::unique_ptr<LineStore> store_;
+  HeapMemory memory_;
+  Pager pager_;
+  std::unique_ptr<Allocator> allocator_;
+  std::mutex background_mutex_;
+  std::future<std::uint64_t> background_;
+  unsigned commits_ = 0;
+};
+
+Heap::Heap(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Heap::~Heap() {
+  if (parts_->background_.valid()) parts_->background_.wait();
+  if (parts_->options_.read_only || parts_->commits_ == 0) return;
+  try {
+    parts_->store_->retain(parts_->options_.keep);
+  } catch (const Error&) {
+    // They go the next time.
+  }
+}
+
+std::unique_ptr<Heap> Heap::create(const std::string& directory, const CreateOptions& create,
+                                   const OpenOptions& options) {
+  HeapGeometry geometry{.base = create.base, .size = create.size, .line_bytes = create.line_bytes};
+  check_geometry(geometry);
+  auto lines = LineStore::create(location_of(directory, options), geometry);
+  auto parts = std::make_unique<Parts>(std::move(lines), options);
+  geometry.base = parts->memory_.base();
+  parts->store_->set_geometry(geometry);
+  Allocator::format(reinterpret_cast<std::byte*>(geometry.base), geometry.size);
+  parts->start_allocator();
+  auto heap = std::unique_ptr<Heap>(new Heap(std::move(parts)));
+  heap->commit();
+  return heap;
+}
+
+std::unique_ptr<Heap> Heap::open(const std::string& directory, const OpenOptions& options) {
+  if (options.version && !options.read_only) {
+    throw Error("only a read-only heap opens an older version; open the heap and roll it back", EINVAL);
+  }
+  auto lines = LineStore::open(location_of(directory, options),
+                               options.read_only ? Sharing::kReader : Sharing::kWriter, options.version);
+  auto parts = std::make_unique<Parts>(std::move(lines), options);
+  parts->start_allocator();
+  return std::unique_ptr<Heap>(new Heap(std::move(parts)));
+}
+
+std::unique_ptr<Heap> Heap::open_or_create(const std::string& directory, const CreateOptions& create,
+                                           const OpenOptions& options) {
+  bool exists = LineStore::exists(location_of(directory, options));
+  return exists ? open(directory, options) : Heap::create(directory, create, options);
+}
+
+std::byte* Heap::base() const { return reinterpret_cast<std::byte*>(parts_->memory_.base()); }
+std::uint64_t Heap::size() const { return parts_->memory_.size(); }
+std::uint32_t Heap::line_bytes() const { return parts_->store_->geometry().line_bytes; }
+bool Heap::contains(const void* address) const {
+  return address_of(address) - parts_->memory_.base() < size();
+}
+bool Heap::serves_system_calls() const { return parts_->pager_.serves_kernel(); }
+
+std::uint64_t Heap::commit() {
+  commit_in_background();
+  return wait_for_commit();
+}
+
+void Heap::commit_in_background() {
+  std::lock_guard lock(parts_->background_mutex_);
+  if (parts_->background_.valid()) parts_->background_.wait();
+  parts_->freeze();
+  // Not started before somebody waits, unless a thread can be had.
+  parts_->background_ = std::async(std::launch::async, [this] { return parts_->finish(); });
+}
+
+std::uint64_t Heap::wait_for_commit() {
+  std::lock_guard lock(parts_->background_mutex_);
+  if (!parts_->background_.valid()) return parts_->store_->version();
+  return parts_->background_.get();
+}
+
+void Heap::roll_back(std::optional<std::uint64_t> version) {
+  if (parts_->options_.read_only) throw Error("the heap is open read-only; open that version instead", EROFS);
+  {
+    std::lock_guard lock(parts_->background_mutex_);
+    if (parts_->background_.valid()) parts_->background_.wait();
+  }
+  HeapGeometry geometry = parts_->store_->geometry();
+  parts_->pager_.roll_back(version ? *version : parts_->store_->version());
+  parts_->store_->set_geometry(geometry);  // the address range does not shrink
+  parts_->start_allocator();
+  parts_->allocator_->grow(geometry.size);
+}
+
+std::vector<HeapVersion> Heap::versions() const {
+  std::vector<HeapVersion> result;
+  for (const store::VersionEntry& entry : parts_->store_->application().versions()) {
+    const store::VersionDescription& description = entry.description;
+    result.push_back({.version = description.version,
+                      .parent = description.parent,
+                      .created_realtime_ns = description.created_realtime_ns,
+                      .pages_written = description.stats.pages_written,
+                      .bytes_written = description.stats.bytes_written});
+  }
+  return result;
+}
+
+void Heap::remove_version(std::uint64_t version) {
+  if (version == parts_->store_->version()) {
+    throw Error(fmt::format("the heap builds on version {}; remove others, or commit first", version), EBUSY);
+  }
+  parts_->store_->application().remove(version);
+}
+
+void* Heap::root(std::string_view name) const { return parts_->allocator_->root(name); }
+void Heap::set_root(std::string_view name, void* address) { parts_->allocator_->set_root(name, address); }
+
+void* Heap::allocate(std::size_t size, std::size_t alignment) {
+  return parts_->allocator_->allocate(size, alignment);
+}
+
+void* Heap::allocate_zeroed(std::size_t size) {
+  void* memory = allocate(size);
+  if (memory != nullptr) std::memset(memory, 0, size);
+  return memory;
+}
+
+void* Heap::reallocate(void* memory, std::size_t size) {
+  if (memory == nullptr) return allocate(size);
+  std::size_t usable = usable_size(memory);
+  // Not for the sake of a little: the same place, unless half of it would be unused.
+  if (size <= usable && size > usable / 2) return memory;
+  void* other = allocate(size);
+  if (other == nullptr) return size <= usable ? memory : nullptr;
+  std::memcpy(other, memory, std::min(size, usable));
+  deallocate(memory);
+  return other;
+}
+
+void Heap::deallocate(void* memory) { parts_->allocator_->deallocate(memory); }
+std::size_t Heap::usable_size(const void* memory) const { return parts_->allocator_->usable_size(memory); }
+
+void Heap::will_need(const void* begin, std::size_t size) {
+  parts_->pager_.will_need(parts_->checked(begin, size));
+}
+void Heap::cold(const void* begin, std::size_t size) { parts_->pager_.cold(parts_->checked(begin, size)); }
+void Heap::discard(const void* begin, std::size_t size) {
+  parts_->pager_.discard(parts_->checked(begin, size));
+}
+void Heap::set_kind(const void* begin, std::size_t size, RangeKind kind) {
+  parts_->pager_.set_kind(parts_->checked(begin, size), kind);
+}
+void Heap::set_resident_limit(std::uint64_t bytes) { parts_->pager_.set_resident_limit(bytes); }
+
+void Heap::grow(std::uint64_t size) {
+  HeapGeometry geometry = parts_->store_->geometry();
+  if (size < geometry.size) throw Error("a heap does not shrink; discard what is not needed", EINVAL);
+  std::uint64_t before = std::exchange(geometry.size, size);
+  check_geometry(geometry);
+  if (size == before) return;
+  parts_->memory_.grow(size);
+  parts_->pager_.watch(parts_->memory_.view(before, size - before));
+  parts_->store_->set_geometry(geometry);
+  parts_->allocator_->grow(size);
+}
+
+Statistics Heap::statistics() const { return parts_->pager_.statistics(); }
+
+void Heap::pin(const void* begin, std::size_t size, PinFor use) {
+  parts_->pager_.pin(parts_->checked(begin, size), use == PinFor::kWriting ? Access::kWrite : Access::kRead);
+}
+void Heap::unpin(const void* begin, std::size_t size) { parts_->pager_.unpin(parts_->checked(begin, size)); }
+
+std::string Statistics::json() const {
+  nlohmann::ordered_json object{{"version", version},
+                                {"size_bytes", size_bytes},
+                                {"resident_bytes", resident_bytes},
+                                {"resident_limit_bytes", resident_limit_bytes},
+                                {"dirty_bytes", dirty_bytes},
+                                {"missing_faults", missing_faults},
+                                {"minor_faults", minor_faults},
+                                {"write_faults", write_faults},
+                                {"read_ahead_lines", read_ahead_lines},
+                                {"evictions", evictions},
+                                {"early_stores", early_stores},
+                                {"bytes_in", bytes_in},
+                                {"bytes_out", bytes_out},
+                                {"commits", commits},
+                                {"rollbacks", rollbacks},
+                                {"failure", failure}};
+  return object.dump();
+}
+
+}  // namespace ckpt::vmheap

@@ -1,0 +1,262 @@
+#include "heap/line_store.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "store/retention.h"
+
+namespace ckpt::vmheap {
+namespace {
+
+constexpr const char* kWriterLock = "heap.lock";
+constexpr const char* kRunId = "vmheap";
+// Tables of 12 KiB for 2 MiB of heap each: 3 GiB.
+constexpr std::size_t kCachedTables = 1536;
+
+std::string where(const store::Application& application) { return application.path(); }
+
+// One writer across processes: the lock goes with the descriptor, however the process ends.
+UniqueFd take_writer_lock(const store::Application& application) {
+  UniqueFd lock(
+      ::openat(application.directory(), kWriterLock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!lock) throw_errno(fmt::format("open {}/{}", where(application), kWriterLock));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+  if (errno != EWOULDBLOCK) throw_errno(fmt::format("lock {}/{}", where(application), kWriterLock));
+  throw Error(fmt::format("heap {} is open for writing elsewhere; wait for it to close, or open it read-only",
+                          where(application)),
+              EBUSY);
+}
+
+store::Version newest_version(const store::Application& application) {
+  std::vector<store::VersionEntry> versions = application.versions();
+  return versions.empty() ? 0 : versions.back().description.version;
+}
+
+struct FreeBytes {
+  void operator()(std::byte* bytes) const { std::free(bytes); }
+};
+
+}  // namespace
+
+LineStore::LineStore(std::unique_ptr<store::Application> application, UniqueFd lock,
+                     const HeapGeometry& geometry)
+    : application_(std::move(application)),
+      lock_(std::move(lock)),
+      geometry_(geometry),
+      tables_(std::make_shared<store::TableCache>(kCachedTables)) {}
+
+bool LineStore::exists(const StoreLocation& location) {
+  if (::access(location.directory.c_str(), F_OK) != 0) return false;
+  store::Store store = store::Store::open(location.directory, false);
+  return store.contains(location.name) && newest_version(*store.application(location.name)) != 0;
+}
+
+std::unique_ptr<LineStore> LineStore::create(const StoreLocation& location, const HeapGeometry& geometry) {
+  store::Store store = store::Store::open(location.directory, true);
+  std::unique_ptr<store::Application> application = store.create_application(location.name);
+  UniqueFd lock = take_writer_lock(*application);
+  if (newest_version(*application) != 0) {
+    throw Error(fmt::format("{} exists; open it, or choose another name", where(*application)), EEXIST);
+  }
+  return std::unique_ptr<LineStore>(new LineStore(std::move(application), std::move(lock), geometry));
+}
+
+std::unique_ptr<LineStore> LineStore::open(const StoreLocation& location, Sharing sharing,
+                                           std::optional<store::Version> version) {
+  store::Store store = store::Store::open(location.directory, false);
+  std::unique_ptr<store::Application> application = store.application(location.name);
+  UniqueFd lock;
+  if (sharing == Sharing::kWriter) lock = take_writer_lock(*application);
+  store::Version chosen = version ? *version : newest_version(*application);
+  if (chosen == 0)
+    throw Error(fmt::format("{} has no version; create the heap anew", where(*application)), ENOENT);
+  auto result = std::unique_ptr<LineStore>(new LineStore(std::move(application), std::move(lock), {}));
+  result->open_version(chosen);
+  return result;
+}
+
+void LineStore::open_version(store::Version version) {
+  std::shared_ptr<const store::CheckpointReader> opened = application_->open(version, tables_);
+  geometry_ = parse_geometry(opened->image(), fmt::format("{}, version {},", where(*application_), version));
+  std::lock_guard lock(mutex_);
+  reader_ = std::move(opened);
+  version_ = version;
+}
+
+std::shared_ptr<const store::CheckpointReader> LineStore::reader() const {
+  std::lock_guard lock(mutex_);
+  return reader_;
+}
+
+store::Version LineStore::version() const {
+  std::lock_guard lock(mutex_);
+  return version_;
+}
+
+bool LineStore::failed() const {
+  std::lock_guard lock(mutex_);
+  return failed_;
+}
+
+std::uint64_t LineStore::read(store::PageRun run, std::span<std::byte> out) const {
+  if (auto from = reader()) return from->read_or_zero(kHeapSpace, run, out);
+  std::ranges::fill(out, std::byte{});
+  return 0;
+}
+
+std::uint64_t LineStore::read_put(store::PageRun run, std::span<std::byte> out) {
+  std::uint64_t present = 0;
+  for (std::uint64_t i = 0; i < run.page_count; ++i) {
+    std::span<std::byte> page = out.subspan(i * store::kPageBytes, store::kPageBytes);
+    store::PutPlace place;
+    std::shared_ptr<const store::PutPages> pages;
+    {
+      std::lock_guard lock(writing_);
+      if (writer_) place = writer_->find_put(kHeapSpace, run.first_page + i);
+      pages = put_pages_;
+    }
+    switch (place.kind) {
+      case store::PutPlace::Kind::kPut:
+        pages->read(place.unit, page);
+        ++present;
+        break;
+      case store::PutPlace::Kind::kAbsent:
+        std::ranges::fill(page, std::byte{});
+        break;
+      case store::PutPlace::Kind::kParent:
+        present += read({.first_page = run.first_page + i, .page_count = 1}, page);
+        break;
+    }
+  }
+  return present;
+}
+
+store::CheckpointWriter& LineStore::writer() {
+  if (failed())
+    throw Error(fmt::format("{} could not be written before; commit again", where(*application_)), EIO);
+  if (!writer_) {
+    writer_ = application_->begin(version(), store::Base::kParent);
+    put_pages_ = writer_->put_pages();
+  }
+  return *writer_;
+}
+
+void LineStore::put(std::uint64_t first_page, std::span<const std::byte> bytes) {
+  std::lock_guard lock(writing_);
+  store::CheckpointWriter& to = writer();
+  try {
+    to.put(kHeapSpace, first_page, bytes);
+    bytes_put_ += bytes.size();
+  } catch (...) {
+    std::lock_guard failure(mutex_);
+    failed_ = true;
+    throw;
+  }
+}
+
+void LineStore::drop(store::PageRun run) {
+  std::lock_guard lock(writing_);
+  store::CheckpointWriter& from = writer();
+  try {
+    from.drop(kHeapSpace, run);
+  } catch (...) {
+    std::lock_guard failure(mutex_);
+    failed_ = true;
+    throw;
+  }
+}
+
+store::Version LineStore::commit() {
+  std::lock_guard lock(writing_);
+  store::CheckpointWriter& last = writer();
+  store::VersionDescription description;
+  description.created_realtime_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                        std::chrono::system_clock::now().time_since_epoch())
+                                        .count();
+  description.run_id = kRunId;
+  description.command = {kRunId};
+  description.process_count = 0;
+  description.pid = ::getpid();
+  description.stats.mode = "heap";
+  store::Version version = 0;
+  try {
+    version = last.commit(description, std::as_bytes(std::span(&geometry_, 1)));
+  } catch (...) {
+    std::lock_guard failure(mutex_);
+    failed_ = true;
+    throw;
+  }
+  std::shared_ptr<const store::CheckpointReader> opened = application_->open(version, tables_);
+  writer_.reset();
+  put_pages_.reset();
+  std::lock_guard swap(mutex_);
+  reader_ = std::move(opened);
+  version_ = version;
+  return version;
+}
+
+void LineStore::restart(std::span<const store::PageRun> put_before) {
+  std::lock_guard lock(writing_);
+  std::unique_ptr<store::CheckpointWriter> dead = std::move(writer_);
+  std::shared_ptr<const store::PutPages> pages = std::move(put_pages_);
+  try {
+    auto fresh = application_->begin(version(), store::Base::kParent);
+    auto fresh_pages = fresh->put_pages();
+    // Past the page cache, hence aligned.
+    std::unique_ptr<std::byte, FreeBytes> buffer(
+        static_cast<std::byte*>(std::aligned_alloc(store::kPageBytes, store::kPageBytes)));
+    std::span<std::byte> bytes(buffer.get(), store::kPageBytes);
+    for (const store::PageRun& run : put_before) {
+      for (std::uint64_t page = run.first_page; page < run.first_page + run.page_count; ++page) {
+        store::PutPlace place = dead ? dead->find_put(kHeapSpace, page) : store::PutPlace();
+        if (place.kind == store::PutPlace::Kind::kParent) continue;
+        if (place.kind == store::PutPlace::Kind::kAbsent) {
+          fresh->drop(kHeapSpace, {.first_page = page, .page_count = 1});
+        } else {
+          pages->read(place.unit, bytes);
+          fresh->put(kHeapSpace, page, bytes);
+        }
+      }
+    }
+    writer_ = std::move(fresh);
+    put_pages_ = std::move(fresh_pages);
+  } catch (...) {
+    // Still the only place where those pages are.
+    writer_ = std::move(dead);
+    put_pages_ = std::move(pages);
+    throw;
+  }
+  std::lock_guard success(mutex_);
+  failed_ = false;
+}
+
+void LineStore::abandon() {
+  std::lock_guard lock(writing_);
+  writer_.reset();
+  put_pages_.reset();
+  std::lock_guard success(mutex_);
+  failed_ = false;
+}
+
+void LineStore::go_to(store::Version version) {
+  abandon();
+  if (version == 0) {
+    std::lock_guard lock(mutex_);
+    reader_.reset();
+    version_ = 0;
+    return;
+  }
+  open_version(version);
+}
+
+void LineStore::retain(std::size_t keep) { application_->retain({.last = keep}, kRunId); }
+
+}  // namespace ckpt::vmheap

@@ -1,0 +1,183 @@
+// Frames are given back here: clean lines first, dirty ones after they were stored early, in large writes.
+#include <algorithm>
+
+#include "base/error.h"
+#include "heap/pager.h"
+
+namespace ckpt::vmheap {
+namespace {
+
+constexpr std::uint64_t kBatchBytes = 1ULL << 20;  // stored or evicted at once
+constexpr std::uint64_t kMostKeptFreeBytes = 4ULL << 20;
+
+}  // namespace
+
+std::uint64_t Pager::frames_to_keep_free() const {
+  return std::max<std::uint64_t>(1, std::min(limit_ / 16, kMostKeptFreeBytes / line_bytes_));
+}
+
+bool Pager::reserve_frames(Lock& lock, std::uint64_t count) {
+  while (free_frames() < count) {
+    if (stopping_) return false;
+    if (reclaim(lock, std::max(count, frames_to_keep_free() / 4))) continue;
+    if (!committing_ && busy_count_ == 0) return false;
+    changed_.wait(lock);
+  }
+  frames_used_ += count;
+  if (free_frames() < frames_to_keep_free() / 2) {
+    cleaning_pays_ = true;
+    work_.notify_one();
+  }
+  return true;
+}
+
+// Makes free frames, or comes nearer to it. False: nothing can be done now.
+bool Pager::reclaim(Lock& lock, std::uint64_t wanted) {
+  std::uint64_t most = std::max<std::uint64_t>(1, kBatchBytes / line_bytes_);
+  wanted = std::min(wanted, most);
+  std::uint64_t made_cold = 0;
+  if (resident_.inactive_count() < std::max(2 * wanted, frames_used_ / 4)) made_cold = make_cold(2 * wanted);
+  bool made_clean = false;
+  Candidates found = pick_candidates(wanted);
+  if (found.clean.size() * 2 >= wanted || found.dirty.empty() || !may_store_early()) {
+    for (Line line : found.dirty) resident_.add_inactive(line);
+  } else {
+    // Back into the list: while the lock is given up they may be used, and a commit looks for dirty lines in
+    // the lists.
+    for (Line line : found.clean) resident_.add_inactive(line);
+    found.clean = flush_unused(lock, std::move(found.dirty));
+    made_clean = !store_failed_;
+  }
+  if (!found.clean.empty()) {
+    evict(lock, std::move(found.clean));
+    return true;
+  }
+  return made_clean || made_cold + found.used > 0;
+}
+
+// Unmaps lines that were not looked at for long, to see whether they are used again.
+std::uint64_t Pager::make_cold(std::uint64_t count) {
+  std::vector<Line> chosen;
+  for (std::uint64_t left = resident_.active_count(); left > 0 && chosen.size() < count; --left) {
+    auto line = resident_.take_active();
+    if (!line) break;
+    if (table_.has(*line, kPinned) || table_.has(*line, kSpecial) ||
+        table_.state(*line) == LineState::kBusy) {
+      resident_.add_active(*line);
+      continue;
+    }
+    table_.set(*line, kCold);
+    marks_.erase(*line);
+    resident_.add_inactive(*line);
+    chosen.push_back(*line);
+  }
+  std::uint64_t result = chosen.size();
+  std::ranges::sort(chosen);
+  for (Lines lines : merge(chosen)) memory_.unmap_view(lines.first * line_bytes_, lines.count * line_bytes_);
+  return result;
+}
+
+Pager::Candidates Pager::pick_candidates(std::uint64_t wanted) {
+  Candidates found;
+  std::uint64_t most_dirty = std::max<std::uint64_t>(1, kBatchBytes / line_bytes_);
+  for (std::uint64_t left = resident_.inactive_count(); left > 0 && found.clean.size() < wanted; --left) {
+    auto line = resident_.take_inactive();
+    if (!line) break;
+    LineState state = table_.state(*line);
+    if (table_.has(*line, kPinned) || table_.has(*line, kSpecial)) {
+      resident_.add_active(*line);
+    } else if (!table_.has(*line, kCold)) {
+      resident_.add_active(*line);
+      ++found.used;
+    } else if (state == LineState::kResident) {
+      found.clean.push_back(*line);
+    } else if (state == LineState::kDirty && found.dirty.size() < most_dirty) {
+      found.dirty.push_back(*line);
+    } else {
+      resident_.add_inactive(*line);
+      // Enough to store at once; looking further costs more than it brings.
+      if (state == LineState::kDirty && found.clean.empty() && may_store_early()) break;
+    }
+  }
+  return found;
+}
+
+// The lines are kResident, cold, and taken from the lists.
+void Pager::evict(Lock& lock, std::vector<Line> lines) {
+  std::ranges::sort(lines);
+  for (Line line : lines) begin_busy(line);
+  lock.unlock();
+  for (Lines run : merge(lines)) memory_.free_frames(run.first * line_bytes_, run.count * line_bytes_);
+  lock.lock();
+  for (Line line : lines) {
+    table_.clear(line, kListed);
+    table_.clear(line, kCold);
+    end_busy(line, LineState::kPersistent);
+  }
+  frames_used_ -= lines.size();
+  counts_.evictions += lines.size();
+  changed_.notify_all();
+}
+
+// Stores dirty lines early, and returns those that nobody wanted meanwhile, which are clean now; the others
+// are in the lists.
+std::vector<Line> Pager::flush_unused(Lock& lock, std::vector<Line> lines) {
+  std::vector<Line> unused;
+  bool stored = flush(lock, lines);
+  for (Line line : lines) {
+    bool goes = stored && table_.has(line, kCold) && !table_.has(line, kPinned);
+    goes ? unused.push_back(line) : resident_.add_inactive(line);
+  }
+  return unused;
+}
+
+// Stores dirty lines early; they are cold and taken from the lists. False: they stay dirty.
+bool Pager::flush(Lock& lock, std::vector<Line>& lines) {
+  std::ranges::sort(lines);
+  for (Line line : lines) begin_busy(line);
+  flushing_count_ += lines.size();
+  bool stored = put_lines(lock, lines);
+  for (Line line : lines) {
+    if (stored && !table_.has(line, kStored)) {
+      table_.set(line, kStored);
+      stored_.push_back(line);
+    }
+    end_busy(line, stored ? LineState::kResident : LineState::kDirty);
+  }
+  flushing_count_ -= lines.size();
+  changed_.notify_all();
+  if (!stored) return false;
+  dirty_count_ -= lines.size();
+  counts_.early_stores += lines.size();
+  return true;
+}
+
+// The lines are busy. False, with failure_ set, if the store refuses them.
+bool Pager::put_lines(Lock& lock, const std::vector<Line>& ascending) {
+  lock.unlock();
+  std::string cause;
+  try {
+    for (Lines lines : merge(ascending)) store_.put(pages_of(lines).first_page, alias_of(lines));
+  } catch (const Error& error) {
+    cause = error.what();
+  }
+  lock.lock();
+  if (cause.empty()) {
+    counts_.bytes_out += ascending.size() * line_bytes_;
+    return true;
+  }
+  record_failure(cause);
+  store_failed_ = true;
+  return false;
+}
+
+void Pager::clean() {
+  Lock lock(mutex_);
+  for (;;) {
+    work_.wait(lock, [&] { return stopping_ || (cleaning_pays_ && free_frames() < frames_to_keep_free()); });
+    if (stopping_) return;
+    cleaning_pays_ = reclaim(lock, frames_to_keep_free() - free_frames());
+  }
+}
+
+}  // namespace ckpt::vmheap

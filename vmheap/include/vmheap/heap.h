@@ -1,0 +1,199 @@
+// A persistent heap that may be larger than the memory it uses.
+//
+// A heap is a range of addresses that stays the same for ever, so that pointers inside it stay valid. Its
+// memory is paged by this process within a strict limit. commit() makes all that was written since the last
+// commit durable, at once or not at all; a process that dies in between finds the last commit when it opens
+// the heap again. Every kept version can be opened, and gone back to.
+//
+//   auto heap = Heap::open_or_create("app.heap", {.size = 10ULL << 30}, {.resident_limit = 256 << 20});
+//   auto* table = heap->find_or_construct<Table>("table");
+//   table->change();
+//   heap->commit();
+//
+// A heap lives in a directory (a checkpoint store, 0700). One process may write it, any number may read
+// versions of it, at the same time.
+//
+// What a program should know:
+//   - Whoever calls commit() says that the heap makes sense at that instant: no other thread may be in the
+//   middle of a
+//     change. The heap's own allocator takes part by itself.
+//   - System calls may be given heap memory where serves_system_calls() says so (root, or whoever may use
+//     /dev/userfaultfd). For others they fail with EFAULT when they touch a line that is not mapped: Pin the
+//     memory around them. Direct and asynchronous I/O (O_DIRECT, io_uring) into heap memory always needs a
+//     Pin.
+//   - A forked child has no heap.
+//   - If a line cannot be had (damaged store; nothing can be evicted because the disk is full), the access
+//   raises SIGBUS;
+//     statistics().failure says why. After space was made, commit(); or roll back.
+//
+// Errors: ckpt::Error, one line. Thread-safe but for roll_back() and destruction, which need the heap to
+// themselves. Linux 6.6 or newer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace ckpt::vmheap {
+
+// Of a new heap.
+struct CreateOptions {
+  std::uint64_t size = 1ULL << 30;  // bytes of address space: 1 MiB to 16 TiB
+  std::uint32_t line_bytes = 4096;  // what is paged as one: a power of two, 4 KiB to 1 MiB
+  std::uint64_t base = 0;           // address, a multiple of 1 MiB; 0: chosen
+};
+
+struct OpenOptions {
+  std::uint64_t resident_limit = 64ULL << 20;  // bytes of heap content in memory, never exceeded
+  std::size_t keep = 3;                        // versions that stay; older ones go, some commits later
+  std::string name = "heap";                   // of the heap in its store
+  unsigned fault_threads = 2;                  // that serve faults
+  std::optional<std::uint64_t> version = {};   // read-only: which one; default: the newest
+  bool read_only = false;                      // writes raise SIGSEGV; any number of readers
+};
+
+enum class RangeKind {
+  kNormal,
+  kSystem,   // always resident, never saved: empty when the heap is opened
+  kNursery,  // always resident, not saved until it is promoted (set to kNormal)
+};
+
+// What the kernel is going to do with heap memory.
+enum class PinFor { kReading, kWriting };
+
+struct HeapVersion {
+  std::uint64_t version = 0;
+  std::uint64_t parent = 0;
+  std::int64_t created_realtime_ns = 0;
+  std::uint64_t pages_written = 0;
+  std::uint64_t bytes_written = 0;
+};
+
+struct Statistics {
+  std::uint64_t size_bytes = 0;
+  std::uint64_t resident_bytes = 0;
+  std::uint64_t resident_limit_bytes = 0;
+  std::uint64_t dirty_bytes = 0;
+  std::uint64_t missing_faults = 0;  // the line was not in memory
+  std::uint64_t minor_faults = 0;    // it was, but not mapped
+  std::uint64_t write_faults = 0;    // first write to a clean line
+  std::uint64_t read_ahead_lines = 0;
+  std::uint64_t evictions = 0;     // lines
+  std::uint64_t early_stores = 0;  // lines stored before a commit, to become clean
+  std::uint64_t bytes_in = 0;      // from the store
+  std::uint64_t bytes_out = 0;     // to the store
+  std::uint64_t commits = 0;
+  std::uint64_t rollbacks = 0;
+  std::uint64_t version = 0;  // committed last
+  std::string failure;        // why something could not be stored or read; empty: all well
+
+  std::string json() const;  // one object with these names
+};
+
+class Allocator;
+
+class Heap {
+ public:
+  static std::unique_ptr<Heap> create(const std::string& directory, const CreateOptions& create,
+                                      const OpenOptions& options = {});
+  static std::unique_ptr<Heap> open(const std::string& directory, const OpenOptions& options = {});
+  static std::unique_ptr<Heap> open_or_create(const std::string& directory, const CreateOptions& create,
+                                              const OpenOptions& options = {});
+  ~Heap();  // what is not committed is gone
+  Heap(const Heap&) = delete;
+  Heap& operator=(const Heap&) = delete;
+
+  std::byte* base() const;
+  std::uint64_t size() const;
+  std::uint32_t line_bytes() const;
+  bool contains(const void* address) const;
+  bool serves_system_calls() const;
+
+  // Durable when it returns; the number of the new version. After a failure the heap goes on as it was, with
+  // less freedom to evict (statistics().failure); another commit may be tried.
+  std::uint64_t commit();
+  // Takes the instant and returns; writers may go on. wait_for_commit() returns its version, or throws what
+  // commit() would.
+  void commit_in_background();
+  std::uint64_t wait_for_commit();
+  // Back to the last commit, or to a kept version (on which the next commit then builds).
+  void roll_back(std::optional<std::uint64_t> version = std::nullopt);
+  std::vector<HeapVersion> versions() const;
+  void remove_version(std::uint64_t version);
+
+  // Named places in the heap, found again in later runs. Names of up to 55 bytes, up to 256 of them.
+  void* root(std::string_view name) const;              // nullptr: there is none
+  void set_root(std::string_view name, void* address);  // nullptr: removes it
+
+  // Memory in the heap, aligned to 16 or as asked (a power of two up to 4096). Zeroed only where it is said.
+  // nullptr: the heap is full.
+  void* allocate(std::size_t size, std::size_t alignment = 16);
+  void* allocate_zeroed(std::size_t size);
+  void* reallocate(void* memory, std::size_t size);
+  void deallocate(void* memory);  // nullptr is fine
+  std::size_t usable_size(const void* memory) const;
+
+  template <typename T, typename... Arguments>
+  T* construct(Arguments&&... arguments) {
+    void* memory = allocate(sizeof(T), alignof(T));
+    if (memory == nullptr) throw std::bad_alloc();
+    return ::new (memory) T(std::forward<Arguments>(arguments)...);
+  }
+  template <typename T>
+  void destroy(T* object) {
+    if (object == nullptr) return;
+    object->~T();
+    deallocate(object);
+  }
+  template <typename T, typename... Arguments>
+  T* find_or_construct(std::string_view name, Arguments&&... arguments) {
+    if (void* found = root(name)) return static_cast<T*>(found);
+    T* made = construct<T>(std::forward<Arguments>(arguments)...);
+    set_root(name, made);
+    return made;
+  }
+
+  // Keeps memory mapped until as many unpins, so that the kernel can use it: see Pin, which does both.
+  void pin(const void* begin, std::size_t size, PinFor use);
+  void unpin(const void* begin, std::size_t size);
+
+  // Hints and ranges; addresses in the heap.
+  void will_need(const void* begin, std::size_t size);
+  void cold(const void* begin, std::size_t size);
+  void discard(const void* begin, std::size_t size);  // whole lines in it become zeroes
+  void set_kind(const void* begin, std::size_t size, RangeKind kind);
+  void set_resident_limit(std::uint64_t bytes);
+  void grow(std::uint64_t size);  // the addresses behind the heap must be free
+
+  Statistics statistics() const;
+
+ private:
+  class Parts;
+  explicit Heap(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+// Keeps heap memory mapped as long as it lives, so that the kernel can use it: for reading (write(2) from
+// it), or writing (read(2) into it; its lines count as changed). It must fit the resident limit.
+class Pin {
+ public:
+  Pin(Heap& heap, const void* begin, std::size_t size, PinFor use) : heap_(heap), begin_(begin), size_(size) {
+    heap_.pin(begin_, size_, use);
+  }
+  ~Pin() { heap_.unpin(begin_, size_); }
+  Pin(const Pin&) = delete;
+  Pin& operator=(const Pin&) = delete;
+
+ private:
+  Heap& heap_;
+  const void* begin_;
+  std::size_t size_;
+};
+
+}  // namespace ckpt::vmheap
