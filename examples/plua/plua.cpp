@@ -67,6 +67,9 @@ int stats(lua_State* lua) {
   return 1;
 }
 
+// Parts of a note begin at multiples of 4.
+std::size_t padded(std::size_t size) { return (size + 3) / 4 * 4; }
+
 // The identity of this build: the note that the linker made from all of its content.
 std::string build_id() {
   std::string id;
@@ -80,10 +83,10 @@ std::string build_id() {
             ElfW(Nhdr) note;
             std::memcpy(&note, at, sizeof note);
             const char* name = at + sizeof note;
-            const char* content = name + (note.n_namesz + 3) / 4 * 4;
+            const char* content = name + padded(note.n_namesz);
             if (note.n_type == NT_GNU_BUILD_ID && std::string(name, 3) == "GNU")
               static_cast<std::string*>(result)->assign(content, note.n_descsz);
-            at = content + (note.n_descsz + 3) / 4 * 4;
+            at = content + padded(note.n_descsz);
           }
         }
         return 1;  // only the first object: the program itself
