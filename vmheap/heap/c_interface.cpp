@@ -3,6 +3,7 @@
 #include <memory>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "vmheap/heap.h"
@@ -121,11 +122,13 @@ int vmheap_unpin(vmheap* heap, const void* begin, size_t size) {
 }
 
 const char* vmheap_statistics(const vmheap* heap) {
-  thread_local std::string text;
-  return guarded<const char*>(nullptr, [&] {
-    text = heap->heap->statistics().json();
-    return text.c_str();
+  thread_local std::vector<char> text;
+  bool done = guarded(false, [&] {
+    std::string json = heap->heap->statistics().json();
+    text.assign(json.c_str(), json.c_str() + json.size() + 1);
+    return true;
   });
+  return done ? text.data() : nullptr;
 }
 
 const char* vmheap_error(void) { return last_error.c_str(); }
