@@ -20,6 +20,7 @@
 #include "launcher/human_units.h"
 #include "launcher/messages.h"
 #include "launcher/options.h"
+#include "launcher/outside_leases.h"
 #include "launcher/participation.h"
 #include "launcher/program_file.h"
 #include "launcher/program_start.h"
@@ -102,8 +103,9 @@ int run_fresh(const RunOptions& options, Messages& messages) {
   WakeFile wake(claimed.application->directory());
   adopt_orphans();
   SignalGate signals;
-  ExecLeases leases(parse_leases(config.settings.leases), config.settings.lease_policy,
-                    claimed.application->name(), claimed.application->directory(), signals, messages);
+  ExecLeases leases(parse_leases(config.settings.leases).exec,
+                    config.settings.lease_policy.value_or(LeasePolicy::kNotify), claimed.application->name(),
+                    claimed.application->directory(), signals, messages);
   leases.issue();
   ProgramEnvironment environment{.directory = absolute_path(*claimed.application), .preload = {}};
   if (options.agent) environment.preload = preload_for(program_file, std::getenv("LD_PRELOAD"));
@@ -237,6 +239,28 @@ Recoverable claim_recoverable(const RunOptions& options, const std::string& name
           .settings = std::move(settings)};
 }
 
+// All but `options` is referred to by the result.
+engine::RestoreOptions restore_options(const RunOptions& options, const store::Application& application,
+                                       const RecoverNews& news, OutsideLeases& outside,
+                                       std::vector<std::string>& notes) {
+  return {
+      .pids = options.pids,
+      .notes = &notes,
+      .tell_program = [&news](pid_t program,
+                              const engine::AgentTables& tables) { tell_recovered(tables, news, program); },
+      .fill = options.fill,
+      .locks = outside.lock_policy(options.locks),
+      .sockets = {.connections = options.lost_connections},
+      .look_outside = [&outside](const engine::SocketNeeds& needs,
+                                 engine::SocketPolicy& policy) { outside.look(needs, policy); },
+      .file_locks = outside.file_locks(),
+      .is_copy = options.clone.has_value(),
+      .directory = application.directory(),
+      // Copies would fight over the files that they share.
+      .roll_back_files =
+          options.clone ? options.files == FilePolicy::kRollBack : options.files != FilePolicy::kKeep};
+}
+
 int recover(const RunOptions& options, const std::string& name, store::Store& store, Messages& messages) {
   Recoverable found = claim_recoverable(options, name, store);
   const store::Application& application = *found.claimed.application;
@@ -255,27 +279,19 @@ int recover(const RunOptions& options, const std::string& name, store::Store& st
   adopt_orphans();
   SignalGate signals;
   std::vector<std::string> notes;
-  ExecLeases leases(parse_leases(config.settings.leases), config.settings.lease_policy, application.name(),
-                    application.directory(), signals, messages);
+  Leases wanted = parse_leases(config.settings.leases);
+  ExecLeases leases(wanted.exec, config.settings.lease_policy.value_or(LeasePolicy::kNotify),
+                    application.name(), application.directory(), signals, messages);
   leases.renew();
+  OutsideLeases outside(wanted.connect, config.settings.lease_policy, application.directory(), messages);
   RecoverNews news{.directory = absolute_path(application), .arguments = options.new_arguments};
-  engine::RestoreOptions how{
-      .pids = options.pids,
-      .notes = &notes,
-      .tell_program = [&news](pid_t program,
-                              const engine::AgentTables& tables) { tell_recovered(tables, news, program); },
-      .fill = options.fill,
-      .locks = options.locks,
-      .sockets = {.connections = options.lost_connections},
-      .directory = application.directory(),
-      // Copies would fight over the files that they share.
-      .roll_back_files =
-          options.clone ? options.files == FilePolicy::kRollBack : options.files != FilePolicy::kKeep,
-      .version_name = fmt::format("{}@{}", name, description.version)};
+  engine::RestoreOptions how = restore_options(options, application, news, outside, notes);
+  how.version_name = fmt::format("{}@{}", name, description.version);
   engine::Restored restored = with_sound_version(*found.origin, description.version, [&] {
     // The reader goes along: it keeps the version's files open for as long as it lives.
     return restore_recorded(std::move(found.reader), how, state, config, messages);
   });
+  record_if_possible(messages, [&] { outside.settle(); });
   for (const std::string& note : notes) messages.line_once(note);
   if (options.verbose) report_restore(messages, name, description.version, restored.times);
   return supervise(found.claimed, control, wake, restored.session, signals, messages, config);

@@ -15,6 +15,11 @@ constexpr std::array<std::string_view, 5> kStates{"active", "expired", "re-estab
 constexpr std::string_view kExec = "exec:";
 constexpr std::string_view kLimit = ",limit=";
 constexpr std::size_t kLongestName = 64;
+constexpr std::string_view kConnect = "connect:";
+constexpr std::string_view kSend = ",send=";
+constexpr std::string_view kReconnect = "=reconnect";
+constexpr std::string_view kExecForm = "exec:NAME[,limit=DURATION]=COMMAND";
+constexpr std::string_view kConnectForm = "connect:HOST:PORT[,HOST:PORT...][,send=FILE]=reconnect";
 
 bool is_name(std::string_view text) {
   auto fits = [](char c) {
@@ -22,6 +27,24 @@ bool is_name(std::string_view text) {
            c == '_' || c == '-';
   };
   return !text.empty() && text.size() <= kLongestName && std::ranges::all_of(text, fits);
+}
+
+// "host:port", "[address]:port"
+Endpoint parse_endpoint(std::string_view text) {
+  std::size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos) return {};
+  std::string_view host = text.substr(0, colon);
+  bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (bracketed) host = host.substr(1, host.size() - 2);
+  if (!bracketed && host.find(':') != std::string_view::npos) return {};
+  return {.host = std::string(host), .port = std::string(text.substr(colon + 1))};
+}
+
+// In place of an earlier one that is about the same thing.
+template <typename Lease, typename Same>
+void put(std::vector<Lease>& leases, Lease lease, Same same) {
+  std::erase_if(leases, [&](const Lease& earlier) { return same(earlier, lease); });
+  leases.push_back(std::move(lease));
 }
 
 }  // namespace
@@ -41,10 +64,7 @@ LeasePolicy parse_lease_policy(std::string_view text) {
   throw Error(fmt::format("--lease-policy does not take '{}'; give notify or fail", text));
 }
 
-ExecLease parse_lease(std::string_view specification) {
-  constexpr std::string_view kForm = "exec:NAME[,limit=DURATION]=COMMAND";
-  if (!specification.starts_with(kExec))
-    throw Error(fmt::format("--lease does not take '{}'; give {}", specification, kForm));
+ExecLease parse_exec_lease(std::string_view specification) {
   std::string_view rest = specification.substr(kExec.size());
   ExecLease lease;
   std::string_view name = rest.substr(0, rest.find_first_of(",="));
@@ -57,7 +77,7 @@ ExecLease parse_lease(std::string_view specification) {
   }
   if (!is_name(name) || rest.size() < 2 || rest.front() != '=') {
     throw Error(fmt::format("--lease '{}' is not {}; a NAME is 1 to {} of the characters A-Z a-z 0-9 . _ -",
-                            specification, kForm, kLongestName));
+                            specification, kExecForm, kLongestName));
   }
   lease.name = name;
   lease.command = rest.substr(1);
@@ -68,12 +88,45 @@ std::string to_string(const ExecLease& lease) {
   return fmt::format("{}{}{}{}={}", kExec, lease.name, kLimit, format_duration(lease.limit), lease.command);
 }
 
-std::vector<ExecLease> parse_leases(const std::vector<std::string>& specifications) {
-  std::vector<ExecLease> leases;
+std::string to_string(const Endpoint& endpoint) {
+  bool bracketed = endpoint.host.find(':') != std::string::npos;
+  return fmt::format("{}{}{}:{}", bracketed ? "[" : "", endpoint.host, bracketed ? "]" : "", endpoint.port);
+}
+
+ConnectLease parse_connect_lease(std::string_view specification) {
+  std::string_view rest = specification.substr(kConnect.size());
+  bool complete = rest.ends_with(kReconnect);
+  if (complete) rest.remove_suffix(kReconnect.size());
+  ConnectLease lease;
+  if (std::size_t send = rest.find(kSend); send != std::string_view::npos) {
+    lease.send_file = rest.substr(send + kSend.size());
+    complete = complete && !lease.send_file.empty();
+    rest = rest.substr(0, send);
+  }
+  for (bool more = true; more && complete;) {
+    std::size_t comma = rest.find(',');
+    lease.places.push_back(parse_endpoint(rest.substr(0, comma)));
+    complete = !lease.places.back().host.empty() && !lease.places.back().port.empty();
+    more = comma != std::string_view::npos;
+    if (more) rest.remove_prefix(comma + 1);
+  }
+  if (!complete) throw Error(fmt::format("--lease '{}' is not {}", specification, kConnectForm));
+  return lease;
+}
+
+Leases parse_leases(const std::vector<std::string>& specifications) {
+  Leases leases;
   for (const std::string& specification : specifications) {
-    ExecLease lease = parse_lease(specification);
-    std::erase_if(leases, [&lease](const ExecLease& earlier) { return earlier.name == lease.name; });
-    leases.push_back(std::move(lease));
+    if (specification.starts_with(kExec)) {
+      put(leases.exec, parse_exec_lease(specification),
+          [](const ExecLease& a, const ExecLease& b) { return a.name == b.name; });
+    } else if (specification.starts_with(kConnect)) {
+      put(leases.connect, parse_connect_lease(specification),
+          [](const ConnectLease& a, const ConnectLease& b) { return a.places[0] == b.places[0]; });
+    } else {
+      throw Error(
+          fmt::format("--lease does not take '{}'; give {} or {}", specification, kExecForm, kConnectForm));
+    }
   }
   return leases;
 }

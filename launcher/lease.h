@@ -35,11 +35,34 @@ struct ExecLease {
   bool operator==(const ExecLease&) const = default;
 };
 
-// Throws Error, naming the part that makes no sense.
-ExecLease parse_lease(std::string_view specification);
-std::string to_string(const ExecLease& lease);  // as parse_lease reads it
+// A port is a number or a name of services(5).
+struct Endpoint {
+  std::string host;
+  std::string port;
 
-// Of several with one name the last counts.
-std::vector<ExecLease> parse_leases(const std::vector<std::string>& specifications);
+  bool operator==(const Endpoint&) const = default;
+};
+std::string to_string(const Endpoint& endpoint);  // "db.example:5432", "[::1]:80"
+
+// --lease 'connect:HOST:PORT[,HOST:PORT...][,send=FILE]=reconnect': the program's own connections to any of
+// these places are made again, to the first of them that answers, and the content of the file is sent there.
+struct ConnectLease {
+  std::vector<Endpoint> places;  // at least one
+  std::string send_file;         // empty: nothing is sent
+
+  bool operator==(const ConnectLease&) const = default;
+};
+
+struct Leases {
+  std::vector<ExecLease> exec;
+  std::vector<ConnectLease> connect;
+};
+
+// These throw Error, naming the part that makes no sense.
+ExecLease parse_exec_lease(std::string_view specification);
+std::string to_string(const ExecLease& lease);  // as parse_exec_lease reads it
+ConnectLease parse_connect_lease(std::string_view specification);
+// Of several commands with one name, or several connections with one first place, the last counts.
+Leases parse_leases(const std::vector<std::string>& specifications);
 
 }  // namespace ckpt::launcher

@@ -25,10 +25,9 @@ constexpr const char* kFooter =
     "Options end at PROGRAM or --. What follows --recover NAME -- is for the program, if it asks for it "
     "(ckpt_args).\n"
     "DURATION is a number with a unit: 250ms, 60s, 10m, 1h.\n"
-    "A recover uses --every, --keep, --on-term, --on-signal, --mode, --pause-budget, --compress and --lease "
-    "of the "
-    "run "
-    "before where they are not given again.\n"
+    "A recover uses --every, --keep, --on-term, --on-signal, --mode, --pause-budget, --compress, --lease "
+    "and\n"
+    "--lease-policy of the run before where they are not given again.\n"
     "\n"
     "Exit status: the program's (128+N if signal N killed it); 75 checkpointed and ended on request;\n"
     "125 ckptrun itself failed; 126 PROGRAM cannot be executed; 127 PROGRAM not found.\n"
@@ -112,12 +111,15 @@ void declare(CLI::App& app, RawOptions& raw) {
       ->type_name("[NAME[@VERSION]]")
       ->expected(0, 1);
   app.add_option("--lease", raw.leases,
-                 "Something outside that the program holds, got again by a command when it is recovered")
-      ->type_name("exec:NAME=COMMAND")
+                 "Something outside that the program holds, got again when it is recovered: by a command "
+                 "(exec:NAME=COMMAND), or a connection, with the first of several places that answers "
+                 "(connect:HOST:PORT[,HOST:PORT...][,send=FILE]=reconnect)")
+      ->type_name("SPEC")
       ->expected(1)
       ->take_all();
   app.add_option("--lease-policy", raw.lease_policy,
-                 "What a lost lease does: go on and say so, or end it there (default: notify)")
+                 "What a lost lease does: go on and say so, or end it there (default: notify; but fail for "
+                 "addresses where the program listens, and for locks of files)")
       ->type_name("notify|fail");
   app.add_option("--clone", raw.clone,
                  "Recover a copy that is an application of its own, beside the one that it comes from")
@@ -282,7 +284,7 @@ Settings merge_settings(const RunOptions& given, const std::optional<Settings>& 
   if (given.pause_budget) settings.pause_budget = *given.pause_budget;
   if (given.write) settings.write = *given.write;
   if (!given.leases.empty()) settings.leases = given.leases;
-  if (given.lease_policy) settings.lease_policy = *given.lease_policy;
+  if (given.lease_policy) settings.lease_policy = given.lease_policy;
   return settings;
 }
 

@@ -27,7 +27,7 @@ struct RunOptions {
   bool agent = true;  // preload libckpt
   engine::PidPolicy pids = engine::PidPolicy::kAuto;
   engine::FillPolicy fill = engine::FillPolicy::kAuto;
-  engine::LockPolicy locks = engine::LockPolicy::kFail;
+  std::optional<engine::LockPolicy> locks;
   engine::LostConnections lost_connections = engine::LostConnections::kReset;
 
   // Empty where not given: a recover then uses those of the run before.

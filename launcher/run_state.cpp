@@ -116,16 +116,17 @@ std::optional<EndRecord> parse_ended(std::string_view text) {
 }
 
 std::string to_json_text(const Settings& settings) {
-  return json_line({{"every_ns", settings.every ? settings.every->count() : 0},
-                    {"keep", to_string(settings.keep)},
-                    {"files", settings.files == FilePolicy::kRollBack ? "rollback" : "keep"},
-                    {"on_term", settings.on_term == OnTerm::kSave ? "save" : "pass"},
-                    {"on_signal", settings.on_signal},
-                    {"mode", name_of(settings.mode)},
-                    {"pause_budget_ns", settings.pause_budget.count()},
-                    {"compress", name_of(settings.write)},
-                    {"leases", settings.leases},
-                    {"lease_policy", std::string(name_of(settings.lease_policy))}});
+  return json_line(
+      {{"every_ns", settings.every ? settings.every->count() : 0},
+       {"keep", to_string(settings.keep)},
+       {"files", settings.files == FilePolicy::kRollBack ? "rollback" : "keep"},
+       {"on_term", settings.on_term == OnTerm::kSave ? "save" : "pass"},
+       {"on_signal", settings.on_signal},
+       {"mode", name_of(settings.mode)},
+       {"pause_budget_ns", settings.pause_budget.count()},
+       {"compress", name_of(settings.write)},
+       {"leases", settings.leases},
+       {"lease_policy", settings.lease_policy ? std::string(name_of(*settings.lease_policy)) : ""}});
 }
 
 std::optional<Settings> parse_settings(std::string_view text) {
@@ -142,7 +143,8 @@ std::optional<Settings> parse_settings(std::string_view text) {
         std::chrono::nanoseconds(j.value("pause_budget_ns", settings.pause_budget.count()));
     settings.write = parse_compression(j.value("compress", "none"));
     settings.leases = j.value("leases", settings.leases);
-    settings.lease_policy = parse_lease_policy(j.value("lease_policy", "notify"));
+    if (std::string policy = j.value("lease_policy", ""); !policy.empty())
+      settings.lease_policy = parse_lease_policy(policy);
     return settings;
   });
 }

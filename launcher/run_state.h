@@ -59,8 +59,8 @@ struct Settings {
   engine::CopyMode mode = engine::CopyMode::kAuto;
   std::chrono::nanoseconds pause_budget = std::chrono::milliseconds(10);
   store::WriteOptions write = {};
-  std::vector<std::string> leases = {};  // as given to --lease, all of them make sense
-  LeasePolicy lease_policy = LeasePolicy::kNotify;
+  std::vector<std::string> leases = {};          // as given to --lease, all of them make sense
+  std::optional<LeasePolicy> lease_policy = {};  // empty: not given
 
   bool operator==(const Settings&) const = default;
 };

@@ -388,12 +388,12 @@ void Supervisor::checkpoint_failed(const std::string& error, int result) {
     tell_clients(failed.clients, error_reply("the program ended before the checkpoint was complete"));
     return;
   }
-  participation_.finished(failed.calls, result);
-  tell_clients(failed.clients, error_reply(error));
   std::string message = fmt::format("checkpoint failed: {}", error);
   bool news = failed.by_period && std::exchange(last_period_failure_, message) != message;
   if (news || failed.by_signal || !failed.calls.empty())
-    parts_.messages.line(message);  // clients tell their user themselves
+    parts_.messages.line(message);                // clients tell their user themselves
+  participation_.finished(failed.calls, result);  // who is told of it can read the message already
+  tell_clients(failed.clients, error_reply(error));
 }
 
 void Supervisor::checkpoint_done(const store::VersionDescription& description) {

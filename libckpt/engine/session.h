@@ -153,6 +153,12 @@ struct RestoreOptions {
   FillPolicy fill = FillPolicy::kAuto;
   LockPolicy locks = LockPolicy::kFail;
   SocketPolicy sockets = {};
+  // Called before anything is built; may change the policy for sockets. Without it an address that cannot be
+  // had fails the restore. Errors are those of restore().
+  std::function<void(const SocketNeeds&, SocketPolicy&)> look_outside = nullptr;
+  std::vector<FileLockOutcome>* file_locks = nullptr;  // receives what became of file locks, if set
+  // Beside others of the same version: memory that fork wipes (MADV_WIPEONFORK) is wiped.
+  bool is_copy = false;
   int directory = -1;  // of the application, where it is remembered what a lazy restore touched; -1: nowhere
   // Whether files that are part of the checkpoint are put back; what that replaces is kept beside them, under
   // a name that begins with `version_name`.

@@ -98,6 +98,8 @@ wait_for_line "$OUT" '^checkpoint 1$'
 wait_for_line "$OUT" '^args 1 \[other\]$'
 wait_for_line "$OUT" '^generation [0-9a-f]{16}'
 [[ $first_generation != "$(lines '^generation [0-9a-f]{16}')" ]] || fail "both have $first_generation"
+order secret '^secret 0$'
+wait_until "the order in the original" grep -q '^secret 77$' "$original_out"
 order durable '^durable 0$'
 wait_until "the order in the original" grep -q '^durable 0$' "$original_out"
 expect_eq "versions of the copy" 1 "$(ckpt list --json | grep -A20 '"name": "copy"' | sed -n 's/.*"version_count": \([0-9]*\).*/\1/p')"

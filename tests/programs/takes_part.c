@@ -2,6 +2,7 @@
 // prints.
 #include <inttypes.h>
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include "ckpt/ckpt.h"
 #include "target.h"
@@ -91,6 +92,17 @@ static int show_args(void) {
   return 0;
 }
 
+// Memory that whatever is copied from this process shall not have.
+static char* secret;
+
+static void make_secret(void) {
+  secret = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  target_require(secret != MAP_FAILED && madvise(secret, 4096, MADV_WIPEONFORK) == 0, "MADV_WIPEONFORK");
+  *secret = 77;
+}
+
+static int show_secret(void) { return *secret; }
+
 static int show_generation(void) {
   printf("generation %016" PRIx64 "\n", ckpt_generation());
   return 0;
@@ -121,6 +133,7 @@ static const struct {
     {"leases", show_leases},
     {"churn", start_churn},
     {"calm", end_churn},
+    {"secret", show_secret},
     {"quit", quit},
 };
 
@@ -136,6 +149,7 @@ static void execute(const char* name) {
 
 int main(int argc, char** argv) {
   directory = target_go_file(argc, argv);
+  make_secret();
   target_ready();
   for (int number = 1;; number++) {
     char name[32];

@@ -3,13 +3,11 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "base/error.h"
 #include "engine/resource/descriptors.h"
 #include "engine/resource/resource_kinds.h"
-#include "engine/resource/socket/inet_socket.h"
 
 namespace ckpt::engine {
 namespace {
@@ -46,7 +44,7 @@ std::string take_lost_addresses(resource::CheckState& state, int number, std::ve
 }  // namespace
 
 void check_descriptors(const image::CheckpointT& checkpoint, std::vector<std::string>* notes,
-                       const SocketPolicy& policy, std::vector<LostAddress>* lost) {
+                       std::vector<LostAddress>* lost) {
   resource::CheckState state{checkpoint, notes};
   std::vector<std::string> problems;
   std::vector<bool> checked(checkpoint.process->descriptions.size());
@@ -60,11 +58,7 @@ void check_descriptors(const image::CheckpointT& checkpoint, std::vector<std::st
     if (problem.empty()) problem = take_lost_addresses(state, descriptor->number, lost);
     if (!problem.empty()) problems.push_back(fmt::format("descriptor {}: {}", descriptor->number, problem));
   }
-  if (problems.empty()) {
-    if (notes != nullptr)
-      std::ranges::copy(resource::inet_notes(checkpoint, policy), std::back_inserter(*notes));
-    return;
-  }
+  if (problems.empty()) return;
   throw Error(
       fmt::format("what the program had open cannot be opened again: {}; put it back as it was, or recover "
                   "another version",

@@ -84,7 +84,13 @@ int first_free_descriptor(const image::ProcessT& process);
 // Addresses that cannot be bound are problems too, unless `lost` is there to receive them: it is then the
 // caller who decides, and who says so in SocketPolicy.
 void check_descriptors(const image::CheckpointT& checkpoint, std::vector<std::string>* notes = nullptr,
-                       const SocketPolicy& policy = {}, std::vector<LostAddress>* lost = nullptr);
+                       std::vector<LostAddress>* lost = nullptr);
+
+// What the sockets of the checkpoint need, but `lost_addresses`, which check_descriptors() finds.
+SocketNeeds socket_needs(const image::CheckpointT& checkpoint);
+
+// What will become of connections to the outside: lines for the user.
+std::vector<std::string> connection_notes(const image::CheckpointT& checkpoint, const SocketPolicy& policy);
 
 // Called in the process that will become the program, single-threaded, before it executes the program file.
 // Creates every descriptor at its number (none close-on-exec yet) and closes everything else except `keep`,
@@ -97,6 +103,6 @@ void restore_descriptors(const image::CheckpointT& checkpoint, const RestoreObje
 // The last step for descriptors, called in the supervisor when `program` has its memory and threads and all
 // descriptors that were only for building are closed. `notes` receives what differs but does no harm.
 void finish_descriptors(const image::CheckpointT& checkpoint, ProgramCalls& program, LockPolicy locks,
-                        std::vector<std::string>& notes);
+                        std::vector<std::string>& notes, std::vector<FileLockOutcome>* outcomes = nullptr);
 
 }  // namespace ckpt::engine

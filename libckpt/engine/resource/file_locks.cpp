@@ -126,21 +126,19 @@ void take(FinishState& state, int number, const image::FileLockT& lock) {
     result = wait_for_lock(state, number, lock);
     taken = false;
   }
-  std::string path =
-      taken || result < 0 ? read_link(fmt::format("/proc/{}/fd/{}", state.program.pid(), number)) : "";
-  std::string what = taken || result < 0 ? fmt::format("{} of {}", describe(lock), path) : "";
-  if (taken && state.locks == LockPolicy::kIgnore) {
-    state.notes.push_back(
-        fmt::format("descriptor {} has lost {}: {} holds it now", number, what, holder_of(state, number)));
-    return;
-  }
-  if (taken) {
+  std::string path = read_link(fmt::format("/proc/{}/fd/{}", state.program.pid(), number));
+  std::string what = fmt::format("{} of {}", describe(lock), path);
+  std::string holder = taken ? holder_of(state, number) : std::string();
+  if (taken && state.locks != LockPolicy::kIgnore) {
     throw Error(
         fmt::format("it held {}, which {} holds now; end that, or recover with --locks wait or "
                     "--locks ignore",
-                    what, holder_of(state, number)));
+                    what, holder));
   }
-  if (result < 0) throw_errno(fmt::format("take {} again", what), static_cast<int>(-result));
+  if (result < 0 && !taken) throw_errno(fmt::format("take {} again", what), static_cast<int>(-result));
+  if (taken)
+    state.notes.push_back(fmt::format("descriptor {} has lost {}: {} holds it now", number, what, holder));
+  state.file_locks.push_back({.path = std::move(path), .holder = std::move(holder)});
 }
 
 }  // namespace

@@ -36,13 +36,14 @@ void finish_one(FinishState& state, const image::DescriptionT& description, cons
 }  // namespace resource
 
 void finish_descriptors(const image::CheckpointT& checkpoint, ProgramCalls& program, LockPolicy locks,
-                        std::vector<std::string>& notes) {
+                        std::vector<std::string>& notes, std::vector<FileLockOutcome>* outcomes) {
   const image::ProcessT& process = *checkpoint.process;
   resource::FinishState state{checkpoint, program, locks, notes};
   for (const auto& [description, numbers] : resource::numbers_by_description(process))
     resource::finish_one(state, *process.descriptions.at(static_cast<std::size_t>(description)), numbers);
   resource::finish_controlling_pty(state);
   resource::finish_session_terminal(state);
+  if (outcomes != nullptr) *outcomes = std::move(state.file_locks);
 }
 
 }  // namespace ckpt::engine

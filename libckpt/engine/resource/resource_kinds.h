@@ -104,6 +104,7 @@ struct FinishState {
   ProgramCalls& program;
   LockPolicy locks;
   std::vector<std::string>& notes;
+  std::vector<FileLockOutcome> file_locks = {};
 };
 
 struct CheckState {

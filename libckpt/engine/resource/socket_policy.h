@@ -1,9 +1,12 @@
 // What becomes of sockets whose other end, or whose address, is not there any more.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 namespace ckpt::engine {
 
@@ -17,6 +20,9 @@ struct SocketPolicy {
   LostConnections connections = LostConnections::kReset;
   // Sockets (by inode) whose addresses are given up: they come back unbound and do not listen.
   std::set<std::uint64_t> lost_addresses = {};
+  // Connected sockets of the caller that take the place of connections to the outside, by their inodes. They
+  // stay the caller's.
+  std::map<std::uint64_t, int> reconnected = {};
 };
 
 // An address at which the program was expected, and which cannot be had now.
@@ -26,6 +32,30 @@ struct LostAddress {
   std::string address;
   int error = 0;
   int descriptor = -1;  // the lowest that refers to the socket
+};
+
+// Where the program listens.
+struct ListeningAddress {
+  std::uint64_t inode = 0;
+  std::string address;  // "127.0.0.1:80", "/path", "@abstract"
+};
+
+// A TCP connection with somebody outside that the program has made itself (that it did not accept).
+struct OutsideConnection {
+  std::uint64_t inode = 0;
+  int family = 0;
+  std::string peer;                        // "127.0.0.1:80"
+  std::vector<std::uint8_t> peer_address;  // struct sockaddr
+  std::string host;                        // the name by which the program found it; empty: unknown
+  bool open_both_ways = false;             // neither end has ended its direction
+  std::size_t unread_bytes = 0;            // have arrived, and the program has not read them
+};
+
+// What the sockets of a checkpoint need of the world around it.
+struct SocketNeeds {
+  std::vector<ListeningAddress> listening;
+  std::vector<OutsideConnection> connections;
+  std::vector<LostAddress> lost_addresses;  // of any kind of socket, listening or not
 };
 
 }  // namespace ckpt::engine

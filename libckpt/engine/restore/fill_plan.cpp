@@ -15,12 +15,15 @@ bool overlaps(const image::MappingT& mapping, std::uint64_t start, std::uint64_t
   return mapping.start < end && start < mapping.end;
 }
 
+bool is_wiped_on_fork(const image::MappingT& mapping) {
+  return std::ranges::count(mapping.advice, std::uint32_t{MADV_WIPEONFORK}) != 0;
+}
+
 bool may_come_later(const image::MappingT& mapping, const image::MemoryLayoutT& layout) {
-  bool wiped_on_fork = std::ranges::count(mapping.advice, std::uint32_t{MADV_WIPEONFORK}) != 0;
   bool shown = overlaps(mapping, layout.arg_start, layout.arg_end) ||
                overlaps(mapping, layout.env_start, layout.env_end);
   return mapping.kind == image::MappingKind::Anonymous && !mapping.locked && !mapping.grows_down &&
-         !wiped_on_fork && !shown;
+         !is_wiped_on_fork(mapping) && !shown;
 }
 
 // The kernel's setting is the word in brackets.
@@ -40,6 +43,27 @@ bool may_have_huge_pages(const image::MappingT& mapping, bool everywhere) {
 }
 
 }  // namespace
+
+std::vector<store::PageRun> without_wiped(const image::ProcessT& process,
+                                          const std::vector<store::PageRun>& runs) {
+  std::vector<AddressSpan> wiped;  // in pages
+  for (const auto& mapping : process.mappings) {
+    if (is_wiped_on_fork(*mapping)) wiped.push_back({mapping->start / kPageSize, mapping->end / kPageSize});
+  }
+  std::vector<store::PageRun> kept;
+  for (const store::PageRun& run : runs) {
+    std::uint64_t next = run.first_page;
+    std::uint64_t end = run.first_page + run.page_count;
+    for (const AddressSpan& span : wiped) {
+      std::uint64_t first = std::max(next, span.start);
+      if (first >= std::min(end, span.end)) continue;
+      if (first > next) kept.push_back({.first_page = next, .page_count = first - next});
+      next = std::min(end, span.end);
+    }
+    if (next < end) kept.push_back({.first_page = next, .page_count = end - next});
+  }
+  return kept;
+}
 
 FillPlan plan_fill(const image::ProcessT& process, const std::vector<store::PageRun>& runs, FillTime time) {
   FillPlan plan;

@@ -22,6 +22,11 @@ struct FillPlan {
   std::vector<AddressSpan> watched;  // mappings with pages in `later`, whole
 };
 
+// `runs` but for memory that the program wants to be zeroes in whatever is copied from it (MADV_WIPEONFORK):
+// what random numbers are made from.
+std::vector<store::PageRun> without_wiped(const image::ProcessT& process,
+                                          const std::vector<store::PageRun>& runs);
+
 // When pages that may be watched are going to be installed: while the program runs, or before.
 enum class FillTime { kLater, kNow };
 

@@ -59,6 +59,7 @@ class Restore {
       : shared_reader_(std::move(reader)),
         reader_(*shared_reader_),
         options_(options),
+        sockets_(options.sockets),
         checkpoint_(unpack_image(reader_.image())),
         process_(*checkpoint_->process) {}
 
@@ -66,7 +67,9 @@ class Restore {
 
  private:
   void check();
+  void check_descriptors_and_outside();
   void prepare();
+  SocketPolicy sockets_above(int base, std::vector<UniqueFd>& owners) const;
   void start_process();
   void build_mappings();
   void fill(RestoreTimes& times);
@@ -96,6 +99,7 @@ class Restore {
   std::shared_ptr<const store::CheckpointReader> shared_reader_;
   const store::CheckpointReader& reader_;
   const RestoreOptions& options_;
+  SocketPolicy sockets_;
   std::unique_ptr<image::CheckpointT> checkpoint_;
   image::ProcessT& process_;
   std::vector<std::string> notes_;
@@ -136,8 +140,19 @@ void Restore::check() {
   }
   check_mapped_files(process_);
   make_missing_files(process_, reader_);  // some may be open as well, which comes next
-  check_descriptors(*checkpoint_, &notes_, options_.sockets);
+  check_descriptors_and_outside();
   check_process_state(process_, notes_);
+}
+
+void Restore::check_descriptors_and_outside() {
+  if (options_.look_outside) {
+    SocketNeeds needs = socket_needs(*checkpoint_);
+    check_descriptors(*checkpoint_, &notes_, &needs.lost_addresses);
+    options_.look_outside(needs, sockets_);
+  } else {
+    check_descriptors(*checkpoint_, &notes_);
+  }
+  std::ranges::move(connection_notes(*checkpoint_, sockets_), std::back_inserter(notes_));
 }
 
 // The program's own file; the restorer's where that is gone, so that there is something to execute.
@@ -217,7 +232,7 @@ std::int32_t Restore::current_tid(std::size_t index) const {
 
 void Restore::finish_descriptors_inside() {
   PuppetProgram program(*puppet_, area_.plan, process_, ids_);
-  finish_descriptors(*checkpoint_, program, options_.locks, notes_);
+  finish_descriptors(*checkpoint_, program, options_.locks, notes_, options_.file_locks);
   finish_system_v(*checkpoint_, program);
 }
 
@@ -372,6 +387,7 @@ void Restore::fill(RestoreTimes& times) {
 void Restore::prepare() {
   check();
   runs_ = runs_of(reader_, process_.space);
+  if (options_.is_copy) runs_.by_page = without_wiped(process_, runs_.by_page);
   restorer_ = load_restorer();
   scratch_base_ = first_free_descriptor(process_);
   restore_segments(*checkpoint_, reader_);
@@ -381,17 +397,30 @@ void Restore::prepare() {
   if (options_.fill != FillPolicy::kEager) fault_device_ = open_fault_device(scratch_base_);
 }
 
+// Whoever takes the numbers below the base must not meet the sockets that the caller has connected.
+SocketPolicy Restore::sockets_above(int base, std::vector<UniqueFd>& owners) const {
+  SocketPolicy policy = sockets_;
+  for (auto& [inode, fd] : policy.reconnected) {
+    owners.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, base));
+    if (!owners.back()) throw_errno("move a connection that was made again");
+    fd = owners.back().get();
+  }
+  return policy;
+}
+
 void Restore::start_process() {
   std::vector<int> kept = files_->descriptors();
   std::ranges::copy_if(object_descriptors_, std::back_inserter(kept), [](int fd) { return fd >= 0; });
   if (fault_device_) kept.push_back(fault_device_.get());
+  std::vector<UniqueFd> lifted;
+  SocketPolicy sockets = sockets_above(scratch_base_, lifted);
   built_ = start_new_process({.checkpoint = *checkpoint_,
                               .object_descriptors = object_descriptors_,
                               .kept_descriptors = kept,
                               .scratch_base = scratch_base_,
                               .program_file = program_file(process_, restorer_, notes_),
                               .pids = options_.pids,
-                              .sockets = options_.sockets},
+                              .sockets = std::move(sockets)},
                              notes_);
 }
 

@@ -23,28 +23,43 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 TEST(Lease, IsReadAsItWasWritten) {
-  ExecLease lease = parse_lease("exec:db=etcdctl lease grant 30, x=y");
+  ExecLease lease = parse_exec_lease("exec:db=etcdctl lease grant 30, x=y");
   EXPECT_EQ(lease.name, "db");
   EXPECT_EQ(lease.command, "etcdctl lease grant 30, x=y");
   EXPECT_EQ(lease.limit, std::chrono::seconds(30));
-  ExecLease limited = parse_lease("exec:a.b-c_1,limit=250ms=true");
+  ExecLease limited = parse_exec_lease("exec:a.b-c_1,limit=250ms=true");
   EXPECT_EQ(limited.limit, std::chrono::milliseconds(250));
-  EXPECT_EQ(parse_lease(to_string(limited)), limited);
+  EXPECT_EQ(parse_exec_lease(to_string(limited)), limited);
 }
 
 TEST(Lease, NonsenseIsRefused) {
-  for (const char* text : {"", "db=true", "exec:=true", "exec:db", "exec:db=", "exec:a b=true",
-                           "exec:db,limit=5=true", "exec:db,limit=1s", "exec:db,other=1=true"}) {
-    EXPECT_THROW(parse_lease(text), Error) << text;
+  for (const char* text :
+       {"", "db=true", "exec:=true", "exec:db", "exec:db=", "exec:a b=true", "exec:db,limit=5=true",
+        "exec:db,limit=1s", "exec:db,other=1=true", "connect:=reconnect", "connect:host=reconnect",
+        "connect:host:=reconnect", "connect::80=reconnect", "connect:a:1,=reconnect",
+        "connect:a:1,send==reconnect", "connect:a:1", "connect:::1:80=reconnect"}) {
+    EXPECT_THROW(parse_leases({text}), Error) << text;
   }
   EXPECT_THROW(parse_lease_policy("die"), Error);
 }
 
 TEST(Lease, TheLastOfOneNameCounts) {
-  std::vector<ExecLease> leases = parse_leases({"exec:a=1", "exec:b=2", "exec:a=3"});
+  std::vector<ExecLease> leases = parse_leases({"exec:a=1", "exec:b=2", "exec:a=3"}).exec;
   ASSERT_EQ(leases.size(), 2U);
   EXPECT_EQ(leases[0].command, "2");
   EXPECT_EQ(leases[1].command, "3");
+}
+
+TEST(Lease, OfAConnectionNamesItsPlaces) {
+  ConnectLease lease = parse_connect_lease("connect:db.example:5432=reconnect");
+  EXPECT_THAT(lease.places, ElementsAre(Endpoint{"db.example", "5432"}));
+  EXPECT_EQ(lease.send_file, "");
+  lease = parse_connect_lease("connect:[::1]:redis,10.0.0.2:6379,send=/a,b=c=reconnect");
+  EXPECT_THAT(lease.places, ElementsAre(Endpoint{"::1", "redis"}, Endpoint{"10.0.0.2", "6379"}));
+  EXPECT_EQ(lease.send_file, "/a,b=c");
+  EXPECT_EQ(to_string(lease.places[0]), "[::1]:redis");
+  EXPECT_EQ(parse_leases({"connect:a:1,b:2=reconnect", "exec:x=y", "connect:a:1=reconnect"}).connect.size(),
+            1U);
 }
 
 class LeaseFiles : public testing::Test {

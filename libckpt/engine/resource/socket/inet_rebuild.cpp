@@ -6,6 +6,8 @@
 // receives the bytes that waited in it, and loses its peer: by a reset (SO_LINGER 0), which leaves it in the
 // very state that a real reset leaves (ECONNRESET once, then end of file and EPIPE), or by a normal close.
 //
+// One that the caller has connected again takes the place of the old one as it is.
+//
 // SO_REUSEADDR is set on everything until the end: connections that were cut a moment ago must not keep
 // listeners from their ports.
 #include "engine/resource/socket/inet_rebuild.h"
@@ -19,6 +21,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/file_io.h"
 #include "engine/resource/socket/queue.h"
 #include "engine/resource/socket/rendezvous.h"
 
@@ -65,6 +68,7 @@ class InetRebuild {
   Rendezvous& meeting_point(const InetDetail& socket);
   void make_connections();
   void make_pair(const Ends& ends);
+  UniqueFd take_reconnected(const InetDetail& socket) const;
   UniqueFd make_dead(const InetDetail& socket);
   UniqueFd cut_connection(const InetDetail& socket);
   void bind_one(const InetDetail& socket);
@@ -98,6 +102,8 @@ void InetRebuild::make_connections() {
     if (const InetDetail* partner = connections_.partner_of(*socket)) {
       bool accepted = connections_.listener_at(local_of(*socket)) != nullptr;
       make_pair(accepted ? Ends{*socket, *partner} : Ends{*partner, *socket});
+    } else if (policy_.reconnected.contains(socket->inode)) {
+      made_[socket->inode] = take_reconnected(*socket);
     } else if (connections_.leads_outside(*socket) || socket->state == InetState::Lost) {
       made_[socket->inode] = make_dead(*socket);
     } else if (socket->state == InetState::Connecting) {
@@ -133,6 +139,12 @@ void InetRebuild::make_pair(const Ends& ends) {
   end_directions(pair.accepted.get(), ends.server);
   made_[ends.server.inode] = std::move(pair.accepted);
   made_[ends.client.inode] = std::move(pair.client);
+}
+
+UniqueFd InetRebuild::take_reconnected(const InetDetail& socket) const {
+  UniqueFd fd = duplicate(policy_.reconnected.at(socket.inode), "a connection that was made again");
+  set_options(fd.get(), socket.options);
+  return fd;
 }
 
 // Without a loopback interface nothing can be connected; a socket that never was is the nearest to it.

@@ -213,17 +213,6 @@ void save_bytes_under_way(const SaveState& state, image::ProcessT& process) {
   }
 }
 
-std::vector<std::string> inet_notes(const image::CheckpointT& checkpoint, const SocketPolicy& policy) {
-  std::vector<const InetDetail*> sockets = inet_sockets(*checkpoint.process);
-  InetConnections connections(sockets);
-  auto count = std::ranges::count_if(
-      sockets, [&](const InetDetail* socket) { return connections.leads_outside(*socket); });
-  if (count == 0) return {};
-  bool reset = policy.connections == LostConnections::kReset;
-  return {fmt::format("TCP connections to the outside that come back {}: {}",
-                      reset ? "reset by their peers" : "closed by their peers", count)};
-}
-
 const ResourceKind kInetSocket{"socket",
                                image::DescriptionDetail::InetSocketDetail,
                                O_NONBLOCK | O_ASYNC | O_APPEND,

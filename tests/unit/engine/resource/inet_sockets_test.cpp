@@ -361,7 +361,7 @@ TEST(InetSocketAddresses, TakenOneIsAProblemOrALoss) {
   }
   EXPECT_THAT(look_inside(*saved, [] {}), AllOf(HasSubstr(address.text()), HasSubstr("EADDRINUSE")));
   std::vector<LostAddress> lost;
-  check_descriptors(saved->checkpoint, nullptr, {}, &lost);
+  check_descriptors(saved->checkpoint, nullptr, &lost);
   ASSERT_EQ(1U, lost.size());
   EXPECT_EQ(address.text(), lost[0].address);
   EXPECT_EQ(EADDRINUSE, lost[0].error);
@@ -378,9 +378,14 @@ TEST(InetSocketAddresses, TakenOneIsAProblemOrALoss) {
 
 TEST(InetSocketAddresses, ConnectionsToTheOutsideAreNoted) {
   auto saved = save_program([] { put_at(connected_with_outside(AF_INET), 5); });
-  std::vector<std::string> notes;
-  check_descriptors(saved->checkpoint, &notes);
-  EXPECT_THAT(notes, testing::ElementsAre(HasSubstr("reset by their peers: 1")));
+  check_descriptors(saved->checkpoint);
+  EXPECT_THAT(connection_notes(saved->checkpoint, {}),
+              testing::ElementsAre(HasSubstr("reset by their peers: 1")));
+  SocketNeeds needs = socket_needs(saved->checkpoint);
+  ASSERT_EQ(needs.connections.size(), 1U);
+  EXPECT_TRUE(needs.connections[0].open_both_ways);
+  SocketPolicy policy{.reconnected = {{needs.connections[0].inode, 0}}};
+  EXPECT_THAT(connection_notes(saved->checkpoint, policy), testing::IsEmpty());
 }
 
 }  // namespace

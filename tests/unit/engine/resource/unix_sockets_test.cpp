@@ -210,7 +210,7 @@ TEST(UnixNames, FileThatIsGoneStaysGoneAndTakenNamesAreTold) {
     std::filesystem::remove(path);
     UniqueFd other(named_socket(SOCK_STREAM, path));
     std::vector<LostAddress> lost;
-    check_descriptors(saved->checkpoint, nullptr, {}, &lost);
+    check_descriptors(saved->checkpoint, nullptr, &lost);
     ASSERT_EQ(1U, lost.size());
     EXPECT_EQ(path, lost[0].address);
     EXPECT_THAT(look_inside(*saved, [] {}), AllOf(HasSubstr(path), HasSubstr("EADDRINUSE")));

@@ -68,6 +68,15 @@ TEST_F(FillPlanTest, MemoryThatCannotWaitComesNow) {
   EXPECT_THAT(filled.watched, IsEmpty());
 }
 
+TEST_F(FillPlanTest, ACopyLacksMemoryThatForkWipes) {
+  add(MappingKind::Anonymous, 100, 10);
+  add(MappingKind::Anonymous, 110, 10).advice = {MADV_WIPEONFORK};
+  add(MappingKind::Anonymous, 120, 10);
+  add(MappingKind::Anonymous, 130, 10).advice = {MADV_WIPEONFORK};
+  EXPECT_THAT(without_wiped(*checkpoint_.process, {{105, 20}, {128, 1}, {131, 2}, {139, 3}}),
+              ElementsAre(run_of(105, 5), run_of(120, 5), run_of(128, 1), run_of(140, 2)));
+}
+
 TEST_F(FillPlanTest, ArgumentsAndEnvironmentComeNow) {
   add(MappingKind::Anonymous, 100, 10);
   add(MappingKind::Anonymous, 120, 10);
