@@ -349,8 +349,10 @@ void CaptureRun::store() {
 void CaptureRun::describe_late_guards() {
   normalize(late_guards_);
   for (auto& mapping : state_->checkpoint.process->mappings) {
-    for (const AddressRange& guard : slice(late_guards_, {mapping->start, mapping->end}))
-      mapping->guards.emplace_back(guard.start, guard.end);
+    AddressRanges late = slice(late_guards_, {mapping->start, mapping->end});
+    if (late.empty()) continue;
+    for (const AddressRange& guard : late) mapping->guards.emplace_back(guard.start, guard.end);
+    std::ranges::sort(mapping->guards, {}, &image::GuardRegion::start);
   }
   AddressRanges present;
   for (const store::PageRun& run : state_->memory.present)
