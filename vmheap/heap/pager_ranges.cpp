@@ -26,6 +26,8 @@ Pager::Lines Pager::lines_within(ByteRange range) const {
 
 void Pager::discard(ByteRange range) {
   Lock lock(mutex_);
+  // Its frozen lines are what a commit under way stores.
+  changed_.wait(lock, [&] { return !committing_; });
   discard_lines(lock, lines_within(range));
 }
 

@@ -167,9 +167,14 @@ TEST(Terminals, ThatTheProgramOpenedOpenAgain) {
 }
 
 TEST(Terminals, GoneOneFollowsTheSessionsOrIsNamed) {
+  // Whoever else opens one meanwhile gets the lowest free number: one of theirs, not that of the one that is
+  // gone.
+  std::vector<UniqueFd> lower(32);
+  for (UniqueFd& fd : lower) fd = UniqueFd(::open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC));
   int master = -1;
   int slave = -1;
   ASSERT_EQ(0, ::openpty(&master, &slave, nullptr, nullptr, nullptr));
+  lower.clear();
   UniqueFd old_master(master);
   UniqueFd old_slave(slave);
   std::string path = read_link("/proc/self/fd/" + std::to_string(slave));
