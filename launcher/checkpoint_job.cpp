@@ -123,6 +123,7 @@ void CheckpointJob::begin_commit() {
   outcome_.description.thread_count = captured.thread_count;
   outcome_.description.notes = std::move(captured.notes);
   outcome_.description.stats = captured.stats;
+  outcome_.holdings = std::move(captured.holdings);
   auto moved = std::make_shared<engine::CaptureResult>(std::move(captured));
   background_.start([this, moved] {
     sync_files(moved->files_to_sync);

@@ -48,6 +48,7 @@ struct CheckpointOrder {
 struct CheckpointOutcome {
   store::VersionDescription description;  // durable
   std::string retention_error;            // old versions could not be removed
+  engine::OutsideHoldings holdings;
 };
 
 class CheckpointJob {

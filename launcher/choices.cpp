@@ -1,5 +1,6 @@
 #include "launcher/choices.h"
 
+#include <filesystem>
 #include <optional>
 #include <string_view>
 
@@ -19,16 +20,57 @@ const std::map<std::string, engine::CopyMode>& copy_modes() {
   return kModes;
 }
 
+const std::map<std::string, OutsideSockets>& socket_choices() {
+  static const std::map<std::string, OutsideSockets> kChoices{
+      {"reset", OutsideSockets::kReset}, {"eof", OutsideSockets::kEof}, {"keep", OutsideSockets::kKeep}};
+  return kChoices;
+}
+
+const std::map<std::string, FilePolicy>& file_policies() {
+  static const std::map<std::string, FilePolicy> kPolicies{
+      {"keep", FilePolicy::kKeep}, {"rollback", FilePolicy::kRollBack}, {"embed", FilePolicy::kEmbed}};
+  return kPolicies;
+}
+
+// Without "." and "..", doubled slashes, and a slash at the end.
+std::string cleaned(const std::string& path) {
+  std::string text = std::filesystem::path(path).lexically_normal().string();
+  while (text.size() > 1 && text.ends_with('/')) text.pop_back();
+  return text;
+}
+
+template <typename Value>
+const char* name_in(const std::map<std::string, Value>& choices, Value wanted) {
+  for (const auto& [name, value] : choices) {
+    if (value == wanted) return name.c_str();
+  }
+  return "?";
+}
+
 }  // namespace
 
 engine::CopyMode parse_copy_mode(const std::string& text) { return choose("--mode", text, copy_modes()); }
 
-const char* name_of(engine::CopyMode mode) {
-  for (const auto& [name, value] : copy_modes()) {
-    if (value == mode) return name.c_str();
+const char* name_of(engine::CopyMode mode) { return name_in(copy_modes(), mode); }
+
+engine::PathChange parse_path_change(const std::string& text) {
+  auto place = text.find('=');
+  engine::PathChange change{.from = cleaned(text.substr(0, place)),
+                            .to = place == std::string::npos ? "" : cleaned(text.substr(place + 1))};
+  if (!change.from.starts_with('/') || !change.to.starts_with('/')) {
+    throw Error(fmt::format(
+        "--path does not take '{}'; write OLD=NEW, two absolute paths of files or directories", text));
   }
-  return "?";
+  return change;
 }
+
+OutsideSockets parse_outside_sockets(const std::string& text) {
+  return choose("--sockets", text, socket_choices());
+}
+const char* name_of(OutsideSockets sockets) { return name_in(socket_choices(), sockets); }
+
+FilePolicy parse_file_policy(const std::string& text) { return choose("--files", text, file_policies()); }
+const char* name_of(FilePolicy policy) { return name_in(file_policies(), policy); }
 
 store::WriteOptions parse_compression(const std::string& text) {
   using store::Compression;

@@ -12,6 +12,13 @@
 
 namespace ckpt::launcher {
 
+// What becomes of TCP connections with the outside: they come back lost, in one way or the other, or a
+// suspend keeps them for the recover that follows.
+enum class OutsideSockets { kReset, kEof, kKeep };
+
+// Files that the program writes: left to themselves, or part of the checkpoint and put back with it.
+enum class FilePolicy { kKeep, kRollBack, kEmbed };  // kEmbed: also those that it only reads
+
 // The value that `text` names; Error with all that there are, if none.
 template <typename Value>
 Value choose(const std::string& option, const std::string& text,
@@ -25,6 +32,17 @@ Value choose(const std::string& option, const std::string& text,
 // --mode
 engine::CopyMode parse_copy_mode(const std::string& text);
 const char* name_of(engine::CopyMode mode);
+
+// --sockets
+OutsideSockets parse_outside_sockets(const std::string& text);
+const char* name_of(OutsideSockets sockets);
+
+// --path: OLD=NEW, both absolute
+engine::PathChange parse_path_change(const std::string& text);
+
+// --files
+FilePolicy parse_file_policy(const std::string& text);
+const char* name_of(FilePolicy policy);
 
 // --compress: none, lz4, zstd or zstd:LEVEL
 store::WriteOptions parse_compression(const std::string& text);

@@ -2,24 +2,23 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "base/error.h"
-#include "launcher/timed_command.h"
+#include "base/parse.h"
 
 namespace ckpt::launcher {
 namespace {
 
 constexpr const char* kKind = "exec";
 
-std::vector<std::string> lines_of(const std::string& text) {
+std::vector<std::string> lines_of(std::string_view text) {
   std::vector<std::string> lines;
-  for (std::size_t begin = 0; begin < text.size();) {
-    std::size_t end = std::min(text.find('\n', begin), text.size());
-    if (end > begin) lines.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
+  while (!text.empty()) {
+    std::string_view line = take_line(text);
+    if (!line.empty()) lines.emplace_back(line);
   }
   return lines;
 }
@@ -56,36 +55,36 @@ ExecLeases::~ExecLeases() {
   }
 }
 
+std::string ExecLeases::data_of(const ExecLease& lease) const {
+  std::optional<LeaseChange> last = log_.state(lease.name);
+  return last ? last->data : std::string();
+}
+
+CommandOutcome ExecLeases::run_for(const ExecLease& lease, const char* event, const std::string& data) const {
+  return run_command(lease.command,
+                     {{"CKPT_LEASE_EVENT", event},
+                      {"CKPT_LEASE_NAME", lease.name},
+                      {"CKPT_LEASE_APPLICATION", application_},
+                      {"CKPT_LEASE_DATA", data}},
+                     lease.limit, signals_);
+}
+
 std::string ExecLeases::run(const ExecLease& lease, const char* event, LeaseState state) {
-  std::optional<LeaseChange> before = log_.state(lease.name);
-  CommandOutcome outcome = run_command(lease.command,
-                                       {{"CKPT_LEASE_EVENT", event},
-                                        {"CKPT_LEASE_NAME", lease.name},
-                                        {"CKPT_LEASE_APPLICATION", application_},
-                                        {"CKPT_LEASE_DATA", before ? before->data : std::string()}},
-                                       lease.limit, signals_);
+  std::string data = data_of(lease);
+  CommandOutcome outcome = run_for(lease, event, data);
   for (const std::string& line : lines_of(outcome.errors))
     messages_.line(fmt::format("lease {}: {}", lease.name, line));
-  std::string data = last_line(outcome.output);
-  if (data.empty() && before) data = before->data;
   if (!outcome.succeeded()) return failure_of(outcome, lease);
+  if (std::string said = last_line(outcome.output); !said.empty()) data = said;
   log_.append({.name = lease.name, .kind = kKind, .state = state, .detail = {}, .data = data});
   return {};
 }
 
 void ExecLeases::lose(const ExecLease& lease, const std::string& why) {
-  std::optional<LeaseChange> before = log_.state(lease.name);
-  log_.append({.name = lease.name,
-               .kind = kKind,
-               .state = LeaseState::kLost,
-               .detail = why,
-               .data = before ? before->data : std::string()});
+  std::string data = data_of(lease);
+  log_.append({.name = lease.name, .kind = kKind, .state = LeaseState::kLost, .detail = why, .data = data});
   messages_.line(fmt::format("lease {} is lost: {}", lease.name, why));
-  CommandEnvironment environment{{"CKPT_LEASE_EVENT", "lost"},
-                                 {"CKPT_LEASE_NAME", lease.name},
-                                 {"CKPT_LEASE_APPLICATION", application_},
-                                 {"CKPT_LEASE_DATA", before ? before->data : std::string()}};
-  run_command(lease.command, environment, lease.limit, signals_);
+  run_for(lease, "lost", data);
 }
 
 void ExecLeases::acquire(const char* event, LeaseState state) {
@@ -109,12 +108,11 @@ void ExecLeases::expire() {
   for (auto lease = held.rbegin(); lease != held.rend(); ++lease) {
     std::string why = run(*lease, "expire", LeaseState::kExpired);
     if (why.empty()) continue;
-    std::optional<LeaseChange> before = log_.state(lease->name);
     log_.append({.name = lease->name,
                  .kind = kKind,
                  .state = LeaseState::kExpired,
                  .detail = fmt::format("not given back: {}", why),
-                 .data = before ? before->data : std::string()});
+                 .data = data_of(*lease)});
     messages_.line(fmt::format("lease {} was not given back: {}", lease->name, why));
   }
 }

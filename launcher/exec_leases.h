@@ -14,6 +14,7 @@
 #include "launcher/lease.h"
 #include "launcher/lease_log.h"
 #include "launcher/messages.h"
+#include "launcher/timed_command.h"
 
 namespace ckpt::launcher {
 
@@ -36,6 +37,9 @@ class ExecLeases {
 
  private:
   void acquire(const char* event, LeaseState state);
+  // What its command printed when it last succeeded.
+  std::string data_of(const ExecLease& lease) const;
+  CommandOutcome run_for(const ExecLease& lease, const char* event, const std::string& data) const;
   // Empty: it succeeded. Else why not.
   std::string run(const ExecLease& lease, const char* event, LeaseState state);
   void lose(const ExecLease& lease, const std::string& why);

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/parse.h"
 #include "launcher/human_units.h"
@@ -17,12 +19,13 @@ using nlohmann::ordered_json;
 struct Arguments {
   const std::string& directory;
   const std::string& argument;
+  const std::string& label;
   const std::string& name;
   bool json;
 };
 
 std::string answer(const Arguments& arguments, const ordered_json& json, const std::string& text) {
-  return arguments.json ? json_pretty(json) + "\n" : text;
+  return arguments.json ? json_output(json) : text;
 }
 
 ordered_json to_json(const vmheap::HeapVersion& version) {
@@ -30,7 +33,8 @@ ordered_json to_json(const vmheap::HeapVersion& version) {
           {"parent", version.parent},
           {"created_realtime_ns", version.created_realtime_ns},
           {"pages_written", version.pages_written},
-          {"bytes_written", version.bytes_written}};
+          {"bytes_written", version.bytes_written},
+          {"tags", version.tags}};
 }
 
 std::string stat(const Arguments& arguments) {
@@ -54,8 +58,9 @@ std::string versions(const Arguments& arguments) {
   std::string text;
   for (const vmheap::HeapVersion& version : vmheap::summarize(arguments.directory, arguments.name).versions) {
     all.push_back(to_json(version));
-    text += fmt::format("{} (on {}): {} written\n", version.version, version.parent,
-                        human_bytes(version.bytes_written));
+    text += fmt::format("{} (on {}): {} written{}{}\n", version.version, version.parent,
+                        human_bytes(version.bytes_written), version.tags.empty() ? "" : ", tagged ",
+                        fmt::join(version.tags, ", "));
   }
   return answer(arguments, {{"versions", all}}, text);
 }
@@ -75,10 +80,29 @@ std::string new_version(const Arguments& arguments, std::uint64_t version) {
   return answer(arguments, {{"version", version}}, fmt::format("version {}\n", version));
 }
 
+// By number or tag.
+std::uint64_t version_of(const Arguments& arguments) {
+  if (auto number = parse_unsigned(arguments.argument)) return *number;
+  for (const vmheap::HeapVersion& version : vmheap::summarize(arguments.directory, arguments.name).versions) {
+    if (std::ranges::find(version.tags, arguments.argument) != version.tags.end()) return version.version;
+  }
+  throw Error(fmt::format("'{}' is no version; see ckpt heap versions", arguments.argument));
+}
+
 std::string roll_back(const Arguments& arguments) {
-  auto version = parse_unsigned(arguments.argument);
-  if (!version) throw Error(fmt::format("'{}' is no version; see ckpt heap versions", arguments.argument));
-  return new_version(arguments, vmheap::roll_back(arguments.directory, *version, arguments.name));
+  return new_version(arguments,
+                     vmheap::roll_back(arguments.directory, version_of(arguments), arguments.name));
+}
+
+std::string tag(const Arguments& arguments) {
+  std::uint64_t version = version_of(arguments);
+  vmheap::tag(arguments.directory, version, arguments.label, arguments.name);
+  return answer(arguments, {{"version", version}, {"tag", arguments.label}}, "");
+}
+
+std::string untag(const Arguments& arguments) {
+  vmheap::untag(arguments.directory, arguments.argument, arguments.name);
+  return answer(arguments, {{"tag", arguments.argument}}, "");
 }
 
 std::string compact(const Arguments& arguments) {
@@ -101,17 +125,21 @@ struct HeapCommand::Action {
   const char* name;
   const char* help;
   const char* argument;  // nullptr: takes none
+  const char* label;     // a second one; nullptr: takes none
   std::string (*run)(const Arguments& arguments);
 };
 
 const HeapCommand::Action HeapCommand::kActions[] = {
-    {"stat", "Show address, size and content of a heap", nullptr, stat},
-    {"verify", "Read every byte of all versions", nullptr, verify},
-    {"versions", "List the versions", nullptr, versions},
-    {"rollback", "Make an older version the newest", "VERSION", roll_back},
-    {"export", "Write the newest version to a sparse file", "FILE", export_to},
-    {"import", "Make a heap from such a file", "FILE", import_from},
-    {"compact", "Keep only the newest version, without unused space", nullptr, compact},
+    {"stat", "Show address, size and content of a heap", nullptr, nullptr, stat},
+    {"verify", "Read every byte of all versions", nullptr, nullptr, verify},
+    {"versions", "List the versions", nullptr, nullptr, versions},
+    {"rollback", "Make an older version the newest", "VERSION|TAG", nullptr, roll_back},
+    {"tag", "Give a version a name, and keep it", "VERSION|TAG", "LABEL", tag},
+    {"untag", "Take a name back", "LABEL", nullptr, untag},
+    {"export", "Write the newest version to a sparse file", "FILE", nullptr, export_to},
+    {"import", "Make a heap from such a file", "FILE", nullptr, import_from},
+    {"compact", "Keep only the newest version and tagged ones, without unused space", nullptr, nullptr,
+     compact},
 };
 
 HeapCommand::HeapCommand(CLI::App& app)
@@ -124,13 +152,16 @@ HeapCommand::HeapCommand(CLI::App& app)
     sub->add_option("directory", directory_, "Directory of the heap")->type_name("DIRECTORY")->required();
     if (action.argument == nullptr) continue;
     sub->add_option("argument", argument_, action.help)->type_name(action.argument)->required();
+    if (action.label == nullptr) continue;
+    sub->add_option("label", label_, "The name")->type_name(action.label)->required();
   }
 }
 
 std::string HeapCommand::run() const {
   for (const Action& action : kActions) {
     if (!heap_->got_subcommand(action.name)) continue;
-    return action.run({.directory = directory_, .argument = argument_, .name = name_, .json = json_});
+    return action.run(
+        {.directory = directory_, .argument = argument_, .label = label_, .name = name_, .json = json_});
   }
   return {};
 }

@@ -20,7 +20,7 @@ class HeapCommand {
   static const Action kActions[];
   CLI::App* heap_;
   std::string directory_;
-  std::string argument_;
+  std::string argument_, label_;
   std::string name_ = "heap";
   bool json_ = false;
 };

@@ -1,13 +1,12 @@
 #include "launcher/image_summary.h"
 
-#include <flatbuffers/flatbuffers.h>
 #include <fmt/format.h>
-
-#include <array>
 
 #include "base/error.h"
 #include "image_generated.h"
 #include "launcher/human_units.h"
+#include "launcher/image_fields.h"
+#include "launcher/image_memory.h"
 
 namespace ckpt::launcher {
 namespace {
@@ -15,17 +14,6 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr std::uint32_t kNewestFormat = 1;
-
-std::string text(const flatbuffers::String* string) {
-  return string != nullptr ? string->str() : std::string();
-}
-
-// An absent vector reads as an empty one.
-template <typename Vector, typename Visit>
-void each(const Vector* vector, Visit visit) {
-  if (vector == nullptr) return;
-  for (flatbuffers::uoffset_t i = 0; i < vector->size(); ++i) visit(vector->Get(i));
-}
 
 ordered_json process_json(const image::Checkpoint& checkpoint) {
   const image::Process& process = *checkpoint.process();
@@ -40,6 +28,7 @@ ordered_json process_json(const image::Checkpoint& checkpoint) {
   if (checkpoint.host() != nullptr) {
     out["host"] = text(checkpoint.host()->name());
     out["kernel"] = text(checkpoint.host()->kernel());
+    out["cpu_baseline"] = text(checkpoint.host()->cpu_baseline());
   }
   return out;
 }
@@ -50,32 +39,6 @@ ordered_json threads_json(const image::Process& process) {
     threads.push_back({{"tid", thread->tid()}, {"name", text(thread->name())}});
   });
   return threads;
-}
-
-ordered_json memory_json(const image::Process& process) {
-  struct Sum {
-    std::uint64_t mappings = 0;
-    std::uint64_t bytes = 0;
-  };
-  std::array<Sum, static_cast<std::size_t>(image::MappingKind::MAX) + 1> sums{};
-  each(process.mappings(), [&](const image::Mapping* mapping) {
-    auto kind = static_cast<std::size_t>(mapping->kind());
-    if (kind >= sums.size()) return;
-    ++sums[kind].mappings;
-    sums[kind].bytes += mapping->end() - mapping->start();
-  });
-  ordered_json kinds = ordered_json::array();
-  std::uint64_t count = 0;
-  for (std::size_t kind = 0; kind < sums.size(); ++kind) {
-    count += sums[kind].mappings;
-    if (sums[kind].mappings == 0) continue;
-    kinds.push_back({{"kind", image::EnumNameMappingKind(static_cast<image::MappingKind>(kind))},
-                     {"mapping_count", sums[kind].mappings},
-                     {"bytes", sums[kind].bytes}});
-  }
-  ordered_json files = ordered_json::array();
-  each(process.mapped_files(), [&](const image::MappedFile* file) { files.push_back(text(file->path())); });
-  return {{"mapping_count", count}, {"kinds", kinds}, {"files", files}};
 }
 
 std::string detail_text(const image::Description& description) {
@@ -144,8 +107,44 @@ ordered_json descriptors_json(const image::Process& process) {
   return descriptors;
 }
 
+const char* state_of(const image::Process& process) {
+  if (process.ended()) return "ended";
+  return process.stopped() ? "stopped" : "running";
+}
+
+ordered_json relatives_json(const image::Checkpoint& checkpoint) {
+  ordered_json relatives = ordered_json::array();
+  each(checkpoint.relatives(), [&](const image::Process* process) {
+    std::string name;
+    each(process->threads(), [&](const image::Thread* thread) {
+      if (name.empty()) name = text(thread->name());
+    });
+    relatives.push_back({{"pid", process->pid()},
+                         {"parent", process->parent()},
+                         {"name", name},
+                         {"executable", text(process->executable())},
+                         {"state", state_of(*process)},
+                         {"process_group", process->process_group()},
+                         {"session", process->session()},
+                         {"threads", process->threads() == nullptr ? 0 : process->threads()->size()}});
+  });
+  return relatives;
+}
+
 std::string word(const ordered_json& value) {
   return value.is_string() ? value.get<std::string>() : value.dump();
+}
+
+// The children of `parent`, and theirs; 0: those whose parent is gone.
+void append_tree(const ordered_json& image, std::int64_t parent, std::size_t depth, std::string& out) {
+  for (const ordered_json& relative : image["relatives"]) {
+    if (relative["parent"].get<std::int64_t>() != parent) continue;
+    std::string indent(2 * depth, ' ');
+    std::string state = word(relative["state"]);
+    out += fmt::format("{}{} {}{}{}\n", indent, word(relative["pid"]), word(relative["name"]),
+                       state == "running" ? "" : ", " + state, parent == 0 ? ", orphan" : "");
+    append_tree(image, relative["pid"].get<std::int64_t>(), depth + 1, out);
+  }
 }
 
 }  // namespace
@@ -165,13 +164,15 @@ const image::Checkpoint& verified_image(std::span<const std::byte> bytes) {
   return *checkpoint;
 }
 
-ordered_json image_json(std::span<const std::byte> bytes) {
-  const image::Checkpoint& checkpoint = verified_image(bytes);
+ordered_json image_json(const store::CheckpointReader& version, const store::CheckpointReader* before) {
+  const image::Checkpoint& checkpoint = verified_image(version.image());
   return {{"process", process_json(checkpoint)},
           {"threads", threads_json(*checkpoint.process())},
-          {"memory", memory_json(*checkpoint.process())},
+          {"memory", memory_json(checkpoint, version, before)},
           {"descriptors", descriptors_json(*checkpoint.process())},
-          {"reservations", reservations_json(*checkpoint.process())}};
+          {"reservations", reservations_json(*checkpoint.process())},
+          {"relatives", relatives_json(checkpoint)},
+          {"environment", environment_of(*checkpoint.process(), version)}};
 }
 
 std::string image_text(const ordered_json& image) {
@@ -185,11 +186,13 @@ std::string image_text(const ordered_json& image) {
   for (const ordered_json& thread : image["threads"]) {
     out += fmt::format(" {} ({})", word(thread["tid"]), word(thread["name"]));
   }
-  out += fmt::format("\nmemory       {} mappings\n", word(image["memory"]["mapping_count"]));
-  for (const ordered_json& kind : image["memory"]["kinds"]) {
-    out += fmt::format("  {:<14} {:>6} mappings  {:>12}\n", word(kind["kind"]), word(kind["mapping_count"]),
-                       human_bytes(kind["bytes"].get<std::uint64_t>()));
+  if (!image["relatives"].empty()) {
+    out += fmt::format("\nprocesses    {}\n", image["relatives"].size() + 1);
+    append_tree(image, process["pid"].get<std::int64_t>(), 1, out);
+    append_tree(image, 0, 1, out);
+    out.pop_back();
   }
+  out += "\n" + memory_text(image["memory"]);
   out += fmt::format("descriptors  {}\n", image["descriptors"].size());
   for (const ordered_json& descriptor : image["descriptors"]) {
     out += fmt::format("  {:>5} {:<12} {}{}\n", word(descriptor["number"]),
@@ -201,6 +204,8 @@ std::string image_text(const ordered_json& image) {
                        human_bytes(reservation["bytes"].get<std::uint64_t>()),
                        reservation["address"].get<std::uint64_t>(), word(reservation["module"]));
   }
+  out += fmt::format("environment  {}\n", image["environment"].size());
+  for (const ordered_json& variable : image["environment"]) out += fmt::format("  {}\n", word(variable));
   return out;
 }
 

@@ -6,6 +6,8 @@
 #include <span>
 #include <string>
 
+#include "store/checkpoint_store.h"
+
 namespace ckpt::image {
 struct Checkpoint;
 }
@@ -15,9 +17,10 @@ namespace ckpt::launcher {
 // The image itself, which `bytes` must outlive. Throws Error for one that is damaged or of a newer format.
 const image::Checkpoint& verified_image(std::span<const std::byte> bytes);
 
-// {"process":{...},"threads":[...],"memory":{...},"descriptors":[...]}. Throws Error for an image that is
-// damaged or of a newer format.
-nlohmann::ordered_json image_json(std::span<const std::byte> image);
+// {"process":{...},"threads":[...],"memory":{...},"descriptors":[...],...}; `before` is the version that this
+// one builds on, or nullptr. Throws Error for an image that is damaged or of a newer format.
+nlohmann::ordered_json image_json(const store::CheckpointReader& version,
+                                  const store::CheckpointReader* before);
 
 // The same for people, several lines.
 std::string image_text(const nlohmann::ordered_json& image);

@@ -52,11 +52,7 @@ store::Retention parse_keep_rule(std::string_view text) {
     retention.last = *last;
   } else {
     std::string_view left = text;
-    while (!left.empty()) {
-      std::string_view part = left.substr(0, left.find(','));
-      left.remove_prefix(std::min(left.size(), part.size() + 1));
-      parse_part(trimmed(part), text, retention);
-    }
+    while (!left.empty()) parse_part(trimmed(take_field(left, ',')), text, retention);
   }
   // The one that was just made stays in any case: with --keep 'hourly 24' the next one of the hour replaces
   // it.

@@ -13,11 +13,15 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "engine/restore/path_changes.h"
+#include "image_generated.h"
 #include "launcher/agent_library.h"
 #include "launcher/claimed_application.h"
 #include "launcher/control_server.h"
+#include "launcher/cpu_baseline.h"
 #include "launcher/exec_leases.h"
 #include "launcher/human_units.h"
+#include "launcher/image_summary.h"
 #include "launcher/messages.h"
 #include "launcher/options.h"
 #include "launcher/outside_leases.h"
@@ -29,6 +33,7 @@
 #include "launcher/signal_gate.h"
 #include "launcher/store_location.h"
 #include "launcher/supervisor.h"
+#include "launcher/survivors.h"
 #include "launcher/wake_file.h"
 
 namespace ckpt::launcher {
@@ -70,6 +75,7 @@ RunningRecord running_record(pid_t program, const SupervisorConfig& config) {
 int supervise(const ClaimedApplication& claimed, ControlServer& control, WakeFile& wake,
               engine::Session& session, SignalGate& signals, Messages& messages,
               const SupervisorConfig& config) {
+  session.adopt_orphans();
   Supervisor supervisor({*claimed.application, session, signals, control, wake, messages}, config);
   EndRecord end = supervisor.run();
   control.withdraw();
@@ -85,9 +91,18 @@ engine::Tracking wanted_tracking() {
                                                                   : engine::Tracking::kKernel;
 }
 
+// Said before anything is done for which it would be too late.
+void require_what_sockets_need(std::optional<OutsideSockets> sockets) {
+  if (sockets == OutsideSockets::kKeep) engine::resource::require_tcp_repair();
+}
+
 int run_fresh(const RunOptions& options, Messages& messages) {
+  require_what_sockets_need(options.sockets);
   std::string program_file = find_program(options.command.at(0));
   refuse_privileged(program_file);
+  std::string tunables;
+  if (!options.cpu_baseline.empty())
+    tunables = tunables_for(options.cpu_baseline, std::getenv("GLIBC_TUNABLES"));
   store::Store store = open_store_for_run(options.store);
   ClaimedApplication claimed = claim_for_fresh_run(store, options.name, options.command);
   RunState state(claimed.application->directory());
@@ -107,7 +122,8 @@ int run_fresh(const RunOptions& options, Messages& messages) {
                     config.settings.lease_policy.value_or(LeasePolicy::kNotify), claimed.application->name(),
                     claimed.application->directory(), signals, messages);
   leases.issue();
-  ProgramEnvironment environment{.directory = absolute_path(*claimed.application), .preload = {}};
+  ProgramEnvironment environment{
+      .directory = absolute_path(*claimed.application), .preload = {}, .tunables = std::move(tunables)};
   if (options.agent) environment.preload = preload_for(program_file, std::getenv("LD_PRELOAD"));
   PendingProgram program(options.command, signals, environment);
   state.write_running(running_record(program.pid(), config));
@@ -194,18 +210,20 @@ ClaimedApplication claim_for_clone(store::Store& store, const std::string& name)
   ClaimedApplication claimed = claim(store.create_application(name));
   if (claimed.application->versions().empty()) return claimed;
   throw Error(
-      fmt::format("application {} holds versions already; choose another name for the copy, or remove "
-                  "it: ckpt rm {}",
-                  name, name));
+      fmt::format("application {} holds versions already; choose another name for the copy, resume it: "
+                  "ckptrun --recover {}, or remove it: ckpt rm {}",
+                  name, name, name));
 }
 
 // The record is written before the program runs, so that a program that outlives us at once is known, too.
 engine::Restored restore_recorded(std::shared_ptr<const store::CheckpointReader> reader,
                                   engine::RestoreOptions options, const RunState& state,
-                                  const SupervisorConfig& config, Messages& messages) {
+                                  const SupervisorConfig& config, OutsideLeases& outside,
+                                  Messages& messages) {
   options.before_release = [&](pid_t program) {
     record_if_possible(messages, [&] { state.write_running(running_record(program, config)); });
     state.clear_ended();
+    outside.go_on();
   };
   try {
     return engine::restore(std::move(reader), options);
@@ -220,6 +238,7 @@ struct Recoverable {
   std::unique_ptr<store::Application> origin;  // whose version it is
   std::shared_ptr<const store::CheckpointReader> reader;
   std::optional<Settings> settings;  // of the run before
+  bool is_copy = false;              // not the program that made the version
 };
 
 Recoverable claim_recoverable(const RunOptions& options, const std::string& name, store::Store& store) {
@@ -232,15 +251,36 @@ Recoverable claim_recoverable(const RunOptions& options, const std::string& name
   ClaimedApplication claimed =
       options.clone ? claim_for_clone(store, *options.clone) : claim(store.application(name));
   if (!reader) reader = open_version(*origin, load_candidate(*origin), wanted);
-  std::optional<Settings> settings = RunState(origin->directory()).settings();
+  RunState state(origin->directory());
+  bool is_copy = options.clone || state.copied() == reader->description().version;
   return {.claimed = std::move(claimed),
           .origin = std::move(origin),
           .reader = std::move(reader),
-          .settings = std::move(settings)};
+          .settings = state.settings(),
+          .is_copy = is_copy};
+}
+
+// The version becomes the copy's own, so that the copy's checkpoints hold only what it changes. Returns it; 0
+// if the first checkpoint is to hold everything.
+store::Version share_with_copy(const Recoverable& found, store::Version version, Messages& messages) {
+  try {
+    RunState(found.claimed.application->directory()).write_copied(version);
+    return found.claimed.application->share(*found.origin, version) ? version : 0;
+  } catch (const Error& error) {
+    messages.line(fmt::format("the copy's first checkpoint will hold all its memory: {}", error.what()));
+    return 0;
+  }
+}
+
+// Of the program, wherever it was started.
+std::string recorded_baseline(const store::CheckpointReader& reader) {
+  const image::Host* host = verified_image(reader.image()).host();
+  return host != nullptr && host->cpu_baseline() != nullptr ? host->cpu_baseline()->str() : std::string();
 }
 
 // All but `options` is referred to by the result.
-engine::RestoreOptions restore_options(const RunOptions& options, const store::Application& application,
+engine::RestoreOptions restore_options(const RunOptions& options, OutsideSockets sockets,
+                                       const store::Application& application, bool is_copy,
                                        const RecoverNews& news, OutsideLeases& outside,
                                        std::vector<std::string>& notes) {
   return {
@@ -250,15 +290,42 @@ engine::RestoreOptions restore_options(const RunOptions& options, const store::A
                               const engine::AgentTables& tables) { tell_recovered(tables, news, program); },
       .fill = options.fill,
       .locks = outside.lock_policy(options.locks),
-      .sockets = {.connections = options.lost_connections},
+      .sockets = {.connections = sockets == OutsideSockets::kEof ? engine::LostConnections::kEof
+                                                                 : engine::LostConnections::kReset},
       .look_outside = [&outside](const engine::SocketNeeds& needs,
                                  engine::SocketPolicy& policy) { outside.look(needs, policy); },
       .file_locks = outside.file_locks(),
-      .is_copy = options.clone.has_value(),
+      .is_copy = is_copy,
       .directory = application.directory(),
       // Copies would fight over the files that they share.
-      .roll_back_files =
-          options.clone ? options.files == FilePolicy::kRollBack : options.files != FilePolicy::kKeep};
+      .roll_back_files = is_copy ? options.files.value_or(FilePolicy::kKeep) != FilePolicy::kKeep
+                                 : options.files != FilePolicy::kKeep,
+      .version_name = {},
+      .paths = options.paths,
+      .force_cpu = options.force_cpu};
+}
+
+// A version that came from elsewhere has no record of any run.
+KeptPolicy kept_policy(const Settings& settings, bool is_copy, const store::VersionDescription& version,
+                       const RunState& state) {
+  KeptPolicy policy{.wanted = settings.sockets == OutsideSockets::kKeep};
+  if (!policy.wanted) return policy;
+  std::optional<EndRecord> ended = state.ended();
+  bool waits = ended ? ended->suspended && ended->version == version.version : !state.has_running_file();
+  if (is_copy) {
+    policy.obstacle = "it belongs to the program that this is a copy of";
+  } else if (!waits) {
+    policy.obstacle = "the program has run on since this version was made";
+  }
+  policy.since_checkpoint_ms = (realtime_now_ns() - version.created_realtime_ns) / 1'000'000;
+  return policy;
+}
+
+// Only a run whose ckptrun was killed on this machine can have left any.
+void warn_of_survivors(const RunState& state, const std::string& directory, Messages& messages) {
+  std::optional<RunningRecord> before = state.running();
+  if (!before || before->program.boot_id != current_boot_id()) return;
+  if (std::string note = survivors_note(find_survivors(directory)); !note.empty()) messages.line(note);
 }
 
 int recover(const RunOptions& options, const std::string& name, store::Store& store, Messages& messages) {
@@ -266,14 +333,18 @@ int recover(const RunOptions& options, const std::string& name, store::Store& st
   const store::Application& application = *found.claimed.application;
   store::VersionDescription description = found.reader->description();
   RunState state(application.directory());
-  SupervisorConfig config{.settings = merge_settings(options, found.settings),
-                          .verbose = options.verbose,
-                          .tracking = wanted_tracking(),
-                          .run_id = new_run_id(),
-                          .command = description.command,
-                          .working_directory = description.working_directory,
-                          .parent = options.clone ? 0 : description.version};
+  SupervisorConfig config{
+      .settings = merge_settings(options, found.settings),
+      .verbose = options.verbose,
+      .tracking = wanted_tracking(),
+      .run_id = new_run_id(),
+      .command = description.command,
+      .working_directory = engine::changed_path(description.working_directory, options.paths),
+      .parent = description.version};
+  require_what_sockets_need(config.settings.sockets);
+  config.settings.cpu_baseline = recorded_baseline(*found.reader);
   record_if_possible(messages, [&] { state.write_settings(config.settings); });
+  warn_of_survivors(state, absolute_path(application), messages);
   ControlServer control(application.directory());
   WakeFile wake(application.directory());
   adopt_orphans();
@@ -283,14 +354,19 @@ int recover(const RunOptions& options, const std::string& name, store::Store& st
   ExecLeases leases(wanted.exec, config.settings.lease_policy.value_or(LeasePolicy::kNotify),
                     application.name(), application.directory(), signals, messages);
   leases.renew();
-  OutsideLeases outside(wanted.connect, config.settings.lease_policy, application.directory(), messages);
+  OutsideLeases outside(wanted.connect, config.settings.lease_policy,
+                        kept_policy(config.settings, found.is_copy, description, state),
+                        application.directory(), messages);
   RecoverNews news{.directory = absolute_path(application), .arguments = options.new_arguments};
-  engine::RestoreOptions how = restore_options(options, application, news, outside, notes);
+  engine::RestoreOptions how =
+      restore_options(options, config.settings.sockets, application, found.is_copy, news, outside, notes);
   how.version_name = fmt::format("{}@{}", name, description.version);
   engine::Restored restored = with_sound_version(*found.origin, description.version, [&] {
     // The reader goes along: it keeps the version's files open for as long as it lives.
-    return restore_recorded(std::move(found.reader), how, state, config, messages);
+    return restore_recorded(std::move(found.reader), how, state, config, outside, messages);
   });
+  if (options.clone) config.parent = share_with_copy(found, description.version, messages);
+  if (found.is_copy) config.shared = config.parent;
   record_if_possible(messages, [&] { outside.settle(); });
   for (const std::string& note : notes) messages.line_once(note);
   if (options.verbose) report_restore(messages, name, description.version, restored.times);
@@ -320,6 +396,8 @@ int launch(const std::vector<std::string>& arguments) {
     std::fputs(parsed.information->text.c_str(), stdout);
     return std::fflush(stdout) == 0 ? 0 : kExitOwnFailure;
   }
+  // A recover from elsewhere must find the same files.
+  for (std::string& lease : parsed.options.leases) lease = absolute_specification(lease, working_directory());
   occupy_standard_descriptors();
   Messages messages("ckptrun", STDERR_FILENO);
   switch (parsed.options.mode) {

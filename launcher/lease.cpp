@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 
 #include "base/duration.h"
 #include "base/error.h"
@@ -112,6 +113,15 @@ ConnectLease parse_connect_lease(std::string_view specification) {
   }
   if (!complete) throw Error(fmt::format("--lease '{}' is not {}", specification, kConnectForm));
   return lease;
+}
+
+std::string absolute_specification(const std::string& specification, const std::string& directory) {
+  if (!specification.starts_with(kConnect)) return specification;
+  std::string file = parse_connect_lease(specification).send_file;
+  if (file.empty() || file.starts_with('/') || directory.empty()) return specification;
+  std::size_t place = specification.find(kSend) + kSend.size();
+  std::string absolute = (std::filesystem::path(directory) / file).lexically_normal().string();
+  return std::string(specification).replace(place, file.size(), absolute);
 }
 
 Leases parse_leases(const std::vector<std::string>& specifications) {

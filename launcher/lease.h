@@ -62,6 +62,8 @@ struct Leases {
 ExecLease parse_exec_lease(std::string_view specification);
 std::string to_string(const ExecLease& lease);  // as parse_exec_lease reads it
 ConnectLease parse_connect_lease(std::string_view specification);
+// The same specification, wherever it is read: a FILE that is relative is one of `directory`.
+std::string absolute_specification(const std::string& specification, const std::string& directory);
 // Of several commands with one name, or several connections with one first place, the last counts.
 Leases parse_leases(const std::vector<std::string>& specifications);
 

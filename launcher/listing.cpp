@@ -7,6 +7,7 @@
 #include "launcher/naming.h"
 #include "launcher/text_table.h"
 #include "launcher/version_tree.h"
+#include "store/inventory.h"
 
 namespace ckpt::launcher {
 namespace {
@@ -25,6 +26,7 @@ std::vector<std::string> list_row(const ApplicationSummary& application, std::in
           human_bytes(application.size_bytes()),
           describe(application.status),
           application.status.program != 0 ? std::to_string(application.status.program) : "-",
+          latest ? std::to_string(latest->process_count) : "-",
           latest ? std::to_string(latest->thread_count) : "-",
           quoted_command(application.command)};
 }
@@ -68,9 +70,10 @@ std::uint64_t ApplicationSummary::size_bytes() const {
 ApplicationSummary summarize(const store::Application& application) {
   ApplicationSummary summary;
   summary.name = application.name();
-  summary.versions = application.versions();
+  store::Inventory inventory = store::take_inventory(application);
+  summary.versions = std::move(inventory.versions);
   summary.tags = application.tags();
-  summary.damaged = application.damaged();
+  summary.damaged = std::move(inventory.damaged);
   summary.status = application_status(application.directory());
   if (!summary.versions.empty()) {
     summary.command = summary.versions.back().description.command;
@@ -94,7 +97,7 @@ std::vector<std::string> labels_of(const ApplicationSummary& application, store:
 
 std::string versions_table(const ApplicationSummary& application, std::int64_t now_ns) {
   std::vector<std::vector<std::string>> rows{
-      {"VERSION", "PARENT", "TAKEN", "AGE", "SIZE", "PAUSE", "THREADS", "MODE", "RUN", "TAGS"}};
+      {"VERSION", "PARENT", "TAKEN", "AGE", "SIZE", "PAUSE", "PROCESSES", "THREADS", "MODE", "RUN", "TAGS"}};
   for (const TreeRow& row : version_tree(application.versions)) {
     const store::VersionEntry& entry = application.versions[row.entry];
     const store::VersionDescription& description = entry.description;
@@ -103,7 +106,8 @@ std::string versions_table(const ApplicationSummary& application, std::int64_t n
                     human_time(description.created_realtime_ns),
                     human_age(now_ns - description.created_realtime_ns), human_bytes(entry.segment_bytes),
                     human_microseconds(description.stats.frozen_time_us),
-                    std::to_string(description.thread_count), description.stats.mode, description.run_id,
+                    std::to_string(description.process_count), std::to_string(description.thread_count),
+                    description.stats.mode, description.run_id,
                     fmt::format("{}", fmt::join(labels_of(application, description.version), " "))});
   }
   return text_table(rows);
@@ -123,7 +127,7 @@ ordered_json versions_json(const ApplicationSummary& application) {
 
 std::string list_table(const std::vector<ApplicationSummary>& applications, std::int64_t now_ns) {
   std::vector<std::vector<std::string>> rows{
-      {"NAME", "VERSION", "AGE", "SIZE", "STATE", "PID", "THREADS", "COMMAND"}};
+      {"NAME", "VERSION", "AGE", "SIZE", "STATE", "PID", "PROCESSES", "THREADS", "COMMAND"}};
   for (const ApplicationSummary& application : applications) rows.push_back(list_row(application, now_ns));
   return text_table(rows);
 }

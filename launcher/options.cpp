@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/parse.h"
 #include "launcher/choices.h"
+#include "launcher/cpu_baseline.h"
 #include "launcher/keep_rule.h"
 #include "launcher/signal_names.h"
 
@@ -38,11 +39,11 @@ constexpr const char* kFooter =
 // Options as typed; turned into RunOptions afterwards, so that every message about a value is ours.
 struct RawOptions {
   std::string store, name, every, keep, files, on_signal, on_term, pids, locks, recover, mode, pause_budget,
-      compress, clone, lease_policy, sockets;
-  std::vector<std::string> leases;
+      compress, clone, lease_policy, sockets, cpu_baseline;
+  std::vector<std::string> leases, paths;
   bool recover_or_run = false;
   bool verbose = false;
-  bool lazy = false, eager = false, no_agent = false;
+  bool lazy = false, eager = false, no_agent = false, force_cpu = false;
 };
 
 // CLI11 knows nothing of a command line that follows the options.
@@ -73,8 +74,10 @@ void declare(CLI::App& app, RawOptions& raw) {
   app.add_option(
          "--files", raw.files,
          "Files that the program writes: left as they are (default), or part of each checkpoint and put back "
-         "by a recover, which keeps what it replaces")
-      ->type_name("keep|rollback");
+         "by a recover, which keeps what it replaces; or, too, those that it reads, which a recover makes "
+         "where "
+         "they are gone")
+      ->type_name("keep|rollback|embed");
   app.add_option(
          "--on-term", raw.on_term,
          "What SIGTERM and SIGHUP to ckptrun do: checkpoint, end the program and exit 75, or reach the "
@@ -95,11 +98,12 @@ void declare(CLI::App& app, RawOptions& raw) {
   app.add_option("--locks", raw.locks,
                  "What a recover does about a file lock that another process holds by now (default: fail)")
       ->type_name("fail|wait|ignore");
-  app.add_option(
-         "--sockets", raw.sockets,
-         "What the TCP connections of a recovered program to the outside look like: reset by the peer, "
-         "or closed by it (default: reset)")
-      ->type_name("reset|eof");
+  app.add_option("--sockets", raw.sockets,
+                 "What becomes of the TCP connections with the outside: in a recovered program they look "
+                 "reset by the "
+                 "peer (default), or closed by it; or what 'ckpt suspend' saves goes on when it is recovered "
+                 "(needs CAP_NET_ADMIN)")
+      ->type_name("reset|eof|keep");
   app.add_flag("--lazy", raw.lazy,
                "Let a recovered program run while its memory still comes (default where it is permitted: "
                "CAP_SYS_PTRACE)");
@@ -116,11 +120,24 @@ void declare(CLI::App& app, RawOptions& raw) {
                  "(connect:HOST:PORT[,HOST:PORT...][,send=FILE]=reconnect)")
       ->type_name("SPEC")
       ->expected(1)
-      ->take_all();
+      ->take_all()
+      ->allow_extra_args(false);
   app.add_option("--lease-policy", raw.lease_policy,
                  "What a lost lease does: go on and say so, or end it there (default: notify; but fail for "
                  "addresses where the program listens, and for locks of files)")
       ->type_name("notify|fail");
+  app.add_option("--path", raw.paths,
+                 "Recover with files that are at or below OLD in the checkpoint at or below NEW (repeatable)")
+      ->type_name("OLD=NEW")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+  app.add_option("--cpu-baseline", raw.cpu_baseline,
+                 "Have the libc of PROGRAM use nothing that processors of this level lack, so that it may be "
+                 "recovered on any of them")
+      ->type_name("x86-64-v2|x86-64-v3");
+  app.add_flag("--force-cpu", raw.force_cpu,
+               "Recover even on a processor that lacks something that the checkpoint's had");
   app.add_option("--clone", raw.clone,
                  "Recover a copy that is an application of its own, beside the one that it comes from")
       ->type_name("NEWNAME");
@@ -179,6 +196,10 @@ void check_combination(const RunOptions& options) {
   }
   if (options.clone && options.mode != RunMode::kRecover)
     throw Error("--clone makes a copy of what --recover resumes; give --recover NAME, too");
+  if (options.mode == RunMode::kRun && (!options.paths.empty() || options.force_cpu))
+    throw Error("--path and --force-cpu are about a recover; give --recover NAME, too, or leave them out");
+  if (options.mode == RunMode::kRecover && !options.cpu_baseline.empty())
+    throw Error("--cpu-baseline is for the start of a program, when its libc decides; leave it out");
   bool saves = options.on_term == OnTerm::kSave;
   if (saves && options.on_signal && (*options.on_signal == SIGTERM || *options.on_signal == SIGHUP)) {
     throw Error("--on-signal names a signal that --on-term save uses already; choose another, such as USR1");
@@ -217,8 +238,7 @@ RunOptions interpret(const CLI::App& app, const RawOptions& raw, const std::vect
     options.keep = parse_keep_rule(raw.keep);
   }
   if (app.count("--files") > 0) {
-    options.files = choose<FilePolicy>("--files", raw.files,
-                                       {{"keep", FilePolicy::kKeep}, {"rollback", FilePolicy::kRollBack}});
+    options.files = parse_file_policy(raw.files);
   }
   if (app.count("--on-term") > 0) {
     options.on_term =
@@ -239,11 +259,10 @@ RunOptions interpret(const CLI::App& app, const RawOptions& raw, const std::vect
         "--locks", raw.locks,
         {{"fail", LockPolicy::kFail}, {"wait", LockPolicy::kWait}, {"ignore", LockPolicy::kIgnore}});
   }
-  if (app.count("--sockets") > 0) {
-    using engine::LostConnections;
-    options.lost_connections = choose<LostConnections>(
-        "--sockets", raw.sockets, {{"reset", LostConnections::kReset}, {"eof", LostConnections::kEof}});
-  }
+  if (app.count("--sockets") > 0) options.sockets = parse_outside_sockets(raw.sockets);
+  for (const std::string& change : raw.paths) options.paths.push_back(parse_path_change(change));
+  options.force_cpu = raw.force_cpu;
+  if (app.count("--cpu-baseline") > 0) options.cpu_baseline = parse_cpu_baseline(raw.cpu_baseline);
   if (app.count("--mode") > 0) options.copy_mode = parse_copy_mode(raw.mode);
   if (app.count("--pause-budget") > 0) options.pause_budget = parse_duration(raw.pause_budget);
   if (app.count("--compress") > 0) options.write = parse_compression(raw.compress);
@@ -283,8 +302,10 @@ Settings merge_settings(const RunOptions& given, const std::optional<Settings>& 
   if (given.copy_mode) settings.mode = *given.copy_mode;
   if (given.pause_budget) settings.pause_budget = *given.pause_budget;
   if (given.write) settings.write = *given.write;
+  if (!given.cpu_baseline.empty()) settings.cpu_baseline = given.cpu_baseline;
   if (!given.leases.empty()) settings.leases = given.leases;
   if (given.lease_policy) settings.lease_policy = given.lease_policy;
+  if (given.sockets) settings.sockets = *given.sockets;
   return settings;
 }
 

@@ -27,8 +27,10 @@ struct RunOptions {
   bool agent = true;  // preload libckpt
   engine::PidPolicy pids = engine::PidPolicy::kAuto;
   engine::FillPolicy fill = engine::FillPolicy::kAuto;
+  std::vector<engine::PathChange> paths;  // kRecover
+  bool force_cpu = false;                 // kRecover
+  std::string cpu_baseline;               // kRun; empty: none
   std::optional<engine::LockPolicy> locks;
-  engine::LostConnections lost_connections = engine::LostConnections::kReset;
 
   // Empty where not given: a recover then uses those of the run before.
   std::optional<std::chrono::nanoseconds> every;
@@ -41,6 +43,7 @@ struct RunOptions {
   std::optional<store::WriteOptions> write;
   std::vector<std::string> leases;
   std::optional<LeasePolicy> lease_policy;
+  std::optional<OutsideSockets> sockets;
 };
 
 // A text to print on standard output and end with success: --help, --version.

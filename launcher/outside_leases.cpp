@@ -8,31 +8,31 @@
 
 #include "base/error.h"
 #include "base/file_io.h"
+#include "launcher/held_leases.h"
 #include "launcher/reconnect.h"
 
 namespace ckpt::launcher {
 namespace {
-
-constexpr const char* kListen = "listen";
-constexpr const char* kConnect = "connect";
-constexpr const char* kLock = "lock";
 
 std::string describe(const engine::LostAddress& lost) {
   return fmt::format("descriptor {}: a {} cannot be bound to {} again: {}", lost.descriptor, lost.what,
                      lost.address, describe_errno(lost.error));
 }
 
-// With the name that the program knows it by, if that is more than the address.
-std::string name_of(const engine::OutsideConnection& connection) {
-  bool numeric = connection.peer.find(connection.host) != std::string::npos;
-  return numeric ? connection.peer : fmt::format("{} ({})", connection.peer, connection.host);
+template <typename Connection>
+std::string name_of(const Connection& connection) {
+  return lease_name(connection.peer, connection.host);
 }
 
 }  // namespace
 
 OutsideLeases::OutsideLeases(std::vector<ConnectLease> leases, std::optional<LeasePolicy> policy,
-                             int directory, Messages& messages)
-    : leases_(std::move(leases)), policy_(policy), log_(directory), messages_(messages) {}
+                             KeptPolicy kept, int directory, Messages& messages)
+    : leases_(std::move(leases)),
+      policy_(policy),
+      kept_policy_(std::move(kept)),
+      log_(directory),
+      messages_(messages) {}
 
 OutsideLeases::~OutsideLeases() {
   std::erase_if(changes_, [](const LeaseChange& change) { return change.state != LeaseState::kLost; });
@@ -53,11 +53,11 @@ void OutsideLeases::look_at_addresses(const engine::SocketNeeds& needs) {
   for (const engine::LostAddress& lost : needs.lost_addresses) {
     problems.push_back(describe(lost));
     decided_.lost_addresses.insert(lost.inode);
-    note(lost.address, kListen, LeaseState::kLost, describe_errno(lost.error));
+    note(lost.address, kListenLease, LeaseState::kLost, describe_errno(lost.error));
   }
   for (const engine::ListeningAddress& listening : needs.listening) {
     if (!decided_.lost_addresses.contains(listening.inode))
-      note(listening.address, kListen, LeaseState::kReestablished, {});
+      note(listening.address, kListenLease, LeaseState::kReestablished, {});
   }
   if (problems.empty()) return;
   if (policy_ != LeasePolicy::kNotify) {
@@ -95,18 +95,40 @@ std::string OutsideLeases::connect_again(const engine::OutsideConnection& connec
     decided_.reconnected[connection.inode] = made.socket.get();
     connected_.push_back(std::move(made.socket));
     bool first = &place == &lease.places.front();
-    note(name_of(connection), kConnect, first ? LeaseState::kReestablished : LeaseState::kMoved,
+    note(name_of(connection), kConnectLease, first ? LeaseState::kReestablished : LeaseState::kMoved,
          to_string(place));
     return {};
   }
   return fmt::format("{}", fmt::join(failures, ", "));
 }
 
+std::string OutsideLeases::revive(const engine::KeptConnection& connection) try {
+  if (!kept_policy_.obstacle.empty()) return kept_policy_.obstacle;
+  revived_.emplace_back(*connection.socket, kept_policy_.since_checkpoint_ms);
+  decided_.reconnected[connection.inode] = revived_.back().fd();
+  return {};
+} catch (const Error& error) {
+  return error.what();
+}
+
+// One that cannot go on may still be made again by a lease.
+void OutsideLeases::look_at_kept(const engine::KeptConnection& connection, bool made_by_program) {
+  std::string why = revive(connection);
+  if (why.empty()) return note(name_of(connection), kConnectLease, LeaseState::kReestablished, "it went on");
+  std::string message = fmt::format("the connection with {} cannot go on: {}", name_of(connection), why);
+  if (policy_ == LeasePolicy::kFail)
+    throw Error(fmt::format("{}; use --lease-policy notify to go on without it", message));
+  messages_.line(message);
+  if (!made_by_program) note(name_of(connection), kConnectLease, LeaseState::kLost, why);
+  not_revived_[connection.inode] = std::move(why);
+}
+
 void OutsideLeases::look_at_connection(const engine::OutsideConnection& connection) {
+  if (decided_.reconnected.contains(connection.inode)) return;
   const ConnectLease* lease = lease_for(connection);
-  std::string why = lease != nullptr ? connect_again(connection, *lease) : std::string();
+  std::string why = lease != nullptr ? connect_again(connection, *lease) : not_revived_[connection.inode];
   if (lease != nullptr && why.empty()) return;
-  note(name_of(connection), kConnect, LeaseState::kLost, why);
+  note(name_of(connection), kConnectLease, LeaseState::kLost, why);
   if (lease == nullptr) return;
   std::string message = fmt::format("the connection with {} is lost: {}", name_of(connection), why);
   if (policy_ == LeasePolicy::kFail)
@@ -117,6 +139,10 @@ void OutsideLeases::look_at_connection(const engine::OutsideConnection& connecti
 void OutsideLeases::look(const engine::SocketNeeds& needs, engine::SocketPolicy& sockets) {
   if (!std::exchange(looked_, true)) {
     look_at_addresses(needs);
+    for (const engine::KeptConnection& connection : needs.kept) {
+      auto found = std::ranges::find(needs.connections, connection.inode, &engine::OutsideConnection::inode);
+      if (kept_policy_.wanted) look_at_kept(connection, found != needs.connections.end());
+    }
     for (const engine::OutsideConnection& connection : needs.connections) look_at_connection(connection);
   }
   sockets.lost_addresses = decided_.lost_addresses;
@@ -128,16 +154,34 @@ engine::LockPolicy OutsideLeases::lock_policy(std::optional<engine::LockPolicy> 
   return policy_ == LeasePolicy::kNotify ? engine::LockPolicy::kIgnore : engine::LockPolicy::kFail;
 }
 
+void OutsideLeases::go_on() {
+  for (engine::resource::RevivedConnection& connection : revived_) connection.go_on();
+}
+
+// What the program held when the version was made ended with it, whether anybody saw that or not.
+void OutsideLeases::log_with_expiry(const LeaseChange& change) const {
+  std::optional<LeaseChange> before = log_.state(change.name);
+  bool goes_on = before && waits_for_recover(*before) && change.state == LeaseState::kReestablished;
+  if (!before || (is_held(*before) && !goes_on)) {
+    LeaseChange expired = change;
+    expired.state = LeaseState::kExpired;
+    expired.detail = before ? "the program was lost" : "held when the version was made";
+    log_.append(expired);
+  }
+  log_.append(change);
+}
+
 void OutsideLeases::settle() {
   connected_.clear();
+  revived_.clear();
   for (engine::FileLockOutcome& lock : std::exchange(file_locks_, {})) {
     if (lock.holder.empty()) {
-      note(std::move(lock.path), kLock, LeaseState::kReestablished, {});
+      note(std::move(lock.path), kLockLease, LeaseState::kReestablished, {});
     } else {
-      note(std::move(lock.path), kLock, LeaseState::kLost, fmt::format("{} holds it", lock.holder));
+      note(std::move(lock.path), kLockLease, LeaseState::kLost, fmt::format("{} holds it", lock.holder));
     }
   }
-  for (const LeaseChange& change : std::exchange(changes_, {})) log_.append(change);
+  for (const LeaseChange& change : std::exchange(changes_, {})) log_with_expiry(change);
 }
 
 }  // namespace ckpt::launcher

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "engine/resource/socket/tcp_repair.h"
 #include "engine/session.h"
 #include "launcher/lease.h"
 #include "launcher/lease_log.h"
@@ -21,11 +22,19 @@
 
 namespace ckpt::launcher {
 
+// Connections that the version itself has kept (--sockets keep). Only one process may ever go on with them:
+// the peer counts bytes, and would take what another one says for what it has heard already.
+struct KeptPolicy {
+  bool wanted = false;
+  std::string obstacle = {};  // why they must not go on; empty: they may
+  std::int64_t since_checkpoint_ms = 0;
+};
+
 class OutsideLeases {
  public:
   // `directory`: of the application. It and `messages` outlive this.
-  OutsideLeases(std::vector<ConnectLease> leases, std::optional<LeasePolicy> policy, int directory,
-                Messages& messages);
+  OutsideLeases(std::vector<ConnectLease> leases, std::optional<LeasePolicy> policy, KeptPolicy kept,
+                int directory, Messages& messages);
   OutsideLeases(const OutsideLeases&) = delete;
   OutsideLeases& operator=(const OutsideLeases&) = delete;
   // Logs what is lost, if it was not settled.
@@ -38,24 +47,32 @@ class OutsideLeases {
   std::vector<engine::FileLockOutcome>* file_locks() { return &file_locks_; }
   engine::LockPolicy lock_policy(std::optional<engine::LockPolicy> given) const;
 
+  // Everything is there, and the program is about to run: kept connections speak again. Throws Error.
+  void go_on();
   // The program is there: closes our copies of its connections and logs everything. Throws Error if the log
   // cannot be written.
   void settle();
 
  private:
   void look_at_addresses(const engine::SocketNeeds& needs);
+  void look_at_kept(const engine::KeptConnection& connection, bool made_by_program);
+  std::string revive(const engine::KeptConnection& connection);  // as connect_again()
   void look_at_connection(const engine::OutsideConnection& connection);
   const ConnectLease* lease_for(const engine::OutsideConnection& connection) const;
   // Empty if it succeeded; else why not.
   std::string connect_again(const engine::OutsideConnection& connection, const ConnectLease& lease);
+  void log_with_expiry(const LeaseChange& change) const;
   void note(std::string name, const char* kind, LeaseState state, std::string detail);
 
   std::vector<ConnectLease> leases_;
   std::optional<LeasePolicy> policy_;
+  KeptPolicy kept_policy_;
   LeaseLog log_;
   Messages& messages_;
   bool looked_ = false;
   std::vector<UniqueFd> connected_;
+  std::vector<engine::resource::RevivedConnection> revived_;
+  std::map<std::uint64_t, std::string> not_revived_;  // why, by inode
   engine::SocketPolicy decided_;
   std::vector<engine::FileLockOutcome> file_locks_;
   std::vector<LeaseChange> changes_;

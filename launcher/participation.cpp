@@ -21,12 +21,6 @@ using Table = agent::AgentTable;
 
 std::size_t place_of(std::size_t request) { return offsetof(Table, requests) + request * sizeof(Request); }
 
-// Text that the program may change while we read it: it ends within its room.
-template <std::size_t kSize>
-std::string text_of(const std::array<char, kSize>& room) {
-  return {room.data(), ::strnlen(room.data(), kSize)};
-}
-
 void set_state(const AgentTable& table, std::size_t request, std::uint32_t state) {
   table.write(place_of(request) + offsetof(Request, state), state);
 }
@@ -127,8 +121,8 @@ std::vector<ProgramLease> Participation::leases() const {
     for (const agent::Lease& lease : now->leases) {
       if (lease.state < CKPT_LEASE_ACTIVE || lease.state > CKPT_LEASE_LOST) continue;
       // The states of the log, in the same order.
-      found.push_back({.name = text_of(lease.name),
-                       .place = text_of(lease.place),
+      found.push_back({.name = engine::text_in(lease.name),
+                       .place = engine::text_in(lease.place),
                        .state = static_cast<LeaseState>(lease.state - CKPT_LEASE_ACTIVE)});
     }
   }

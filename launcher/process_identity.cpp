@@ -6,11 +6,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <vector>
-
 #include "base/error.h"
 #include "base/file_io.h"
 #include "base/parse.h"
+#include "base/proc_stat.h"
 #include "base/thread_list.h"
 #include "base/unique_fd.h"
 #include "engine/capture/clock_offsets.h"
@@ -18,7 +17,6 @@
 namespace ckpt::launcher {
 namespace {
 
-constexpr std::uint64_t kFlagExiting = 0x4;  // PF_EXITING, include/linux/sched.h
 constexpr std::chrono::seconds kLongestEnding{30};
 
 std::optional<std::string> read_proc(pid_t pid, const char* file) {
@@ -61,26 +59,13 @@ bool remaining_threads_are_ending(pid_t pid) {
 
 }  // namespace
 
-// The name, in parentheses, may itself contain blanks and parentheses: fields count from the last ')'.
 std::optional<ProcessStat> parse_process_stat(std::string_view text) {
-  std::size_t close = text.rfind(')');
-  if (close == std::string_view::npos) return std::nullopt;
-  std::vector<std::string_view> fields;  // fields[0] is field 3, the state
-  std::string_view rest = text.substr(close + 1);
-  while (!rest.empty()) {
-    std::size_t begin = rest.find_first_not_of(" \n");
-    if (begin == std::string_view::npos) break;
-    std::size_t end = std::min(rest.find_first_of(" \n", begin), rest.size());
-    fields.push_back(rest.substr(begin, end - begin));
-    rest.remove_prefix(end);
-  }
-  if (fields.size() < 20) return std::nullopt;
-  ProcessStat stat;
-  stat.state = fields[0][0];
-  stat.flags = parse_unsigned(fields[9 - 3]).value_or(0);
-  stat.thread_count = parse_unsigned(fields[20 - 3]).value_or(0);
-  stat.start_time = parse_unsigned(fields[22 - 3]).value_or(0);
-  return stat;
+  std::optional<ProcStat> stat = ProcStat::parse(text);
+  if (!stat) return std::nullopt;
+  return ProcessStat{.state = stat->state(),
+                     .flags = stat->flags(),
+                     .thread_count = static_cast<std::uint64_t>(stat->thread_count()),
+                     .start_time = static_cast<std::uint64_t>(stat->start_time())};
 }
 
 std::string current_boot_id() {

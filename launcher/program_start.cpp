@@ -46,6 +46,8 @@ ssize_t read_retrying(int fd, void* buffer, std::size_t size) {
   std::string run = fmt::format("{}:{}", ::getpid(), environment.directory);
   bool set = ::setenv(agent::kRunVariable, run.c_str(), 1) == 0;
   if (!environment.preload.empty()) set = ::setenv("LD_PRELOAD", environment.preload.c_str(), 1) == 0 && set;
+  if (!environment.tunables.empty())
+    set = ::setenv("GLIBC_TUNABLES", environment.tunables.c_str(), 1) == 0 && set;
   if (!set) ::_exit(kExitOwnFailure);
   char go = 0;
   if (read_retrying(permission, &go, 1) != 1) ::_exit(kExitOwnFailure);

@@ -17,6 +17,7 @@ class SignalGate;
 struct ProgramEnvironment {
   std::string directory;  // of the application (agent/agent_table.h)
   std::string preload;    // the value of LD_PRELOAD; empty: as we found it
+  std::string tunables;   // the value of GLIBC_TUNABLES; empty: as we found it
 };
 
 // A child that was forked and waits for permission to become the program, so that its pid can be recorded

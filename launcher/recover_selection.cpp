@@ -85,6 +85,11 @@ store::Version select_version(const Candidate& candidate, std::optional<store::V
   return newest;
 }
 
+store::Version version_to_look_at(const Candidate& candidate, std::optional<store::Version> wanted) {
+  if (wanted || candidate.versions.empty()) return select_version(candidate, wanted);
+  return candidate.versions.back().description.version;
+}
+
 bool resumable(const Candidate& candidate) {
   return !candidate.segments.empty() && !(candidate.ended && candidate.ended->finished());
 }

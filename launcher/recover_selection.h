@@ -34,6 +34,10 @@ std::string checkpointed_last(const std::vector<Candidate>& candidates);
 // version, for an unknown one, and, unless a version was asked for, for a finished application.
 store::Version select_version(const Candidate& candidate, std::optional<store::Version> wanted);
 
+// The version to look at, without resuming it: the one asked for, else the newest, also of an application
+// that has finished. Throws Error likewise.
+store::Version version_to_look_at(const Candidate& candidate, std::optional<store::Version> wanted);
+
 // Whether plain recover would have something to do.
 bool resumable(const Candidate& candidate);
 

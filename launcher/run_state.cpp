@@ -24,6 +24,7 @@ using nlohmann::json;
 constexpr const char* kRunningFile = "running";
 constexpr const char* kEndedFile = "ended";
 constexpr const char* kSettingsFile = "settings";
+constexpr const char* kCopiedFile = "copied";
 
 void write_file(int directory, const std::string& name, const std::string& content) {
   std::string temporary = name + ".tmp";
@@ -104,14 +105,16 @@ std::string to_json_text(const EndRecord& record) {
   return json_line({{"suspended", record.suspended},
                     {"signalled", record.end.signalled},
                     {"code", record.end.code},
-                    {"realtime_ns", record.realtime_ns}});
+                    {"realtime_ns", record.realtime_ns},
+                    {"version", record.version}});
 }
 
 std::optional<EndRecord> parse_ended(std::string_view text) {
   return parse_record<EndRecord>(text, [](const json& j) {
     return EndRecord{.suspended = j.at("suspended").get<bool>(),
                      .end = {.signalled = j.at("signalled").get<bool>(), .code = j.at("code").get<int>()},
-                     .realtime_ns = j.at("realtime_ns").get<std::int64_t>()};
+                     .realtime_ns = j.at("realtime_ns").get<std::int64_t>(),
+                     .version = j.value("version", store::Version{0})};
   });
 }
 
@@ -119,14 +122,16 @@ std::string to_json_text(const Settings& settings) {
   return json_line(
       {{"every_ns", settings.every ? settings.every->count() : 0},
        {"keep", to_string(settings.keep)},
-       {"files", settings.files == FilePolicy::kRollBack ? "rollback" : "keep"},
+       {"files", name_of(settings.files)},
        {"on_term", settings.on_term == OnTerm::kSave ? "save" : "pass"},
        {"on_signal", settings.on_signal},
        {"mode", name_of(settings.mode)},
        {"pause_budget_ns", settings.pause_budget.count()},
        {"compress", name_of(settings.write)},
        {"leases", settings.leases},
-       {"lease_policy", settings.lease_policy ? std::string(name_of(*settings.lease_policy)) : ""}});
+       {"cpu_baseline", settings.cpu_baseline},
+       {"lease_policy", settings.lease_policy ? std::string(name_of(*settings.lease_policy)) : ""},
+       {"sockets", name_of(settings.sockets)}});
 }
 
 std::optional<Settings> parse_settings(std::string_view text) {
@@ -134,7 +139,7 @@ std::optional<Settings> parse_settings(std::string_view text) {
     Settings settings;
     if (auto every = j.at("every_ns").get<std::int64_t>(); every > 0)
       settings.every = std::chrono::nanoseconds(every);
-    settings.files = j.value("files", "keep") == "rollback" ? FilePolicy::kRollBack : FilePolicy::kKeep;
+    settings.files = parse_file_policy(j.value("files", "keep"));
     settings.keep = parse_keep_rule(j.at("keep").get<std::string>());
     settings.on_term = j.at("on_term").get<std::string>() == "save" ? OnTerm::kSave : OnTerm::kPass;
     settings.on_signal = j.at("on_signal").get<int>();
@@ -142,9 +147,11 @@ std::optional<Settings> parse_settings(std::string_view text) {
     settings.pause_budget =
         std::chrono::nanoseconds(j.value("pause_budget_ns", settings.pause_budget.count()));
     settings.write = parse_compression(j.value("compress", "none"));
+    settings.cpu_baseline = j.value("cpu_baseline", "");
     settings.leases = j.value("leases", settings.leases);
     if (std::string policy = j.value("lease_policy", ""); !policy.empty())
       settings.lease_policy = parse_lease_policy(policy);
+    settings.sockets = parse_outside_sockets(j.value("sockets", "reset"));
     return settings;
   });
 }
@@ -161,6 +168,12 @@ std::optional<EndRecord> RunState::ended() const {
 std::optional<Settings> RunState::settings() const {
   return load<Settings>(directory_, kSettingsFile, parse_settings);
 }
+std::optional<store::Version> RunState::copied() const {
+  return load<store::Version>(directory_, kCopiedFile, [](std::string_view text) {
+    return parse_record<store::Version>(text,
+                                        [](const json& j) { return j.at("version").get<store::Version>(); });
+  });
+}
 
 void RunState::write_running(const RunningRecord& record) const {
   write_file(directory_, kRunningFile, to_json_text(record));
@@ -170,6 +183,9 @@ void RunState::write_ended(const EndRecord& record) const {
 }
 void RunState::write_settings(const Settings& settings) const {
   write_file(directory_, kSettingsFile, to_json_text(settings));
+}
+void RunState::write_copied(store::Version version) const {
+  write_file(directory_, kCopiedFile, json_line({{"version", version}}));
 }
 void RunState::clear_running() const { remove_file(directory_, kRunningFile); }
 void RunState::clear_ended() const { remove_file(directory_, kEndedFile); }

@@ -5,6 +5,7 @@
 //              killed, so that a program that outlived it is recognised; ignored once that process is gone.
 //   ended      how the last run ended
 //   settings   options of the run, used again by a recover that does not give them
+//   copied     of which version this application's program began as a copy (--clone)
 //   leases     what became of leases (lease_log.h)
 //   wake       a link by which the program calls (wake_file.h)
 //   control    socket of the supervisor (control_server.h)
@@ -20,6 +21,7 @@
 #include <vector>
 
 #include "engine/session.h"
+#include "launcher/choices.h"
 #include "launcher/exit_codes.h"
 #include "launcher/lease.h"
 #include "launcher/process_identity.h"
@@ -27,9 +29,6 @@
 #include "store/retention.h"
 
 namespace ckpt::launcher {
-
-// Files that the program writes: left to themselves, or part of the checkpoint and put back with it.
-enum class FilePolicy { kKeep, kRollBack };
 
 struct RunningRecord {
   ProcessIdentity program;
@@ -43,6 +42,7 @@ struct EndRecord {
   bool suspended = false;  // else `end` says how
   ProgramEnd end;
   std::int64_t realtime_ns = 0;
+  store::Version version = 0;  // that the suspend made
 
   // Nothing is left to resume unless a version is asked for by number.
   bool finished() const { return !suspended && !end.signalled; }
@@ -61,6 +61,8 @@ struct Settings {
   store::WriteOptions write = {};
   std::vector<std::string> leases = {};          // as given to --lease, all of them make sense
   std::optional<LeasePolicy> lease_policy = {};  // empty: not given
+  OutsideSockets sockets = OutsideSockets::kReset;
+  std::string cpu_baseline = {};  // of the running program; empty: none
 
   bool operator==(const Settings&) const = default;
 };
@@ -82,9 +84,12 @@ class RunState {
   std::optional<EndRecord> ended() const;
   std::optional<Settings> settings() const;
 
+  std::optional<store::Version> copied() const;
+
   void write_running(const RunningRecord& record) const;
   void write_ended(const EndRecord& record) const;
   void write_settings(const Settings& settings) const;
+  void write_copied(store::Version version) const;
   void clear_running() const;
   void clear_ended() const;
 

@@ -25,6 +25,7 @@ struct Arguments {
   std::string target;
   bool json = false;
   bool repair = false;
+  bool stacks = false;
   std::string output;
   std::string label;
   std::string other;
@@ -77,7 +78,10 @@ const std::vector<Command>& commands() {
       {"show", "Show an application's versions, and what one of them (default: the latest) holds",
        "NAME[@VERSION]",
        [](store::Store& store, const Arguments& a) {
-         return show_command(store, target_of(store, a), a.json);
+         return show_command(store, target_of(store, a), a.stacks, a.json);
+       },
+       [](CLI::App& command, Arguments& a) {
+         command.add_flag("--stacks", a.stacks, "And the stack of every thread of that version");
        }},
       {"checkpoint", "Checkpoint a running application; returns when the version is durable", "NAME",
        [](store::Store& store, const Arguments& a) {

@@ -12,14 +12,14 @@
 #include "launcher/json_text.h"
 #include "launcher/listing.h"
 #include "launcher/recover_selection.h"
+#include "launcher/stacks_view.h"
 #include "launcher/text_table.h"
+#include "store/inventory.h"
 
 namespace ckpt::launcher {
 namespace {
 
 using nlohmann::ordered_json;
-
-std::string json_output(const ordered_json& value) { return json_pretty(value) + "\n"; }
 
 std::string show_text(const ApplicationSummary& summary, const store::VersionDescription* shown,
                       const ordered_json& image) {
@@ -34,6 +34,14 @@ std::string show_text(const ApplicationSummary& summary, const store::VersionDes
   return out;
 }
 
+// The version that another one builds on may have been removed since.
+std::unique_ptr<store::CheckpointReader> open_if_there(const store::Application& application,
+                                                       store::Version version) try {
+  return version == 0 ? nullptr : application.open(version);
+} catch (const Error&) {
+  return nullptr;
+}
+
 [[noreturn]] void refuse_unsupervised(const std::string& name, const ApplicationStatus& status) {
   if (status.program == 0) {
     throw Error(fmt::format("application {} is not running ({}); resume it first: ckptrun --recover {}", name,
@@ -43,13 +51,6 @@ std::string show_text(const ApplicationSummary& summary, const store::VersionDes
       fmt::format("application {} runs as pid {} without its ckptrun, which was killed; end the program and "
                   "resume it: kill {}; ckptrun --recover {}",
                   name, status.program, status.program, name));
-}
-
-// For looking at: also of an application that has finished.
-store::Version newest_or(const store::Application& application, std::optional<store::Version> wanted) {
-  Candidate candidate = load_candidate(application);
-  if (wanted || candidate.versions.empty()) return select_version(candidate, wanted);
-  return candidate.versions.back().description.version;
 }
 
 // A supervisor that is stopped by job control would answer only after it is continued.
@@ -99,7 +100,7 @@ std::string list_command(const store::Store& store, const std::optional<std::str
   return json ? json_output(list_json(all)) : list_table(all, realtime_now_ns());
 }
 
-std::string show_command(const store::Store& store, const Target& target, bool json) {
+std::string show_command(const store::Store& store, const Target& target, bool stacks, bool json) {
   std::unique_ptr<store::Application> application = store.application(target.name);
   ApplicationSummary summary = summarize(*application);
   ordered_json image = nullptr;
@@ -108,35 +109,49 @@ std::string show_command(const store::Store& store, const Target& target, bool j
     store::Version version = target.version ? select_version(load_candidate(*application), target.version)
                                             : summary.versions.back().description.version;
     reader = application->open(version);
-    image = image_json(reader->image());
+    image = image_json(*reader, open_if_there(*application, reader->description().parent).get());
   }
   const store::VersionDescription* shown = reader ? &reader->description() : nullptr;
   std::vector<LeaseChange> leases = LeaseLog(application->directory()).changes();
-  if (!json) return show_text(summary, shown, image) + leases_text(leases);
+  std::vector<engine::ThreadStack> threads;
+  if (stacks && reader) threads = engine::read_stacks(*reader);
+  if (!json) return show_text(summary, shown, image) + leases_text(leases) + stacks_text(threads);
   ordered_json out = application_json(summary);
   out.erase("latest");
   out["versions"] = versions_json(summary);
   out["shown_version"] = shown != nullptr ? ordered_json(shown->version) : ordered_json(nullptr);
   out["image"] = image;
   out["leases"] = leases_json(leases);
+  if (stacks) out["stacks"] = stacks_json(threads);
   return json_output(out);
 }
 
 std::string stats_command(const store::Store& store, const std::string& name, bool json) {
-  ApplicationSummary summary = summarize(*store.application(name));
-  if (json) return json_output(stats_json(summary));
+  std::unique_ptr<store::Application> application = store.application(name);
+  ApplicationSummary summary = summarize(*application);
+  store::Inventory content = store::take_inventory(*application);
+  if (json) {
+    ordered_json out = stats_json(summary);
+    out["content_bytes"] = content.content_bytes();
+    out["stored_bytes"] = content.stored_bytes;
+    out["saved_bytes"] = content.saved_bytes();
+    return json_output(out);
+  }
   if (summary.versions.empty())
     throw Error(
         fmt::format("application {} has no checkpoint to report on; take one with "
                     "'ckpt checkpoint {}' or run it with --every",
                     name, name));
-  return stats_table(summary);
+  return stats_table(summary) +
+         fmt::format("\nAll versions together hold {}, stored in {}; storing equal pages once saved {}.\n",
+                     human_bytes(content.content_bytes()), human_bytes(content.stored_bytes),
+                     human_bytes(content.saved_bytes()));
 }
 
 std::string core_command(const store::Store& store, const Target& target, const std::string& output,
                          bool json) {
   std::unique_ptr<store::Application> application = store.application(target.name);
-  store::Version version = newest_or(*application, target.version);
+  store::Version version = version_to_look_at(load_candidate(*application), target.version);
   std::unique_ptr<store::CheckpointReader> reader = application->open(version);
   std::string path = output.empty() ? fmt::format("core.{}.{}", target.name, version) : output;
   engine::CoreFile core = engine::write_core_file(*reader, path);

@@ -13,7 +13,8 @@ namespace ckpt::launcher {
 
 // All applications, or the versions of one as a tree.
 std::string list_command(const store::Store& store, const std::optional<std::string>& name, bool json);
-std::string show_command(const store::Store& store, const Target& target, bool json);
+// `stacks`: those of all threads, too.
+std::string show_command(const store::Store& store, const Target& target, bool stacks, bool json);
 std::string stats_command(const store::Store& store, const std::string& name, bool json);
 std::string checkpoint_command(const store::Store& store, const std::string& name, bool json);
 std::string suspend_command(const store::Store& store, const std::string& name, bool json);

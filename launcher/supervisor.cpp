@@ -11,6 +11,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "launcher/held_leases.h"
 #include "launcher/human_units.h"
 #include "launcher/lease_log.h"
 #include "launcher/process_identity.h"
@@ -18,8 +19,21 @@
 namespace ckpt::launcher {
 namespace {
 
+engine::CarriedFiles carried_files(FilePolicy policy) {
+  switch (policy) {
+    case FilePolicy::kKeep:
+      return engine::CarriedFiles::kNone;
+    case FilePolicy::kRollBack:
+      return engine::CarriedFiles::kWritten;
+    case FilePolicy::kEmbed:
+      return engine::CarriedFiles::kAll;
+  }
+  return engine::CarriedFiles::kNone;
+}
+
 constexpr int kTellingLateness = 5;
 constexpr std::chrono::seconds kLongestPreparation{60};
+constexpr int kMostLostRelatives = 5;  // checkpoints in a row in which one was killed
 
 // The program has entered a critical section (ckpt_disable) since it was asked.
 struct Deferred : Error {
@@ -73,7 +87,8 @@ timespec Supervisor::time_to_next_event() const {
     if (when && (!next || *when < *next)) next = when;
   };
   bool waiting = waits();  // the end of that is an event
-  if (!end_ && !job_.busy() && !(waiting && wanted_)) consider(period_.next_due());
+  bool late = period_.due(Clock::now());
+  if (!end_ && (job_.busy() ? !late : !(waiting && wanted_))) consider(period_.next_due());
   if (!end_) consider(preparing_until_);
   if (!end_ && !held()) consider(parts_.session.next_deadline());
   if (!end_ && !job_.busy() && !waiting && wanted_) consider(Clock::now());
@@ -124,7 +139,10 @@ void Supervisor::reap_children() {
     if (pid <= 0) return;
     if (pid != parts_.session.pid()) continue;  // an orphan of the program, or the init of its namespace
     if (WIFEXITED(status) || WIFSIGNALED(status)) {
-      end_ = EndRecord{.suspended = suspended_, .end = program_end(status), .realtime_ns = realtime_now_ns()};
+      end_ = EndRecord{.suspended = suspended_,
+                       .end = program_end(status),
+                       .realtime_ns = realtime_now_ns(),
+                       .version = suspended_ ? last_version_ : 0};
     } else if (WIFSTOPPED(status) && (status >> 16) == 0) {
       stop_with_program();
     }
@@ -216,16 +234,11 @@ void Supervisor::look_at_program() {
 
 void Supervisor::hear_program() {
   for (const ProgramCall& call : participation_.look()) want({.calls = {call}});
-  try {
-    look_at_leases();
-  } catch (const Error& error) {
-    parts_.messages.line_once(fmt::format("a change of a lease was not recorded: {}", error.what()));
-  }
+  record_leases([this](const LeaseLog& log) { look_at_leases(log); });
 }
 
 // Every change goes to the log.
-void Supervisor::look_at_leases() {
-  LeaseLog log(parts_.application.directory());
+void Supervisor::look_at_leases(const LeaseLog& log) {
   for (const ProgramLease& lease : participation_.leases()) {
     std::optional<LeaseChange> before = log.state(lease.name);
     if (before && before->state == lease.state && before->detail == lease.place) continue;
@@ -315,7 +328,9 @@ CheckpointOrder Supervisor::make_order() {
                    .pause_budget = config_.settings.pause_budget,
                    .after = current_->suspend ? engine::AfterCapture::kHold : engine::AfterCapture::kResume,
                    .parent = last_version_,
-                   .with_files = config_.settings.files == FilePolicy::kRollBack,
+                   .files = carried_files(config_.settings.files),
+                   .cpu_baseline = config_.settings.cpu_baseline,
+                   .keep_connections = current_->suspend && config_.settings.sockets == OutsideSockets::kKeep,
                    .before_reading =
                        [this] {
                          if (participation_.deferred()) throw Deferred();
@@ -345,7 +360,8 @@ std::unique_ptr<store::CheckpointWriter> Supervisor::begin_version() {
 }
 
 void Supervisor::advance_checkpoint() {
-  if (wanted_ || period_.due(Clock::now())) job_.hurry();  // the next one waits already
+  // The next one waits already, or whoever waits for the end of the program.
+  if (end_ || wanted_ || period_.due(Clock::now())) job_.hurry();
   try {
     std::optional<CheckpointOutcome> outcome = job_.advance();
     // A stop by job control that met the capture may have been seen by the engine instead of us.
@@ -354,12 +370,26 @@ void Supervisor::advance_checkpoint() {
     if (!outcome->retention_error.empty()) {
       parts_.messages.line_once(fmt::format("old versions were not removed: {}", outcome->retention_error));
     }
+    record_leases([&](const LeaseLog& log) { log_holdings(log, outcome->holdings); });
     checkpoint_done(outcome->description);
   } catch (const Deferred&) {
     checkpoint_deferred();
+  } catch (const engine::RelativeEnded& error) {
+    release_held();
+    if (++lost_relatives_ > kMostLostRelatives) return checkpoint_failed(error.what(), -EIO);
+    participation_.put_off();
+    want(*std::exchange(current_, std::nullopt));
   } catch (const std::exception& error) {
     release_held();
     checkpoint_failed(error.what(), -EIO);
+  }
+}
+
+void Supervisor::record_leases(const std::function<void(const LeaseLog&)>& record) {
+  try {
+    record(LeaseLog(parts_.application.directory()));
+  } catch (const Error& error) {
+    parts_.messages.line_once(fmt::format("a change of a lease was not recorded: {}", error.what()));
   }
 }
 
@@ -398,6 +428,7 @@ void Supervisor::checkpoint_failed(const std::string& error, int result) {
 
 void Supervisor::checkpoint_done(const store::VersionDescription& description) {
   Wanted done = *std::exchange(current_, std::nullopt);
+  lost_relatives_ = 0;
   report_lateness(period_.checkpoint_over(current_began_, Clock::now()));
   last_version_ = description.version;
   last_period_failure_.clear();
@@ -440,6 +471,16 @@ void Supervisor::tell_clients(std::vector<ClientId>& clients, const std::string&
 
 // ---- the end
 
+// What a copy began from is of no use to it any more, and would keep its space.
+void Supervisor::drop_shared_version() {
+  if (config_.shared == 0 || last_version_ != config_.shared || !end_->finished()) return;
+  try {
+    parts_.application.remove(config_.shared);
+  } catch (const Error&) {
+    // It has a tag, or goes with the rest.
+  }
+}
+
 void Supervisor::wind_up() {
   if (config_.verbose) {
     parts_.messages.line(fmt::format("{}; the program ended: {}", summary_.describe(),
@@ -452,6 +493,8 @@ void Supervisor::wind_up() {
   } catch (const Error& error) {
     parts_.messages.line(fmt::format("the end of the program was not recorded: {}", error.what()));
   }
+  drop_shared_version();
+  record_leases([this](const LeaseLog& log) { log_expired(log, end_->suspended); });
   if (current_) tell_clients(current_->clients, suspend_reply_);
   if (wanted_)
     tell_clients(wanted_->clients, error_reply("the program ended before the checkpoint was taken"));

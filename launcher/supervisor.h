@@ -12,6 +12,7 @@
 
 #include <chrono>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +22,7 @@
 #include "launcher/control_protocol.h"
 #include "launcher/control_server.h"
 #include "launcher/exit_codes.h"
+#include "launcher/lease_log.h"
 #include "launcher/messages.h"
 #include "launcher/participation.h"
 #include "launcher/period.h"
@@ -50,6 +52,7 @@ struct SupervisorConfig {
   std::vector<std::string> command;
   std::string working_directory;
   store::Version parent = 0;  // the version recovered; 0 for a fresh run
+  store::Version shared = 0;  // the parent, if it belongs to the application that this is a copy of; else 0
 };
 
 class Supervisor {
@@ -99,7 +102,8 @@ class Supervisor {
   void look_at_program();
   void hear_program();
   bool program_is_ready();
-  void look_at_leases();
+  void look_at_leases(const LeaseLog& log);
+  void record_leases(const std::function<void(const LeaseLog&)>& record);
   void refuse_wanted(const std::string& error, int result);
   bool waits() const { return parts_.session.filling() || deferred_ || preparing_until_.has_value(); }
 
@@ -118,6 +122,7 @@ class Supervisor {
   void report_lateness(bool late);
   void print_notes(const std::vector<std::string>& notes);
 
+  void drop_shared_version();
   void wind_up();
 
   SupervisorParts parts_;
@@ -139,6 +144,7 @@ class Supervisor {
   std::optional<EndRecord> end_;
   RunSummary summary_;
   int late_in_a_row_ = 0;
+  int lost_relatives_ = 0;
   std::string fill_failure_;
   std::string lease_failure_;
 };

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/parse.h"
 #include "base/unique_fd.h"
 #include "launcher/human_units.h"
 #include "launcher/json_text.h"
@@ -50,8 +51,7 @@ std::optional<Version> nearest(const Candidate& candidate, const std::string& li
   std::optional<Version> found;
   std::string_view left = list;
   while (!left.empty()) {
-    std::string_view word = left.substr(0, left.find(','));
-    left.remove_prefix(std::min(left.size(), word.size() + 1));
+    std::string_view word = take_field(left, ',');
     Target target = parse_target(fmt::format("{}@{}", candidate.name, word));
     if (!target.version) throw Error(fmt::format("--have takes numbers of versions, not '{}'", word));
     for (const store::VersionEntry& entry : candidate.versions) {
@@ -77,9 +77,7 @@ std::optional<Version> base_of(const store::Store& store, const Candidate& candi
 std::string send_command(const store::Store& store, const Target& target, const SendOptions& options) {
   std::unique_ptr<store::Application> application = store.application(target.name);
   Candidate candidate = load_candidate(*application);
-  std::optional<Version> wanted = target.version;
-  if (!wanted && !candidate.versions.empty()) wanted = candidate.versions.back().description.version;
-  Version version = select_version(candidate, wanted);
+  Version version = version_to_look_at(candidate, target.version);
   std::optional<Version> base = base_of(store, candidate, options, version);
   std::unique_ptr<store::CheckpointReader> reader = application->open(version);
   std::unique_ptr<store::CheckpointReader> base_reader = base ? application->open(*base) : nullptr;
@@ -112,7 +110,7 @@ std::string receive_command(store::Store& store, const ReceiveOptions& options, 
                           human_bytes(transfer.body_bytes), transfer.name, transfer.version, since,
                           transfer.body_bytes);
     }
-    return json ? json_pretty(all) + "\n" : text;
+    return json ? json_output(all) : text;
   }
   UniqueFd file;
   int in = STDIN_FILENO;
@@ -131,11 +129,10 @@ std::string receive_command(store::Store& store, const ReceiveOptions& options, 
     }
   });
   if (json)
-    return json_pretty({{"name", received.name},
+    return json_output({{"name", received.name},
                         {"version", received.version},
                         {"was_there", received.was_there},
-                        {"bytes", received.bytes}}) +
-           "\n";
+                        {"bytes", received.bytes}});
   return fmt::format("{}@{}{}\n", received.name, received.version,
                      received.was_there ? " was here already" : "");
 }

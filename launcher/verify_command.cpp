@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cerrno>
+
 #include "base/error.h"
 #include "launcher/human_units.h"
 #include "launcher/image_summary.h"
@@ -20,10 +22,11 @@ VerifyReport verify(const store::Application& application, std::optional<Version
   // The process image is intact; it must make sense, too.
   std::erase_if(report.sound, [&](Version sound) {
     try {
-      image_json(application.open(sound)->image());
+      verified_image(application.open(sound)->image());
       return false;
     } catch (const Error& error) {
-      report.damaged.push_back({.version = sound, .cause = error.what()});
+      bool was_removed = error.code() == ENOENT;  // in the meantime, by somebody else
+      if (!was_removed) report.damaged.push_back({.version = sound, .cause = error.what()});
       return true;
     }
   });
@@ -74,7 +77,7 @@ void verify_command(store::Store& store, const std::optional<Target>& target, bo
       print(to_text(name, report, repair));
     }
   }
-  if (json) print(json_pretty(all) + "\n");
+  if (json) print(json_output(all));
   if (damaged > 0)
     throw Error(fmt::format("{} damaged; recover a sound one, ckpt verify --repair removes them",
                             damaged == 1 ? "a version is" : fmt::format("{} versions are", damaged)));

@@ -17,8 +17,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-std::string json_output(const ordered_json& value) { return json_pretty(value) + "\n"; }
-
 const char* word_for(MappingFate fate) {
   switch (fate) {
     case MappingFate::kKept:
@@ -60,10 +58,7 @@ ordered_json diff_json(const Target& from, const Target& to, const VersionDiffer
 
 std::unique_ptr<store::CheckpointReader> open_target(const store::Store& store, Target& target) {
   std::unique_ptr<store::Application> application = store.application(target.name);
-  Candidate candidate = load_candidate(*application);
-  if (!target.version && !candidate.versions.empty())
-    target.version = candidate.versions.back().description.version;
-  target.version = select_version(candidate, target.version);
+  target.version = version_to_look_at(load_candidate(*application), target.version);
   return application->open(*target.version);
 }
 

@@ -6,6 +6,8 @@
 #include <tuple>
 
 #include "image_generated.h"
+#include "launcher/image_fields.h"
+#include "launcher/image_memory.h"
 #include "launcher/image_summary.h"
 
 namespace ckpt::launcher {
@@ -14,35 +16,17 @@ namespace {
 using store::CheckpointReader;
 using store::PageRun;
 
-std::string name_of(const image::Process& process, const image::Mapping& mapping) {
-  const auto* files = process.mapped_files();
-  auto file = static_cast<flatbuffers::uoffset_t>(mapping.file());
-  if (mapping.file() >= 0 && files != nullptr && file < files->size() && files->Get(file)->path() != nullptr)
-    return files->Get(file)->path()->str();
-  return mapping.name() != nullptr ? mapping.name()->str() : std::string();
-}
-
 // Two mappings are the same if they look the same.
 using Key = std::tuple<std::uint64_t, std::uint64_t, std::uint32_t, std::string>;
 
 std::map<Key, const image::Mapping*> mappings_of(const image::Process& process) {
   std::map<Key, const image::Mapping*> mappings;
-  if (process.mappings() == nullptr) return mappings;
-  for (const image::Mapping* mapping : *process.mappings())
-    mappings.emplace(Key{mapping->start(), mapping->end(), mapping->protection(), name_of(process, *mapping)},
-                     mapping);
+  each(process.mappings(), [&](const image::Mapping* mapping) {
+    mappings.emplace(
+        Key{mapping->start(), mapping->end(), mapping->protection(), mapping_name(process, *mapping)},
+        mapping);
+  });
   return mappings;
-}
-
-std::uint64_t pages_within(const std::vector<PageRun>& runs, std::uint64_t start, std::uint64_t end) {
-  std::uint64_t first = start / store::kPageBytes;
-  std::uint64_t behind = end / store::kPageBytes;
-  std::uint64_t count = 0;
-  auto run = std::ranges::lower_bound(runs, first, std::ranges::less_equal(),
-                                      [](const PageRun& r) { return r.first_page + r.page_count; });
-  for (; run != runs.end() && run->first_page < behind; ++run)
-    count += std::min(behind, run->first_page + run->page_count) - std::max(first, run->first_page);
-  return count;
 }
 
 std::uint64_t page_count(const std::vector<PageRun>& runs) {

@@ -7,6 +7,7 @@ packages=(
   g++ cmake ninja-build ccache pkg-config
   libboost-dev liblua5.4-dev
   flatbuffers-compiler libflatbuffers-dev libfmt-dev libcli11-dev nlohmann-json3-dev libxxhash-dev liblz4-dev libzstd-dev libelf-dev
+  libdw-dev
   # test
   libgtest-dev libgmock-dev libjemalloc2 util-linux procps
   etcd-server etcd-client  # grants a lease

@@ -20,6 +20,7 @@ ordinary_uid=65534
 timeout_factor=1
 [[ ${CKPT_SOAK:-} != full ]] || timeout_factor=60
 passed=0 failed=0 skipped=0
+failures=  # which tests failed, with the end of what they printed
 export CTEST_OUTPUT_ON_FAILURE=1
 printf -v CKPT_TEST_SESSION '%s.%(%s)T' "$$" -1
 export CKPT_TEST_SESSION
@@ -68,6 +69,27 @@ count_results() {
   passed=$((passed + run)) skipped=$((skipped + skip)) failed=$((failed + total - run - skip))
 }
 
+# failures_in TITLE FILE: the failed test cases of a JUnit file of ctest with the last lines that each of them printed.
+failures_in() {
+  awk -v title="$1" -v most=12 '
+    /<testcase / {
+      split($0, field, "\"")
+      failed = !/ status="run"/
+      lines = 0
+      next
+    }
+    /<skipped message="SKIP_/ { failed = 0 }
+    failed && /<\/testcase>/ {
+      print "  " field[2] ", " title
+      for (i = lines > most ? lines - most : 0; i < lines; i++) print "    " substr(line[i], 1, 200)
+    }
+    {
+      gsub(/^[[:space:]]+|<[^>]*>/, "")
+      gsub(/&lt;/, "<"); gsub(/&gt;/, ">"); gsub(/&quot;/, "\""); gsub(/&amp;/, "\\&")
+      if ($0 ~ /[^[:space:]]/) line[lines++] = $0
+    }' "$2"
+}
+
 # run_ctest TITLE BUILD_TREE JUNIT [COMMAND...]: COMMAND is put in front of ctest.
 run_ctest() {
   local title=$1 tree=$2 junit=$3 status=0
@@ -82,6 +104,7 @@ run_ctest() {
   fi
   local before=$failed
   count_results "$junit"
+  failures+=$(failures_in "$title" "$junit")$'\n'
   if (( status != 0 && failed == before )); then
     echo "ctest failed with status $status although no test case did" >&2
     failed=$((failed + 1))
@@ -171,5 +194,6 @@ clean=1
 end_leftovers || clean=0
 printf '\n'
 (( skipped == 0 )) || echo "$skipped skipped, each listed above"
+(( failed == 0 )) || printf 'failed tests, whose whole output is above:\n%s' "$failures"
 echo "$passed passed, $failed failed"
 (( failed == 0 && passed > 0 && clean == 1 ))

@@ -1,6 +1,7 @@
 // open() and its family, close(): who opened what. See intent.h for the rules.
 #include <fcntl.h>
 #include <stdarg.h>
+#include <sys/fanotify.h>
 
 #include "agent/intent.h"
 #include "agent/next_function.h"
@@ -67,6 +68,13 @@ CKPT_PUBLIC int creat(const char* path, mode_t mode) {
 CKPT_PUBLIC int creat64(const char* path, mode_t mode) {
   static int (*next)(const char*, mode_t) = nullptr;
   return opened(next_function(next, "creat64")(path, mode), path, __builtin_return_address(0));
+}
+
+// By the name that /proc/PID/fd has for it.
+CKPT_PUBLIC int fanotify_init(unsigned flags, unsigned event_flags) {
+  static int (*next)(unsigned, unsigned) = nullptr;
+  return opened(next_function(next, "fanotify_init")(flags, event_flags), "[fanotify]",
+                __builtin_return_address(0));
 }
 
 // Before the call: afterwards the number may be another thread's.

@@ -1,22 +1,10 @@
 #pragma once
 
-#include <stdexcept>
 #include <string>
-#include <system_error>
+
+#include "ckpt/error.h"
 
 namespace ckpt {
-
-// What hosted code throws. `what()` is one line: cause first, then, after a semicolon, what to do.
-// `code()` is the errno behind it, 0 if none.
-class Error : public std::runtime_error {
- public:
-  explicit Error(const std::string& message, int code = 0) : std::runtime_error(message), code_(code) {}
-
-  int code() const noexcept { return code_; }
-
- private:
-  int code_;
-};
 
 // Name and text of an errno, as in "ENOSPC (No space left on device)".
 std::string describe_errno(int code);

@@ -12,11 +12,13 @@ std::optional<std::uint64_t> parse_unsigned(std::string_view text, int base) {
   return value;
 }
 
-std::string_view take_line(std::string_view& text) {
-  std::string_view line = text.substr(0, text.find('\n'));
-  text.remove_prefix(std::min(text.size(), line.size() + 1));
-  return line;
+std::string_view take_field(std::string_view& text, char separator) {
+  std::string_view field = text.substr(0, text.find(separator));
+  text.remove_prefix(std::min(text.size(), field.size() + 1));
+  return field;
 }
+
+std::string_view take_line(std::string_view& text) { return take_field(text, '\n'); }
 
 std::string_view last_word(std::string_view text) { return text.substr(text.find_last_of(" \t") + 1); }
 

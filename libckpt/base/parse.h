@@ -9,6 +9,9 @@ namespace ckpt {
 // A whole string as an unsigned number; nothing else may follow it.
 std::optional<std::uint64_t> parse_unsigned(std::string_view text, int base = 10);
 
+// What stands before the first `separator` (all of it, without one), which is cut off with the separator.
+std::string_view take_field(std::string_view& text, char separator);
+
 // The first line of `text`, which is cut off with its end.
 std::string_view take_line(std::string_view& text);
 

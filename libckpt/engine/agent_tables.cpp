@@ -20,6 +20,11 @@ bool makes_sense(const agent::AgentTable& table, RemoteAddr address) {
 
 }  // namespace
 
+bool is_named_as_agent_table(const MapEntry& entry) {
+  static const std::string kPath = fmt::format("/memfd:{} (deleted)", agent::kTableName);
+  return entry.path == kPath;
+}
+
 std::unique_ptr<agent::AgentTable> AgentTable::read() const {
   auto table = std::make_unique<agent::AgentTable>();
   try {
@@ -52,7 +57,6 @@ bool AgentTable::write(std::size_t offset, std::span<const std::byte> bytes) con
 
 AgentTables::AgentTables(pid_t pid, const std::vector<std::uint64_t>& known,
                          const std::vector<MapEntry>& maps) {
-  static const std::string kPath = fmt::format("/memfd:{} (deleted)", agent::kTableName);
   auto add = [this, pid](std::uint64_t address) {
     AgentTable table(pid, RemoteAddr{address});
     auto is_known = [address](const AgentTable& each) { return each.address().value == address; };
@@ -60,7 +64,7 @@ AgentTables::AgentTables(pid_t pid, const std::vector<std::uint64_t>& known,
   };
   for (std::uint64_t address : known) add(address);
   for (const MapEntry& entry : maps) {
-    if (entry.path == kPath) add(entry.end);
+    if (is_named_as_agent_table(entry)) add(entry.end);
   }
 }
 

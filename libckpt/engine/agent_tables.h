@@ -5,11 +5,15 @@
 // program has just ended or executed another one, counts as not there.
 #pragma once
 
+#include <string.h>
 #include <sys/types.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "agent/agent_table.h"
@@ -18,6 +22,15 @@
 #include "engine/capture/memory_map.h"
 
 namespace ckpt::engine {
+
+// Whether a mapping has the name of a table (it is of a memory file that is there for its name).
+bool is_named_as_agent_table(const MapEntry& entry);
+
+// Text that the program may change while we read it: it ends within its room.
+template <std::size_t kSize>
+std::string text_in(const std::array<char, kSize>& room) {
+  return {room.data(), ::strnlen(room.data(), kSize)};
+}
 
 class AgentTable {
  public:

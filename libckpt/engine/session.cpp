@@ -1,7 +1,13 @@
 #include "engine/session.h"
 
+#include <algorithm>
+#include <thread>
+
+#include "base/error.h"
+#include "base/proc_stat.h"
 #include "engine/agent_tables.h"
 #include "engine/capture/capture_run.h"
+#include "engine/process/proc_status.h"
 #include "engine/session_state.h"
 #include "engine/tracee/written_back_timeouts.h"
 
@@ -9,18 +15,109 @@ namespace ckpt::engine {
 
 using Clock = std::chrono::steady_clock;
 
-void Session::State::resume(Tracee& tracee, Clock::time_point stopped) {
-  subtract_pause_from_timeouts(tracee, Clock::now() - stopped);
-  tracee.release();
-  calls.released();
+// RFC 9293, 3.8.6.3.
+constexpr std::chrono::milliseconds kLatestAcknowledgement{500};
+
+ProcessState::ProcessState(pid_t program) : pid(program), space(kProcessSpace) {}
+
+std::shared_ptr<ProcessState> ProcessState::of_relative(pid_t pid) {
+  auto state = std::make_shared<ProcessState>(pid);
+  state->start_time = ProcStat(pid).start_time();
+  std::int32_t inner = ProcStatus::of_process(pid).innermost("NSpid");
+  state->space = kFirstRelativeSpace + static_cast<store::SpaceId>(inner);
+  return state;
 }
 
-Session::Session(pid_t pid) : state_(std::make_unique<State>()) { state_->pid = pid; }
+void StoppedFamily::add(const std::shared_ptr<ProcessState>& state) {
+  auto tracee = std::make_unique<Tracee>(state->pid);
+  processes.push_back({.state = state, .tracee = std::move(tracee), .since = Clock::now()});
+}
+
+// All registers are put right before any process runs: it could change what another one was stopped in.
+void StoppedFamily::resume() {
+  // One that was killed meanwhile has nothing to be put right.
+  auto each = [this](const auto& action) {
+    for (StoppedProcess& process : processes) {
+      try {
+        action(process);
+      } catch (const Error& error) {
+        if (processes.size() == 1 || !is_end_of(process.state->pid, error)) throw;
+      }
+    }
+  };
+  each([](StoppedProcess& process) {
+    subtract_pause_from_timeouts(*process.tracee, Clock::now() - process.since);
+  });
+  each([](StoppedProcess& process) { process.tracee->release(); });
+  for (StoppedProcess& process : processes) process.state->calls.released();
+}
+
+void Session::State::meet(const std::vector<Relative>& relatives) {
+  std::vector<std::shared_ptr<ProcessState>> known = processes;
+  processes.resize(1);
+  for (const Relative& relative : relatives) {
+    if (relative.pid == pid() || relative.ended) continue;
+    try {
+      std::int64_t start_time = ProcStat(relative.pid).start_time();
+      auto old = std::ranges::find_if(known, [&](const auto& state) {
+        return state->pid == relative.pid && state->start_time == start_time;
+      });
+      processes.push_back(old != known.end() ? *old : ProcessState::of_relative(relative.pid));
+    } catch (const Error& error) {
+      if (!is_end_of(relative.pid, error)) throw;
+    }
+  }
+}
+
+// Parents stand still before their children: one that waits for its vfork child cannot be stopped before that
+// has executed another program. What has stopped makes no new processes, so a look that finds nobody new is
+// the last one.
+StoppedFamily Session::State::stop(bool look) {
+  StoppedFamily family;
+  look = look || processes.size() > 1 || has_orphans(roots);
+  std::string reason = "the program's processes did not stop: new ones appear all the time; try again later";
+  for (auto& process : processes) process->observe_before_stop();
+  family.add(processes.front());
+  for (bool grown = look; grown;) {
+    if (Clock::now() - family.since() > Tracee::kStopDeadline) throw Error(reason, ETIMEDOUT);
+    family.relatives = list_family(roots);
+    meet(family.relatives);
+    grown = false;
+    for (auto& process : processes) {
+      if (std::ranges::count(family.processes, process, &StoppedProcess::state) != 0) continue;
+      grown = true;
+      try {
+        family.add(process);
+      } catch (const Error& error) {
+        if (!is_end_of(process->pid, error)) throw;
+        reason = error.what();
+      }
+    }
+  }
+  // Somebody may have killed one of them meanwhile.
+  std::erase_if(family.processes, [this](const StoppedProcess& process) {
+    return std::ranges::count(processes, process.state) == 0;
+  });
+  for (StoppedProcess& process : family.processes) process.state->calls.fix_up(*process.tracee);
+  return family;
+}
+
+void ProcessState::observe_before_stop() {
+  try {
+    calls.observe_before_stop(pid);
+  } catch (const Error& error) {
+    if (!is_end_of(pid, error)) throw;
+  }
+}
+
+Session::Session(pid_t pid) : state_(std::make_unique<State>(pid)) {}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
-pid_t Session::pid() const { return state_->pid; }
+pid_t Session::pid() const { return state_->pid(); }
+
+void Session::adopt_orphans() { state_->roots.orphans = true; }
 
 std::unique_ptr<Capture> Session::begin_capture(store::CheckpointWriter& writer, CaptureOptions options) {
   return std::make_unique<CaptureRun>(*state_, writer, std::move(options));
@@ -33,36 +130,64 @@ CaptureResult Session::capture(store::CheckpointWriter& writer, CaptureOptions o
 }
 
 AgentTables Session::agent_tables() const {
-  return {state_->pid, state_->agent_addresses, read_memory_map(state_->pid)};
+  const ProcessState& program = *state_->processes.front();
+  return {program.pid, program.agent_addresses, read_memory_map(program.pid)};
 }
 
 void Session::look_again() {
-  state_->calls.observe_before_stop(state_->pid);
-  Tracee tracee(state_->pid);
-  state_->calls.fix_up(tracee);
-  state_->resume(tracee, Clock::now());
+  ProcessState& program = *state_->processes.front();
+  program.observe_before_stop();
+  StoppedFamily alone;
+  alone.add(state_->processes.front());
+  program.calls.fix_up(*alone.processes.front().tracee);
+  alone.resume();
 }
 
 void Session::committed(store::Version version) {
-  if (state_->tracker) state_->tracker->settled(version);
-  state_->excluded = state_->excluded_in_last;
+  for (auto& process : state_->processes) {
+    if (process->tracker) process->tracker->settled(version);
+    process->excluded = process->excluded_in_last;
+  }
 }
 
-bool Session::holding() const { return state_->held != nullptr; }
+bool Session::holding() const { return state_->held.has_value(); }
 
 void Session::end_held() {
-  if (state_->held) state_->held->kill_and_release();
+  if (state_->held) {
+    for (StoppedProcess& process : state_->held->processes) process.tracee->kill_and_release();
+  }
   state_->held.reset();
+  // Where there is no socket any more, what a peer acknowledges late is answered by a reset.
+  if (!state_->silenced.empty()) std::this_thread::sleep_for(kLatestAcknowledgement);
+  for (resource::SilencedConnection& connection : state_->silenced) connection.end_silently();
+  state_->silenced.clear();
 }
 
 void Session::release_held() {
   if (!state_->held) return;
-  state_->resume(*state_->held, state_->held_since);
+  state_->silenced.clear();
+  state_->held->resume();
   state_->held.reset();
 }
 
-std::optional<Clock::time_point> Session::next_deadline() const { return state_->calls.next_deadline(); }
-void Session::finish_due_calls() { state_->calls.finish_due(state_->pid); }
+std::optional<Clock::time_point> Session::next_deadline() const {
+  std::optional<Clock::time_point> next;
+  for (const auto& process : state_->processes) {
+    auto deadline = process->calls.next_deadline();
+    if (deadline && (!next || *deadline < *next)) next = deadline;
+  }
+  return next;
+}
+
+void Session::finish_due_calls() {
+  for (auto& process : state_->processes) {
+    try {
+      process->calls.finish_due(process->pid);
+    } catch (const Error& error) {
+      if (!is_end_of(process->pid, error)) throw;
+    }
+  }
+}
 
 bool Session::filling() const { return state_->fill != nullptr; }
 int Session::fill_fd() const { return state_->fill ? state_->fill->done_fd() : -1; }

@@ -1,4 +1,4 @@
-// The engine's face towards the launcher: one supervised program.
+// The engine's face towards the launcher: one supervised program, with whatever descends from it.
 //
 // Threading: every member is called by one and the same thread (ptrace binds a tracee to the thread that
 // attached). The supervisor is the program's parent and reaps it; the engine never waits for its final exit.
@@ -15,9 +15,11 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "base/unique_fd.h"
 #include "engine/resource/lock_policy.h"
 #include "engine/resource/socket_policy.h"
+#include "engine/restore/path_change.h"
 #include "store/checkpoint_store.h"
 
 namespace ckpt::engine {
@@ -31,6 +33,7 @@ struct CaptureResult {
   std::uint32_t thread_count = 0;
   std::uint32_t process_count = 1;
   std::int32_t program_pid = 0;  // as the program sees it
+  OutsideHoldings holdings;
   std::vector<UniqueFd>
       files_to_sync;  // regular files open for writing, opened separately: fdatasync before commit
 };
@@ -54,16 +57,35 @@ enum class Tracking {
   kCompare  // every page is read and compared with the digest of the version before
 };
 
+// Files with a name whose content is part of the checkpoint.
+enum class CarriedFiles {
+  kNone,
+  kWritten,  // those that the program has open for writing, or mapped shared and writable
+  kAll       // and those that it only reads, its own file and its libraries among them
+};
+
 struct CaptureOptions {
   CopyMode mode = CopyMode::kAuto;
   Tracking tracking = Tracking::kKernel;
   std::chrono::nanoseconds pause_budget = std::chrono::milliseconds(10);
   AfterCapture after = AfterCapture::kResume;
   store::Version parent = 0;  // what the writer builds on (Base::kParent); 0: nothing
-  bool with_files = false;    // files that the program writes are part of the checkpoint
+  CarriedFiles files = CarriedFiles::kNone;
+  std::string cpu_baseline = {};  // what the program's libc was limited to when it was started; is recorded
+  // With kHold: TCP connections with the outside can go on in what is recovered, and hear nothing of the
+  // program's end. Needs CAP_NET_ADMIN.
+  bool keep_connections = false;
   // Called in the pause, before anything is read. What it throws is what the checkpoint fails with.
   std::function<void()> before_reading = nullptr;
   std::function<void(pid_t)> while_stopped = nullptr;  // called when everything has been read, in the pause
+};
+
+// A relative of the program was killed while it stood still: the next attempt does without it.
+struct RelativeEnded : Error {
+  explicit RelativeEnded(const Error& cause)
+      : Error(std::string("a child process was killed while the checkpoint was made (") + cause.what() +
+                  "); make another",
+              cause.code()) {}
 };
 
 // One checkpoint under way, as a sequence of steps. Foreground steps are short and belong to the thread that
@@ -101,10 +123,13 @@ class Session {
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
 
-  pid_t pid() const;
+  pid_t pid() const;  // of the program that was started
 
-  // Begins a checkpoint. With AfterCapture::kHold the program is held from the last stop on. Errors say why
-  // ("process has children: 123 (cat); ...").
+  // Children of this process that it did not start are the program's from now on: descendants that have lost
+  // their parent (PR_SET_CHILD_SUBREAPER).
+  void adopt_orphans();
+
+  // Begins a checkpoint. With AfterCapture::kHold the program is held from the last stop on.
   std::unique_ptr<Capture> begin_capture(store::CheckpointWriter& writer, CaptureOptions options);
   // All steps at once.
   CaptureResult capture(store::CheckpointWriter& writer, CaptureOptions options = {});
@@ -164,6 +189,8 @@ struct RestoreOptions {
   // a name that begins with `version_name`.
   bool roll_back_files = true;
   std::string version_name = {};
+  std::vector<PathChange> paths = {};  // where files are that the checkpoint knows elsewhere
+  bool force_cpu = false;              // on a processor that lacks what that of the checkpoint had
 };
 
 struct RestoreTimes {

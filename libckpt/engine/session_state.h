@@ -1,13 +1,16 @@
-// What a Session remembers about its program between checkpoints; shared by session.cpp and restore.cpp.
+// What a Session remembers about its processes between checkpoints; shared by session.cpp and restore.cpp.
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "engine/capture/file_identity.h"
 #include "engine/capture/page_buffer.h"
 #include "engine/capture/pause_model.h"
 #include "engine/capture/pause_threads.h"
 #include "engine/capture/write_tracker.h"
+#include "engine/process/family.h"
+#include "engine/resource/socket/tcp_repair.h"
 #include "engine/restore/lazy_fill.h"
 #include "engine/session.h"
 #include "engine/tracee/interrupted_calls.h"
@@ -15,24 +18,64 @@
 
 namespace ckpt::engine {
 
-struct Session::State {
-  // Lets the program go that has stood still since `stopped`, as if nothing had happened.
-  void resume(Tracee& tracee, std::chrono::steady_clock::time_point stopped);
+// One of the processes.
+struct ProcessState {
+  // The program that was started, whose space in the store is kProcessSpace.
+  explicit ProcessState(pid_t program);
+  // One of its relatives. Throws Error if there is no such process.
+  static std::shared_ptr<ProcessState> of_relative(pid_t pid);
+
+  void observe_before_stop();  // nothing if it has ended
 
   pid_t pid;
+  std::int64_t start_time = 0;  // tells it from another process that has got its id
+  store::SpaceId space;
   InterruptedCalls calls;
   std::vector<std::uint64_t> agent_addresses;  // of tables that came back by a restore: they have no name
-  FileIdentities identities;
   std::unique_ptr<WriteTracker> tracker;
   bool can_track = true;           // false once the kernel has refused to
   AddressRanges excluded;          // left out of the last durable version
   AddressRanges excluded_in_last;  // by the last capture, durable or not
+};
+
+struct StoppedProcess {
+  std::shared_ptr<ProcessState> state;
+  std::unique_ptr<Tracee> tracee;
+  std::chrono::steady_clock::time_point since;
+};
+
+// All of them stand still. The program is the first.
+struct StoppedFamily {
+  std::vector<StoppedProcess> processes;
+  std::vector<Relative> relatives;  // what list_family() found; empty if nobody has looked
+
+  std::chrono::steady_clock::time_point since() const { return processes.front().since; }
+  // Stops one more.
+  void add(const std::shared_ptr<ProcessState>& state);
+  // Lets all of them go as if nothing had happened.
+  void resume();
+};
+
+struct Session::State {
+  explicit State(pid_t pid) : roots{.program = pid} {
+    processes.push_back(std::make_shared<ProcessState>(pid));
+  }
+
+  pid_t pid() const { return roots.program; }
+  // Forgets relatives that are gone, and gets to know new ones.
+  void meet(const std::vector<Relative>& relatives);
+  // Stops every thread of every process; newcomers included, if `look` or there are relatives already.
+  StoppedFamily stop(bool look);
+
+  FamilyRoots roots;
+  std::vector<std::shared_ptr<ProcessState>> processes;  // the program first, parents before their children
+  FileIdentities identities;
   PageBuffer buffer;
   PauseThreads threads;
   PauseModel pause;
-  std::unique_ptr<Tracee> held;  // the program after capture(kHold)
-  std::chrono::steady_clock::time_point held_since;
-  std::unique_ptr<LazyFill> fill;  // memory that is still to come
+  std::optional<StoppedFamily> held;                   // after capture(kHold)
+  std::vector<resource::SilencedConnection> silenced;  // of the held program; before it in destruction
+  std::unique_ptr<LazyFill> fill;                      // memory that is still to come
 };
 
 // The way for restore() to hand over what it knows.

@@ -9,8 +9,10 @@
 
 #include "store/checkpoint_reader.h"
 #include "store/checkpoint_writer.h"
+#include "store/manifest_reading.h"
 #include "store/reclaim.h"
 #include "store/retention.h"
+#include "store/sharing.h"
 #include "store/store_file.h"
 #include "store/system_calls.h"
 #include "store/verification.h"
@@ -20,13 +22,11 @@ namespace ckpt::store {
 std::vector<ApplicationDirectory::Readable> ApplicationDirectory::read_all(
     std::vector<std::string>* damaged) const {
   std::vector<Readable> result;
-  for (Version version : files_->list().visible) {
-    try {
-      auto segment = files_->open_visible(version);
-      if (!segment) continue;  // removed by somebody else since it was listed
-      result.push_back({.manifest = segment->read_manifest(), .segment_bytes = segment->file_bytes()});
-    } catch (const Error& error) {
-      if (damaged != nullptr) damaged->emplace_back(error.what());
+  for (ReadManifest& one : read_manifests(*files_, files_->list().visible)) {
+    if (one.manifest) {
+      result.push_back({.manifest = std::move(*one.manifest), .segment_bytes = one.segment_bytes});
+    } else if (damaged != nullptr) {
+      damaged->push_back(std::move(one.damage));
     }
   }
   return result;
@@ -71,6 +71,10 @@ std::unique_ptr<CheckpointWriter> ApplicationDirectory::begin(Version parent, Ba
                                                               const WriteOptions& options) {
   if (!memory_) memory_ = std::make_shared<WriterMemory>();
   return std::make_unique<SegmentWriter>(files_, memory_, parent, base, options);
+}
+
+bool ApplicationDirectory::share(const Application& origin, Version version) {
+  return share_version(files_of(origin), version, *files_);
 }
 
 Error ApplicationDirectory::unknown(Version version) const {

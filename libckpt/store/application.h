@@ -27,6 +27,7 @@ class ApplicationDirectory final : public Application {
   void remove_leftovers() override;
   using Application::begin;
   std::unique_ptr<CheckpointWriter> begin(Version parent, Base base, const WriteOptions& options) override;
+  bool share(const Application& origin, Version version) override;
   void remove(Version version) override;
   std::vector<Version> retain(const Retention& retention, const std::string& current_run_id) override;
   std::vector<Tag> tags() const override;

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/parse.h"
+#include "store/manifest_reading.h"
 #include "store/store_file.h"
 #include "store/system_calls.h"
 
@@ -57,6 +58,17 @@ off_t byte_of(ApplicationFiles::Lock kind) {
       return 2;
   }
   return 0;
+}
+
+// Pages with equal content are stored once, but each has an entry of its own in a node.
+void check_page_counts(const OpenVersion& open) {
+  std::uint64_t left = 0;
+  for (const auto& segment : open.segments->all()) left += segment->node_bytes() / sizeof(Reference);
+  for (const SpaceRoot& space : open.manifest.spaces) {
+    if (space.page_count > left)
+      throw damaged(open.segment->path(), "it claims more pages than its page trees can name");
+    left -= space.page_count;
+  }
 }
 
 }  // namespace
@@ -152,6 +164,7 @@ OpenVersion ApplicationFiles::open_version(Version version) const {
     segments.push_back(std::make_shared<const Segment>(std::move(file.fd), file.path, file.version));
   segments.push_back(open.segment);  // the last one in the list is the version itself
   open.segments = std::make_shared<const SegmentSet>(std::move(segments));
+  check_page_counts(open);
   return open;
 }
 
@@ -194,14 +207,9 @@ std::vector<Version> ApplicationFiles::unreferenced(const std::vector<Version>& 
   std::vector<Version> garbage;
   if (dead.empty()) return garbage;
   std::set<Version> referenced;
-  for (Version version : list().visible) {
-    try {
-      std::shared_ptr<const Segment> segment = open_visible(version);
-      if (!segment) continue;  // removed by somebody else since it was listed
-      for (const SegmentUse& use : segment->read_manifest().segments) referenced.insert(use.segment);
-    } catch (const Error&) {
-      return garbage;
-    }
+  for (const ReadManifest& one : read_manifests(*this, list().visible)) {
+    if (!one.manifest) return garbage;
+    for (const SegmentUse& use : one.manifest->segments) referenced.insert(use.segment);
   }
   std::ranges::copy_if(dead, std::back_inserter(garbage),
                        [&](Version version) { return !referenced.contains(version); });
@@ -215,5 +223,11 @@ void ApplicationFiles::unlink(const std::string& file) const {
 }
 
 void ApplicationFiles::sync() const { sync_directory(directory(), path_); }
+
+ApplicationFiles files_of(const Application& application) {
+  UniqueFd directory(::fcntl(application.directory(), F_DUPFD_CLOEXEC, 0));
+  if (!directory) throw_errno(fmt::format("duplicate the descriptor of {}", application.path()));
+  return {std::move(directory), application.path(), application.name()};
+}
 
 }  // namespace ckpt::store

@@ -99,4 +99,7 @@ class ApplicationFiles {
   std::string name_;
 };
 
+// Those of an application that is open.
+ApplicationFiles files_of(const Application& application);
+
 }  // namespace ckpt::store

@@ -44,14 +44,9 @@ void ChangeSpill::load(LeafChanges& leaf) {
 }
 
 void ChangeSpill::flush() {
-  std::span<const std::byte> left(buffer_);
-  while (!left.empty()) {
-    ssize_t put = system_calls().pwrite(fd_.get(), left.data(), left.size(), static_cast<off_t>(written_));
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) throw write_error(fmt::format("write {}", path_), put < 0 ? errno : ENOSPC);
-    left = left.subspan(static_cast<std::size_t>(put));
-    written_ += static_cast<std::uint64_t>(put);
-  }
+  if (int error = write_exactly(fd_.get(), buffer_, written_); error != 0)
+    throw write_error(fmt::format("write {}", path_), error);
+  written_ += buffer_.size();
   buffer_.clear();
 }
 

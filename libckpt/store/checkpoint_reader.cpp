@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "store/page_gather.h"
+#include "store/page_runs.h"
 #include "store/store_file.h"
 #include "store/tree_compare.h"
 
@@ -12,25 +13,6 @@ namespace ckpt::store {
 namespace {
 
 constexpr std::size_t kPartPages = 8192;
-
-// Pages are stored once each, so a version cannot have more of them than its segments hold.
-void check_page_counts(const OpenVersion& open) {
-  std::uint64_t left = 0;
-  for (const auto& segment : open.segments->all()) left += segment->page_count();
-  for (const SpaceRoot& space : open.manifest.spaces) {
-    if (space.page_count > left)
-      throw damaged(open.segment->path(), "it claims more pages than its segments hold");
-    left -= space.page_count;
-  }
-}
-
-void append_page(std::vector<PageRun>& runs, std::uint64_t page) {
-  if (!runs.empty() && runs.back().first_page + runs.back().page_count == page) {
-    ++runs.back().page_count;
-  } else {
-    runs.push_back({.first_page = page, .page_count = 1});
-  }
-}
 
 bool continues(const StoredRun& run, std::uint64_t page, const Reference& reference) {
   return run.run.first_page + run.run.page_count == page && run.segment == reference.segment &&
@@ -44,9 +26,7 @@ SegmentReader::SegmentReader(const OpenVersion& open, std::shared_ptr<NodeCache>
     : segment_(open.segment),
       manifest_(open.manifest),
       tree_(open.segments, std::move(nodes), std::move(tables)),
-      image_(open.segment->read_image()) {
-  check_page_counts(open);
-}
+      image_(open.segment->read_image()) {}
 
 std::vector<PageRun> SegmentReader::runs(SpaceId space) const {
   std::vector<PageRun> result;

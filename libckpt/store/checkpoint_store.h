@@ -147,7 +147,8 @@ class CheckpointWriter {
  public:
   virtual ~CheckpointWriter() = default;
   // Content of consecutive pages. Zero pages are dropped (absent means zero); pages whose digest equals the
-  // parent's are referenced, not written. bytes.size() is a multiple of kPageBytes.
+  // parent's are referenced, not written; so are those whose content is found elsewhere, in this version or
+  // in an older one that its parent refers to. bytes.size() is a multiple of kPageBytes.
   virtual void put(SpaceId space, std::uint64_t first_page, std::span<const std::byte> bytes) = 0;
   virtual void drop(SpaceId space, PageRun run) = 0;
   // Removes every page of `space` that is not in `present` (ascending, disjoint runs; none: the whole space),
@@ -156,9 +157,10 @@ class CheckpointWriter {
   virtual void keep_only(SpaceId space, std::span<const PageRun> present) = 0;
   // The spaces of the parent version, ascending. Under Base::kParent those that are never mentioned stay.
   virtual std::vector<SpaceId> parent_spaces() const = 0;
-  // Where the content of a page is by now; also after commit and after a failure.
+  // Where the content of a page is by now, for those who read back; also after commit and after a failure.
   virtual PutPlace find_put(SpaceId space, std::uint64_t page) = 0;
-  // Throws if the pages are compressed. Called before the first commit.
+  // Called before anything is put. Pages are then stored for themselves, whatever others hold. Throws if
+  // pages are compressed.
   virtual std::shared_ptr<const PutPages> put_pages() = 0;
   // The version is late: its threads no longer yield to others. Any thread may call it at any time.
   virtual void hurry() = 0;
@@ -225,6 +227,10 @@ class Application {
   // `parent` 0: no parent. Only one writer at a time (the caller holds the run lock).
   std::unique_ptr<CheckpointWriter> begin(Version parent, Base base) { return begin(parent, base, {}); }
   virtual std::unique_ptr<CheckpointWriter> begin(Version parent, Base base, const WriteOptions& options) = 0;
+  // Makes this version of `origin` one of this application too, which must have none, under the same number;
+  // its pages are stored once. False where the file system cannot do that; then there is still none. Throws
+  // Error if the version is unknown or damaged.
+  virtual bool share(const Application& origin, Version version) = 0;
   // Makes one version disappear at once; its pages stay as long as other versions refer to them.
   // Refused while it is tagged.
   virtual void remove(Version version) = 0;

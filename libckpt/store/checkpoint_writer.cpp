@@ -6,8 +6,10 @@
 #include <array>
 #include <bitset>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <limits>
+#include <thread>
 
 #include "store/store_file.h"
 #include "store/tree_builder.h"
@@ -33,8 +35,15 @@ void check_range(std::uint64_t first_page, std::uint64_t page_count) {
   }
 }
 
+// Those who clean up have it for a moment; another writer has it for long.
 UniqueFd take_lock(const ApplicationFiles& files, ApplicationFiles::Lock kind) {
+  constexpr std::chrono::milliseconds kPatience{500};
+  auto end = std::chrono::steady_clock::now() + kPatience;
   auto lock = files.lock(kind);
+  while (!lock && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    lock = files.lock(kind);
+  }
   if (!lock) {
     throw Error(fmt::format("another checkpoint of '{}' is being written; wait for it to end", files.name()),
                 EBUSY);
@@ -72,6 +81,24 @@ SegmentWriter::SegmentWriter(std::shared_ptr<const ApplicationFiles> files,
   }
   output_.emplace(files_->directory(), files_->path(), temporary_name(version_), memory_->buffers, priority_);
   pages_.emplace(*output_, options, priority_);
+  find_equal_pages(listing);
+}
+
+void SegmentWriter::find_equal_pages(const ApplicationListing& listing) {
+  EqualPages::Places places{.own = static_cast<std::uint32_t>(version_)};
+  if (parent_) {
+    places.segments = parent_->segments;
+    for (const SegmentUse& use : parent_->manifest.segments) {
+      bool is_dead = std::ranges::binary_search(listing.dead, Version{use.segment});
+      if (!is_dead && !evacuation_.empties(use.segment)) places.usable.push_back(use.segment);
+    }
+  }
+  if (!compressed_) {
+    places.read_own = [this](std::uint64_t unit, std::span<std::byte> out) {
+      output_->put_pages()->read(unit, out);
+    };
+  }
+  equal_.emplace(memory_->known_pages, std::move(places));
 }
 
 void SegmentWriter::open_parent(Version parent) {
@@ -136,6 +163,10 @@ PutPlace SegmentWriter::find_put(SpaceId id, std::uint64_t page) {
 std::shared_ptr<const PutPages> SegmentWriter::put_pages() {
   check_alive();
   if (compressed_) throw Error("compressed pages cannot be read back; this is a defect of the caller");
+  if (!spaces_.empty() && !is_read_back_)
+    throw Error("what is to be read back has been put already; this is a defect of the caller");
+  is_read_back_ = true;
+  equal_.reset();
   return output_->put_pages();
 }
 
@@ -147,6 +178,7 @@ void SegmentWriter::count_changes(std::size_t count) {
 }
 
 void SegmentWriter::end() {
+  equal_.reset();
   pages_.reset();
   output_.reset();
   writer_lock_.reset();
@@ -157,28 +189,53 @@ void SegmentWriter::put_in_leaf(SpaceChanges& space, std::uint64_t leaf, std::si
                                 std::span<const std::byte> bytes) {
   const Table* parent = space.parent_leaf(leaf);
   LeafChanges& changes = space.changes()[leaf];
-  if (changes.pages.empty()) changes.pages.reserve(bytes.size() / kPageBytes);
-  for (std::size_t i = 0; i * kPageBytes < bytes.size(); ++i) {
+  std::size_t count = bytes.size() / kPageBytes;
+  if (changes.pages.empty()) changes.pages.reserve(count);
+  digests_.resize(count);
+  std::size_t begin = 0;  // pages before it are settled; those from it on are new
+  auto add_new = [&](std::size_t end) {
+    while (begin < end) {
+      begin += add_new_pages(changes, first_index + begin, bytes.subspan(begin * kPageBytes),
+                             std::span(digests_).subspan(begin, end - begin));
+    }
+    begin = end + 1;
+  };
+  for (std::size_t i = 0; i < count; ++i) {
     std::size_t index = first_index + i;
     auto page = bytes.subspan(i * kPageBytes, kPageBytes);
-    if (is_zero(page)) {
-      changes.add(index, {});
-      continue;
-    }
-    Digest digest = digest_of(page);
-    if (parent != nullptr && (*parent)[index].present() && (*parent)[index].digest == digest) {
-      changes.add(index, (*parent)[index]);
-      ++pages_skipped_;
-    } else {
-      changes.add(index, append_page(page, digest));
-    }
+    bool zero = is_zero(page);
+    if (!zero) digests_[i] = digest_of(page);
+    bool unchanged =
+        !zero && parent != nullptr && (*parent)[index].present() && (*parent)[index].digest == digests_[i];
+    if (!zero && !unchanged) continue;
+    add_new(i);
+    changes.add(index, zero ? Reference{} : (*parent)[index]);
+    if (unchanged) ++pages_skipped_;
   }
+  add_new(count);
+}
+
+// At least one of them; returns how many.
+std::size_t SegmentWriter::add_new_pages(LeafChanges& changes, std::size_t first_index,
+                                         std::span<const std::byte> bytes, std::span<const Digest> digests) {
+  Reference first;
+  std::size_t equal = equal_ ? equal_->find(bytes, digests, pages_->page_count(), first) : 0;
+  for (std::size_t i = 0; i < equal; ++i) {
+    changes.add(
+        first_index + i,
+        {.segment = first.segment, .unit = first.unit + static_cast<std::uint32_t>(i), .digest = digests[i]});
+  }
+  if (equal > 0) return equal;
+  changes.add(first_index, append_page(bytes.first(kPageBytes), digests.front()));
+  return 1;
 }
 
 Reference SegmentWriter::append_page(std::span<const std::byte> page, const Digest& digest) {
   std::uint32_t unit = checked_unit(pages_->page_count());
   pages_->append(page);
-  return {.segment = static_cast<std::uint32_t>(version_), .unit = unit, .digest = digest};
+  Reference reference{.segment = static_cast<std::uint32_t>(version_), .unit = unit, .digest = digest};
+  if (equal_) equal_->add(reference);
+  return reference;
 }
 
 void SegmentWriter::drop(SpaceId id, PageRun run) {
@@ -239,6 +296,7 @@ void SegmentWriter::evacuate_leaf(const Table& parent, LeafChanges& changes) {
 }
 
 Reference SegmentWriter::move_page(const Reference& page) {
+  if (auto moved = moved_.find(page.place()); moved != moved_.end()) return moved->second;
   const Segment* segment = parent_->segments->find(page.segment);
   std::vector<std::byte> bytes(kPageBytes);
   if (segment == nullptr || page.unit >= segment->page_count()) {
@@ -250,7 +308,7 @@ Reference SegmentWriter::move_page(const Reference& page) {
     throw damaged(segment->path(), fmt::format("its page {} does not match its digest", page.unit));
   }
   ++pages_moved_;
-  return append_page(bytes, page.digest);
+  return moved_[page.place()] = append_page(bytes, page.digest);
 }
 
 void SegmentWriter::complete_spaces() {
@@ -273,7 +331,7 @@ Manifest SegmentWriter::build_manifest(const VersionDescription& description) {
                         output_->append(node);
                         return checked_unit(unit);
                       });
-  if (output_->can_be_read_back()) builder.keep_changes();
+  if (is_read_back_) builder.keep_changes();
   for (auto& [id, changed] : spaces_) {
     auto root = builder.build(changed.parent(), changed.base(), changed.changes());
     if (root) manifest.spaces.push_back(*root);

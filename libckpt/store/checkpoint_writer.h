@@ -10,6 +10,7 @@
 
 #include "store/application_files.h"
 #include "store/checkpoint_store.h"
+#include "store/equal_pages.h"
 #include "store/evacuation.h"
 #include "store/page_area.h"
 #include "store/page_tree.h"
@@ -40,6 +41,9 @@ class SegmentWriter final : public CheckpointWriter {
   SpaceChanges& space(SpaceId id);
   void put_in_leaf(SpaceChanges& space, std::uint64_t leaf, std::size_t first_index,
                    std::span<const std::byte> bytes);
+  void find_equal_pages(const ApplicationListing& listing);
+  std::size_t add_new_pages(LeafChanges& changes, std::size_t first_index, std::span<const std::byte> bytes,
+                            std::span<const Digest> digests);
   Reference append_page(std::span<const std::byte> page, const Digest& digest);
   void evacuate_pages(SpaceChanges& space);
   std::vector<std::uint64_t> leaves_to_look_at(const SpaceChanges& space) const;
@@ -77,9 +81,13 @@ class SegmentWriter final : public CheckpointWriter {
   ChangeSpill spill_;
   std::size_t changes_in_memory_ = 0;
   std::map<SpaceId, SpaceChanges> spaces_;
-  std::optional<SegmentOutput> output_;  // none: dead or committed
-  std::optional<PageArea> pages_;        // into output_
+  std::optional<SegmentOutput> output_;       // none: dead or committed
+  std::optional<PageArea> pages_;             // into output_
+  std::optional<EqualPages> equal_;           // none: pages are written wherever they are
+  std::vector<Digest> digests_;               // of pages that are being put
+  std::map<std::uint64_t, Reference> moved_;  // by Reference::place(); what evacuation took over
   bool compressed_;
+  bool is_read_back_ = false;
   std::uint64_t nodes_begin_ = 0;  // in output_, once the pages are finished
   Evacuation evacuation_;
   std::uint64_t pages_moved_ = 0;  // of those written: taken over from older segments

@@ -34,6 +34,8 @@ class Evacuation {
 
   // Whether segments have to be emptied to the last page and node, wherever these are.
   bool walks_everything() const { return !all_.empty(); }
+  // Whether a segment is one of those.
+  bool empties(std::uint32_t segment) const { return all_.contains(segment); }
   // Whether there is anything to be done with leaves that are at hand.
   bool active() const { return !all_.empty() || !some_.empty(); }
   // Says how much the version writes; call it before the first take.

@@ -14,7 +14,7 @@ void LivePages::mark(const OpenVersion& version) {
 }
 
 void LivePages::mark_tree(const PageTreeReader& tree, const Reference& node, unsigned level) {
-  if (!seen_.insert(std::uint64_t{node.segment} << 32U | node.unit).second) return;
+  if (!seen_.insert(node.place()).second) return;
   std::shared_ptr<const Table> table = tree.load(node, level);
   for (const Reference& child : *table) {
     if (!child.present()) continue;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/aligned_elements.h"
 #include "manifest_generated.h"
 #include "store/store_file.h"
 
@@ -143,6 +144,8 @@ Manifest decode_manifest(std::span<const std::byte> bytes, Version version, cons
   flatbuffers::Verifier verifier(data, bytes.size());
   if (!format::VerifyManifestBuffer(verifier)) throw damaged(path, "its manifest is not valid");
   const format::Manifest& root = *format::GetManifest(data);
+  if (!has_aligned_elements(root.segments()) || !has_aligned_elements(root.spaces()))
+    throw damaged(path, "its manifest is not aligned");
   if (root.version() != version) throw damaged(path, "its manifest belongs to another version");
   return {.description = decode_description(root),
           .segments = decode_segments(root, path),

@@ -8,15 +8,13 @@ namespace {
 // What an entry costs beside its bytes: list and hash nodes, control blocks, heads of allocations.
 constexpr std::size_t kOverheadBytes = 192;
 
-std::uint64_t key_of(const Reference& node) { return std::uint64_t{node.segment} << 32U | node.unit; }
-
 std::size_t cost_of(const NodeBytes& bytes) { return bytes->size() + kOverheadBytes; }
 
 }  // namespace
 
 NodeBytes NodeCache::find(const Reference& node) {
   std::lock_guard lock(mutex_);
-  auto found = index_.find(key_of(node));
+  auto found = index_.find(node.place());
   if (found == index_.end() || found->second->node != node) return nullptr;
   entries_.splice(entries_.begin(), entries_, found->second);
   return found->second->bytes;
@@ -24,17 +22,17 @@ NodeBytes NodeCache::find(const Reference& node) {
 
 void NodeCache::insert(const Reference& node, NodeBytes bytes) {
   std::lock_guard lock(mutex_);
-  if (auto old = index_.find(key_of(node)); old != index_.end()) remove(old->second);
+  if (auto old = index_.find(node.place()); old != index_.end()) remove(old->second);
   if (cost_of(bytes) > limit_) return;
   used_ += cost_of(bytes);
   entries_.push_front({.node = node, .bytes = std::move(bytes)});
-  index_.emplace(key_of(node), entries_.begin());
+  index_.emplace(node.place(), entries_.begin());
   while (used_ > limit_) remove(std::prev(entries_.end()));
 }
 
 void NodeCache::erase(const Reference& node) {
   std::lock_guard lock(mutex_);
-  if (auto found = index_.find(key_of(node)); found != index_.end()) remove(found->second);
+  if (auto found = index_.find(node.place()); found != index_.end()) remove(found->second);
 }
 
 std::size_t NodeCache::size_bytes() const {
@@ -44,7 +42,7 @@ std::size_t NodeCache::size_bytes() const {
 
 void NodeCache::remove(Entries::iterator entry) {
   used_ -= cost_of(entry->bytes);
-  index_.erase(key_of(entry->node));
+  index_.erase(entry->node.place());
   entries_.erase(entry);
 }
 

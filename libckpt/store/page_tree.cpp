@@ -90,7 +90,7 @@ NodeChain PageTreeReader::load_chain(const Reference& newest, unsigned level) co
 }
 
 std::shared_ptr<const Table> PageTreeReader::load(const Reference& node, unsigned level) const {
-  std::uint64_t key = std::uint64_t{node.segment} << 32U | node.unit;
+  std::uint64_t key = node.place();
   if (level > 0) {
     std::lock_guard lock(mutex_);
     auto found = inner_.find(key);

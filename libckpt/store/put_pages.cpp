@@ -20,10 +20,13 @@ bool SegmentPutPages::copy_from_buffers(std::uint64_t offset, std::span<std::byt
 }
 
 void SegmentPutPages::read(std::uint64_t unit, std::span<std::byte> out) const {
-  for (std::uint64_t offset = unit * kPageBytes; !out.empty(); offset += kPageBytes) {
-    std::span<std::byte> page = out.first(kPageBytes);
-    if (!copy_from_buffers(offset, page)) read_exactly(fd_.get(), page, offset, path_);
-    out = out.subspan(kPageBytes);
+  for (std::uint64_t offset = unit * kPageBytes; !out.empty();) {
+    // Of one buffer of the output, so that it is either not written yet or on disk.
+    std::span<std::byte> part = out.first(
+        std::min<std::uint64_t>(out.size(), OutputBuffers::kBytes - offset % OutputBuffers::kBytes));
+    if (!copy_from_buffers(offset, part)) read_exactly(fd_.get(), part, offset, path_);
+    out = out.subspan(part.size());
+    offset += part.size();
   }
 }
 

@@ -22,6 +22,13 @@ constexpr std::uint64_t kFileBlock = 4096;
 constexpr std::uint64_t kStatUnit = 512;  // of st_blocks: stat(2)
 constexpr std::uint64_t kWorthWhile = 64U << 10;
 
+// It has another name, in an application that shares it: making it smaller here would free nothing.
+bool is_shared(int fd, const std::string& path) {
+  struct stat status {};
+  if (system_calls().fstat(fd, &status) != 0) throw_errno(fmt::format("fstat {}", path));
+  return status.st_nlink > 1;
+}
+
 std::uint64_t allocated_bytes(int fd, const std::string& path) {
   struct stat status {};
   if (system_calls().fstat(fd, &status) != 0) throw_errno(fmt::format("fstat {}", path));
@@ -41,16 +48,6 @@ std::uint64_t needed_bytes(const std::vector<ByteRange>& ranges) {
   return bytes;
 }
 
-void write_at(int fd, std::span<const std::byte> bytes, std::uint64_t offset, const std::string& path) {
-  while (!bytes.empty()) {
-    ssize_t written = system_calls().pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) throw write_error(fmt::format("write {}", path), written < 0 ? errno : EIO);
-    bytes = bytes.subspan(static_cast<std::size_t>(written));
-    offset += static_cast<std::uint64_t>(written);
-  }
-}
-
 class Copy {
  public:
   Copy(const ApplicationFiles& files, Version version)
@@ -67,11 +64,15 @@ class Copy {
 
   void fill(int from, const std::string& from_path, const std::vector<ByteRange>& ranges) {
     std::vector<std::byte> buffer(kCopyBytes);
-    for (ByteRange range : ranges) {
+    // The last one first: XFS reserves space behind the end of a file that grows, and a hole that the end
+    // then passes keeps it.
+    for (auto each = ranges.rbegin(); each != ranges.rend(); ++each) {
+      ByteRange range = *each;
       while (range.size > 0) {
         std::span<std::byte> part(buffer.data(), std::min<std::uint64_t>(buffer.size(), range.size));
         read_exactly(from, part, range.offset, from_path);
-        write_at(fd_.get(), part, range.offset, path_);
+        if (int error = write_exactly(fd_.get(), part, range.offset); error != 0)
+          throw write_error(fmt::format("write {}", path_), error);
         range.offset += part.size();
         range.size -= part.size();
       }
@@ -103,6 +104,7 @@ void shrink(const ApplicationFiles& files, Version version, const std::vector<bo
   UniqueFd fd(open_in(files.directory(), name, O_RDONLY | O_NONBLOCK));
   if (!fd) throw_errno(fmt::format("open {}", path));
   int from = fd.get();
+  if (is_shared(from, path)) return;
   Segment segment(std::move(fd), path, version);
   std::vector<ByteRange> ranges = segment.needed_ranges(alive);
   std::uint64_t before = allocated_bytes(from, path);

@@ -64,6 +64,8 @@ struct Reference {
   Digest digest;              // offset 8
 
   bool present() const { return segment != 0; }
+  // Where it is, in one number; pages and nodes count separately.
+  std::uint64_t place() const { return std::uint64_t{segment} << 32U | unit; }
   bool operator==(const Reference&) const = default;
 };
 static_assert(sizeof(Reference) == 24 && offsetof(Reference, unit) == 4 && offsetof(Reference, digest) == 8);

@@ -39,7 +39,6 @@ class SegmentOutput {
 
   // For reading back what was appended so far. Called before publish.
   std::shared_ptr<const PutPages> put_pages();
-  bool can_be_read_back() const { return put_pages_ != nullptr; }
 
  private:
   void submit();

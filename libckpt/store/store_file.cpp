@@ -72,6 +72,18 @@ void read_exactly(int fd, std::span<std::byte> out, std::uint64_t offset, const 
   }
 }
 
+int write_exactly(int fd, std::span<const std::byte> bytes, std::uint64_t offset) {
+  while (!bytes.empty()) {
+    ssize_t put = system_calls().pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return errno;
+    if (put == 0) return ENOSPC;
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+    offset += static_cast<std::uint64_t>(put);
+  }
+  return 0;
+}
+
 std::vector<std::string> directory_entries(int directory, const std::string& path) {
   // A descriptor of its own: readdir moves the offset that the description shares.
   UniqueFd own(open_in(directory, ".", O_RDONLY | O_DIRECTORY));

@@ -33,6 +33,9 @@ UniqueFd open_private_directory(int parent, const std::string& name, const std::
 // Exactly out.size() bytes; a file that ends early is damage.
 void read_exactly(int fd, std::span<std::byte> out, std::uint64_t offset, const std::string& path);
 
+// All of `bytes` at `offset`, short writes continued; 0, or the errno of what failed.
+int write_exactly(int fd, std::span<const std::byte> bytes, std::uint64_t offset);
+
 // Names in a directory, without "." and "..", unsorted.
 std::vector<std::string> directory_entries(int directory, const std::string& path);
 

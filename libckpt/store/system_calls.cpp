@@ -46,6 +46,7 @@ SystemCalls& system_calls() {
                            .fdatasync = ::fdatasync,
                            .fsync = ::fsync,
                            .renameat = ::renameat,
+                           .linkat = ::linkat,
                            .unlinkat = ::unlinkat,
                            .mkdirat = ::mkdirat,
                            .lock = lock_range,

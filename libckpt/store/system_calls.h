@@ -27,6 +27,7 @@ struct SystemCalls {
   int (*fdatasync)(int fd);
   int (*fsync)(int fd);
   int (*renameat)(int old_directory, const char* old_path, int new_directory, const char* new_path);
+  int (*linkat)(int old_directory, const char* old_path, int new_directory, const char* new_path, int flags);
   int (*unlinkat)(int directory, const char* path, int flags);
   int (*mkdirat)(int directory, const char* path, mode_t mode);
   int (*lock)(int fd, int command, struct flock* range);  // fcntl

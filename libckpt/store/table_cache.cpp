@@ -3,15 +3,10 @@
 #include <utility>
 
 namespace ckpt::store {
-namespace {
-
-std::uint64_t key_of(const Reference& node) { return std::uint64_t{node.segment} << 32U | node.unit; }
-
-}  // namespace
 
 std::shared_ptr<const Table> TableCache::find(const Reference& node) {
   std::lock_guard lock(mutex_);
-  auto found = index_.find(key_of(node));
+  auto found = index_.find(node.place());
   // The number of a version that failed is used again; its digests differ.
   if (found == index_.end() || found->second->node != node) return nullptr;
   entries_.splice(entries_.begin(), entries_, found->second);
@@ -20,14 +15,14 @@ std::shared_ptr<const Table> TableCache::find(const Reference& node) {
 
 void TableCache::insert(const Reference& node, std::shared_ptr<const Table> table) {
   std::lock_guard lock(mutex_);
-  if (auto old = index_.find(key_of(node)); old != index_.end()) {
+  if (auto old = index_.find(node.place()); old != index_.end()) {
     entries_.erase(old->second);
     index_.erase(old);
   }
   entries_.push_front({.node = node, .table = std::move(table)});
-  index_.emplace(key_of(node), entries_.begin());
+  index_.emplace(node.place(), entries_.begin());
   if (entries_.size() <= limit_) return;
-  index_.erase(key_of(entries_.back().node));
+  index_.erase(entries_.back().node.place());
   entries_.pop_back();
 }
 

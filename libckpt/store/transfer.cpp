@@ -88,15 +88,18 @@ void send_space(const CheckpointReader& version, const CheckpointReader* base, S
 }
 
 // --- receiving
-// ------------------------------------------------------------------------------------------------------
+
+std::string part_name(const StreamHead& head) {
+  Digest digest = digest_of(head.bytes);
+  return fmt::format("{}{:016x}{:016x}", kPartial, digest.high, digest.low);
+}
 
 // What of a stream has arrived, in a file of the store: the head, then whole records of the body.
 class ArrivedPart {
  public:
   ArrivedPart(const Store& store, const StreamHead& head)
       : directory_(store.directory()),
-        name_(
-            fmt::format("{}{:016x}{:016x}", kPartial, digest_of(head.bytes).high, digest_of(head.bytes).low)),
+        name_(part_name(head)),
         path_(fmt::format("{}/{}", store.path(), name_)),
         head_bytes_(head.bytes.size()),
         fd_(open_in(directory_, name_, O_RDWR | O_CREAT, 0600)) {
@@ -143,15 +146,9 @@ class ArrivedPart {
 
   // A record that is cut short by a failure is overwritten by the next one.
   void append(std::span<const std::byte> bytes) {
-    std::uint64_t at = end_;
-    while (!bytes.empty()) {
-      ssize_t written = system_calls().pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(at));
-      if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) throw write_error(fmt::format("write {}", path_), written < 0 ? errno : EIO);
-      bytes = bytes.subspan(static_cast<std::size_t>(written));
-      at += static_cast<std::uint64_t>(written);
-    }
-    end_ = at;
+    if (int error = write_exactly(fd_.get(), bytes, end_); error != 0)
+      throw write_error(fmt::format("write {}", path_), error);
+    end_ += bytes.size();
   }
 
   int directory_;
@@ -188,16 +185,17 @@ void collect(const ByteSource& source, const StreamHead& head, ArrivedPart& part
   }
 }
 
-std::optional<Version> find_checkpoint(const Application& application, const VersionDescription& wanted) {
-  for (const VersionEntry& entry : application.versions()) {
+std::optional<Version> find_checkpoint(const std::vector<VersionEntry>& versions,
+                                       const VersionDescription& wanted) {
+  for (const VersionEntry& entry : versions) {
     if (same_checkpoint(entry.description, wanted)) return entry.description.version;
   }
   return std::nullopt;
 }
 
-Version find_base(const Application& application, const StreamHead& head) {
+Version find_base(const std::vector<VersionEntry>& versions, const StreamHead& head) {
   if (!head.base) return 0;
-  if (auto base = find_checkpoint(application, *head.base)) return *base;
+  if (auto base = find_checkpoint(versions, *head.base)) return *base;
   throw Error(
       fmt::format(
           "the stream holds only what changed since {}@{}, which is not here; send that first, or send "
@@ -214,9 +212,11 @@ void put_present(CheckpointWriter& writer, const Record& record) {
   std::vector<PageRun> runs(record.bytes.size() / sizeof(PageRun));
   if (runs.size() * sizeof(PageRun) != record.bytes.size()) out_of_order();
   if (!runs.empty()) std::memcpy(runs.data(), record.bytes.data(), record.bytes.size());
+  std::uint64_t end = 0;
   for (const PageRun& run : runs) {
-    if (run.first_page >= kPageNumberLimit || run.page_count > kPageNumberLimit - run.first_page)
-      out_of_order();
+    bool within = run.first_page < kPageNumberLimit && run.page_count <= kPageNumberLimit - run.first_page;
+    if (!within || run.page_count == 0 || run.first_page < end) out_of_order();
+    end = run.first_page + run.page_count;
   }
   writer.keep_only(record.header.space, runs);
 }
@@ -300,16 +300,20 @@ Received receive_version(Store& store, const std::optional<std::string>& name, c
   Received received{.name = name.value_or(head.name), .version = 0, .was_there = false, .bytes = 0};
   Store::check_name(received.name);
   bool is_new = !store.contains(received.name);
+  Version base = 0;
   if (!is_new) {
     std::unique_ptr<Application> application = store.application(received.name);
-    if (auto there = find_checkpoint(*application, head.version)) {
+    std::vector<VersionEntry> versions = application->versions();
+    if (auto there = find_checkpoint(versions, head.version)) {
       drain(counted);
+      // Left by a receiver that ended after its commit, or could not remove it.
+      system_calls().unlinkat(store.directory(), part_name(head).c_str(), 0);
       received.version = *there;
       received.was_there = true;
       received.bytes = bytes;
       return received;
     }
-    find_base(*application, head);
+    base = find_base(versions, head);
   } else if (head.base) {
     throw Error(
         fmt::format(
@@ -322,7 +326,7 @@ Received receive_version(Store& store, const std::optional<std::string>& name, c
   collect(counted, head, part);
   std::unique_ptr<Application> application = store.create_application(received.name);
   try {
-    received.version = apply(*application, find_base(*application, head), head, part);
+    received.version = apply(*application, base, head, part);
   } catch (const StreamEnd&) {
     part.remove();
     throw Error("what had arrived of the stream is damaged; send it again, whole", EBADMSG);
@@ -347,8 +351,7 @@ std::vector<PartialTransfer> partial_transfers(const Store& store) {
       found.push_back({.name = head.name,
                        .version = head.version.version,
                        .base = head.base ? head.base->version : 0,
-                       .body_bytes = static_cast<std::uint64_t>(status.st_size) - head.bytes.size(),
-                       .file = file});
+                       .body_bytes = static_cast<std::uint64_t>(status.st_size) - head.bytes.size()});
     } catch (const StreamEnd&) {
       continue;  // begun, and interrupted at once
     }

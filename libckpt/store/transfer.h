@@ -56,7 +56,6 @@ struct PartialTransfer {
   Version version = 0;
   Version base = 0;              // 0: none
   std::uint64_t body_bytes = 0;  // that are here: how many to skip
-  std::string file;
 };
 std::vector<PartialTransfer> partial_transfers(const Store& store);
 

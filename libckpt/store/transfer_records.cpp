@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -13,6 +14,7 @@ namespace ckpt::store {
 namespace {
 
 constexpr const char* kSource = "the stream";
+constexpr std::uint64_t kReadAtOnce = 4 << 20;
 
 [[noreturn]] void damaged_stream(const char* what) {
   throw Error(fmt::format("the stream is damaged: {}; send it again", what), EBADMSG);
@@ -115,8 +117,12 @@ Record read_record(const ByteSource& source) {
   if (record.header.header_digest != header_digest(record.header))
     damaged_stream("the header of a record does not match its digest");
   if (record.header.bytes > most_bytes(record.header.kind)) damaged_stream("a record is too long");
-  record.bytes.resize(record.header.bytes);
-  read_all(source, record.bytes);
+  // What a header promises need not come: memory is taken for what has.
+  while (record.bytes.size() < record.header.bytes) {
+    std::size_t before = record.bytes.size();
+    record.bytes.resize(before + std::min<std::uint64_t>(record.header.bytes - before, kReadAtOnce));
+    read_all(source, std::span(record.bytes).subspan(before));
+  }
   if (digest_of(record.bytes) != record.header.digest) damaged_stream("a record does not match its digest");
   return record;
 }

@@ -2,6 +2,8 @@
 
 #include <memory>
 
+#include "store/page_runs.h"
+
 namespace ckpt::store {
 namespace {
 
@@ -19,7 +21,7 @@ class Comparison {
       if (level > 0) {
         compare(left[i], right[i], level - 1, child);
       } else if (left[i].present() != right[i].present() || left[i].digest != right[i].digest) {
-        append_page(child);
+        append_page(result_, child);
       }
     }
   }
@@ -29,14 +31,6 @@ class Comparison {
  private:
   static Table table(const PageTreeReader* tree, const Reference& node, unsigned level) {
     return node.present() ? *tree->load(node, level) : Table{};
-  }
-
-  void append_page(std::uint64_t page) {
-    if (!result_.empty() && result_.back().first_page + result_.back().page_count == page) {
-      ++result_.back().page_count;
-    } else {
-      result_.push_back({.first_page = page, .page_count = 1});
-    }
   }
 
   const PageTreeReader* one_;

@@ -27,7 +27,7 @@ struct ReferenceHash {
   std::size_t operator()(const Reference& reference) const {
     std::size_t hash = 0;
     std::memcpy(&hash, &reference.digest, sizeof hash);
-    return hash ^ (std::size_t{reference.segment} << 32U | reference.unit);
+    return hash ^ reference.place();
   }
 };
 
@@ -46,35 +46,49 @@ class TreeCheck {
   std::optional<std::string> check(const OpenVersion& open) {
     PageTreeReader tree(open.segments);
     for (const SpaceRoot& space : open.manifest.spaces) {
-      if (auto cause = check(tree, space.root, kRootLevel)) return cause;
+      Node root = check(tree, space.root, kRootLevel);
+      if (root.cause) return root.cause;
+      if (root.pages != space.page_count) {
+        return damaged(open.segment->path(), fmt::format("space {} has {} pages, and claims {}", space.id,
+                                                         root.pages, space.page_count))
+            .what();
+      }
     }
     return std::nullopt;
   }
   PagesOfSegments& pages() { return pages_; }
 
  private:
-  std::optional<std::string> check(const PageTreeReader& tree, const Reference& node, unsigned level) {
-    auto [known, is_new] = causes_.try_emplace(node);
+  struct Node {
+    std::optional<std::string> cause;  // of damage in it or below
+    std::uint64_t pages = 0;           // below it
+  };
+
+  Node check(const PageTreeReader& tree, const Reference& node, unsigned level) {
+    auto [known, is_new] = nodes_.try_emplace(node);
     if (!is_new) return known->second;
-    std::optional<std::string> cause;
+    Node result;
     try {
       std::shared_ptr<const Table> table = tree.load(node, level);
       for (const Reference& entry : *table) {
         if (!entry.present()) continue;
         if (level == 0) {
           pages_[entry.segment].push_back({.unit = entry.unit, .digest = entry.digest});
-        } else if (auto below = check(tree, entry, level - 1); below && !cause) {
-          cause = below;
+          ++result.pages;
+        } else {
+          Node below = check(tree, entry, level - 1);
+          if (!result.cause) result.cause = below.cause;
+          result.pages += below.pages;
         }
       }
     } catch (const Error& error) {
-      cause = error.what();
+      result.cause = error.what();
     }
-    causes_[node] = cause;
-    return cause;
+    nodes_[node] = result;
+    return result;
   }
 
-  std::unordered_map<Reference, std::optional<std::string>, ReferenceHash> causes_;
+  std::unordered_map<Reference, Node, ReferenceHash> nodes_;
   PagesOfSegments pages_;
 };
 
@@ -246,7 +260,14 @@ std::vector<std::string> leftovers(const ApplicationFiles& files) {
 }  // namespace
 
 VerifyReport verify_versions(const ApplicationFiles& files, const std::vector<Version>& versions) {
+  std::vector<Version> before = files.list().visible;
   VerifyReport report = Verification(files).run(versions);
+  // What others removed in the meantime could not be read to the end.
+  std::vector<Version> now = files.list().visible;
+  std::erase_if(report.damaged, [&](const VerifyReport::Damage& damage) {
+    return std::ranges::binary_search(before, damage.version) &&
+           !std::ranges::binary_search(now, damage.version);
+  });
   report.leftovers = leftovers(files);
   return report;
 }

@@ -3,11 +3,11 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <new>
 #include <system_error>
 
+#include "store/store_file.h"
 #include "store/system_calls.h"
 
 namespace ckpt::store {
@@ -50,7 +50,8 @@ int WriteQueue::submit() {
       thread_ = start_background_thread(priority_, [this] { run(); });
     } catch (const std::system_error&) {
       // No more threads for this user: the writes are then made here, one after the other.
-      int error = write_at(std::span(buffer(), OutputBuffers::kBytes), submitted_ * OutputBuffers::kBytes);
+      int error =
+          write_exactly(fd_, std::span(buffer(), OutputBuffers::kBytes), submitted_ * OutputBuffers::kBytes);
       ++submitted_;
       std::lock_guard lock(mutex_);
       queued_ = submitted_;
@@ -73,7 +74,7 @@ int WriteQueue::finish(std::size_t size) {
   }
   stop();
   if (error_ != 0) return error_;
-  error_ = write_at(std::span(buffer(), size), submitted_ * OutputBuffers::kBytes);
+  error_ = write_exactly(fd_, std::span(buffer(), size), submitted_ * OutputBuffers::kBytes);
   std::lock_guard lock(mutex_);
   if (error_ == 0) written_ = submitted_ + 1;
   return error_;
@@ -105,26 +106,15 @@ void WriteQueue::run() {
     if (order_ == Order::kGiveUp || written_ == queued_) return;
     std::uint64_t next = written_;
     lock.unlock();
-    int error = write_at(std::span(buffers_->data(next % OutputBuffers::kCount), OutputBuffers::kBytes),
-                         next * OutputBuffers::kBytes);
+    int error =
+        write_exactly(fd_, std::span(buffers_->data(next % OutputBuffers::kCount), OutputBuffers::kBytes),
+                      next * OutputBuffers::kBytes);
     lock.lock();
     if (error == 0) ++written_;
     error_ = error;
     changed_.notify_all();
     if (error != 0) return;
   }
-}
-
-int WriteQueue::write_at(std::span<const std::byte> bytes, std::uint64_t offset) const {
-  while (!bytes.empty()) {
-    ssize_t put = system_calls().pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return errno;
-    if (put == 0) return ENOSPC;
-    bytes = bytes.subspan(static_cast<std::size_t>(put));
-    offset += static_cast<std::uint64_t>(put);
-  }
-  return 0;
 }
 
 }  // namespace ckpt::store

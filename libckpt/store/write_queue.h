@@ -66,7 +66,6 @@ class WriteQueue {
  private:
   void run();
   void stop();
-  int write_at(std::span<const std::byte> bytes, std::uint64_t offset) const;
 
   int fd_;
   std::shared_ptr<OutputBuffers> buffers_;

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "store/application_files.h"
+#include "store/known_pages.h"
 #include "store/node_cache.h"
 #include "store/write_queue.h"
 
@@ -15,6 +16,7 @@ namespace ckpt::store {
 struct WriterMemory {
   std::shared_ptr<OutputBuffers> buffers = std::make_shared<OutputBuffers>();
   std::shared_ptr<NodeCache> nodes = std::make_shared<NodeCache>();
+  KnownPages known_pages = {};
   std::size_t changes_in_memory = 384U << 10;  // of pages, 32 bytes each
   std::optional<OpenVersion> last;             // mostly the parent of the next one
 };

@@ -33,6 +33,7 @@
 #include <string>
 
 #include "child_support.h"
+#include "support/ring_call.h"
 
 namespace ckpt::assumptions {
 namespace {
@@ -194,7 +195,7 @@ long call_io_getevents(Report&) {
 }
 long call_io_uring_enter(Report&) {
   io_uring_params parameters{};
-  long ring = syscall(SYS_io_uring_setup, 4, &parameters);
+  long ring = ring_call(SYS_io_uring_setup, 4, reinterpret_cast<intptr_t>(&parameters), nullptr, 0);
   if (ring < 0) return -1;
   return syscall(SYS_io_uring_enter, ring, 0, 1, IORING_ENTER_GETEVENTS, nullptr, 0);
 }

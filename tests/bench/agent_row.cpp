@@ -11,7 +11,7 @@
 namespace ckpt::bench {
 namespace {
 
-constexpr std::array<const char*, 2> kCalls{"open_close", "mmap_munmap"};
+constexpr std::array<const char*, 3> kCalls{"open_close", "mmap_munmap", "syscall"};
 
 using Times = std::map<std::string, std::vector<double>>;
 

@@ -40,16 +40,18 @@ double DirtierPage::next_window() {
 
 std::vector<std::string> dirtier_command(const Settings& settings, const DirtierOptions& options,
                                          const std::string& control_file) {
-  return {settings.programs + "/dirties_memory",
-          "--resident",
-          std::to_string(options.resident_bytes / kMib),
-          "--rate",
-          std::to_string(options.dirty_bytes_per_second / kMib),
-          "--threads",
-          std::to_string(options.threads),
-          "--control",
-          control_file,
-          settings.directory + "/never"};
+  std::vector<std::string> command{settings.programs + "/dirties_memory",
+                                   "--resident",
+                                   std::to_string(options.resident_bytes / kMib),
+                                   "--rate",
+                                   std::to_string(options.dirty_bytes_per_second / kMib),
+                                   "--threads",
+                                   std::to_string(options.threads),
+                                   "--control",
+                                   control_file};
+  if (options.calm) command.emplace_back("--calm");
+  command.push_back(settings.directory + "/never");
+  return command;
 }
 
 }  // namespace ckpt::bench

@@ -14,6 +14,7 @@ struct DirtierOptions {
   std::uint64_t resident_bytes = 0;
   std::uint64_t dirty_bytes_per_second = 0;
   unsigned threads = 1;
+  bool calm = false;  // for what is not about pauses: it would take a processor
 };
 
 // The mapped control page; survives the program, which finds it again when it is resumed.

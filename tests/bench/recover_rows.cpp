@@ -106,7 +106,8 @@ void report_eager(Report& report, const char* row, const Times& eager, double by
 
 void measure_recover(const Settings& settings, Report& report, const char* row, std::uint64_t resident_bytes,
                      double lazy_bound_ms) {
-  const DirtierOptions options{.resident_bytes = resident_bytes, .dirty_bytes_per_second = 16 * kMib};
+  const DirtierOptions options{
+      .resident_bytes = resident_bytes, .dirty_bytes_per_second = 16 * kMib, .calm = true};
   const std::string control_file = settings.directory + "/control";
   DirtierPage page(control_file);
   const std::uint64_t segment_bytes = prepare(settings, options, control_file);

@@ -5,8 +5,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 program=$(program lives_with_agent)
 second=$CKPT_PROGRAMS/preload/libsecond_preload.so
 
-json() { "$PYTHON" -c "import json, sys; data = json.load(sys.stdin)['image']; print($1)"; }
-
 # runs_undisturbed NAME COMMAND...: checkpointed, killed, recovered, checkpointed again; the program checks itself.
 runs_undisturbed() {
   local name=$1
@@ -30,16 +28,16 @@ for version in 1 2; do
   ckpt show "plain@$version" --json >shown
   expect_eq "who opened what in version $version" "/dev/null $program by-libc $program raw -" "$(json \
     '" ".join(d["detail"].split("/")[-1].replace("null", "/dev/null") + " " + d.get("origin", {"module": "-"})["module"]
-      for d in data["descriptors"] if d["number"] > 2)' <shown)"
+      for d in data["image"]["descriptors"] if d["number"] > 2)' <shown)"
   expect_eq "who reserved memory" "$program" \
-    "$(json '" ".join(r["module"] for r in data["reservations"] if r["bytes"] == 64 << 20)' <shown)"
+    "$(json '" ".join(r["module"] for r in data["image"]["reservations"] if r["bytes"] == 64 << 20)' <shown)"
 done
 expect_match "ckpt show" "by-libc +\[open by $program\]|by-libc  \[open by $program\]" "$(ckpt show plain)"
 
 # Beside another preload, which comes first; the program executes another one on its way.
 runs_undisturbed beside /usr/bin/env LD_PRELOAD="$second" "$program" "$second"
 expect_match "who opened what" "by-libc $second" "$(ckpt show beside --json | json \
-  '" ".join(d["detail"].split("/")[-1] + " " + d.get("origin", {"module": "-"})["module"] for d in data["descriptors"])')"
+  '" ".join(d["detail"].split("/")[-1] + " " + d.get("origin", {"module": "-"})["module"] for d in data["image"]["descriptors"])')"
 
 # With an allocator that maps memory before anything else works.
 runs_undisturbed allocator /usr/bin/env LD_PRELOAD=libjemalloc.so.2 "$CKPT_PROGRAMS/discards_memory"
@@ -47,7 +45,7 @@ runs_undisturbed allocator /usr/bin/env LD_PRELOAD=libjemalloc.so.2 "$CKPT_PROGR
 # It stays with a program that is executed without its environment, and can be left out.
 runs_undisturbed emptied /usr/bin/env -i CKPT_TEST_MARK="$WORK" "$program"
 expect_match "what the emptied environment's program opened" "by-libc $program" "$(ckpt show emptied --json | json \
-  '" ".join(d["detail"].split("/")[-1] + " " + d.get("origin", {"module": "-"})["module"] for d in data["descriptors"])')"
+  '" ".join(d["detail"].split("/")[-1] + " " + d.get("origin", {"module": "-"})["module"] for d in data["image"]["descriptors"])')"
 
 # Another library, or none, in its place does not matter to what was checkpointed with it.
 tree=$WORK/tree

@@ -104,39 +104,31 @@ expect_match "ckpt show" 'exec registry: lost, its command exited with 1' "$(ckp
 end_app
 
 # A lease of the program's own, by functions: kept where it was, moved, lost.
-number=0
-orders=$WORK/orders
-mkdir "$orders"
-order() {
-  number=$((number + 1))
-  echo "$1" >"$orders/do.$number.new"
-  mv "$orders/do.$number.new" "$orders/do.$number"
-  wait_for_line "$OUT" "$2"
-}
-start_run --name part -- "$(program takes_part)" "$orders"
+new_orders
+start_run --name part -- "$(program takes_part)" "$ORDERS"
 order leases '^leases -2$'
 order lease '^lease 0$'
 order leases '^lease token 1 here$'
-touch "$orders/here"
+touch "$ORDERS/here"
 ckpt suspend part >/dev/null
 expect_exit 75
 expect_eq "what the program was told" 'expire token here x' "$(grep '^expire' "$OUT")"
-rm "$orders"/do.*
-number=3
+rm "$ORDERS"/do.*
+ORDERS_GIVEN=3
 recover part
 wait_until "the lease of the program" lease_is part 'token re-established'
 order leases '^lease token 3 here$'
 kill9_both
-rm "$orders"/do.* "$orders/here"
-touch "$orders/there"
-number=3
+rm "$ORDERS"/do.* "$ORDERS/here"
+touch "$ORDERS/there"
+ORDERS_GIVEN=3
 recover part
 wait_until "the lease of the program" lease_is part 'token moved'
 order leases '^lease token 4 there$'
 expect_eq "what the program was told" 'establish token here x refused;establish token there x granted;' \
   "$(grep '^establish' "$OUT" | tr '\n' ';')"
 kill9_program
-rm "$orders"/do.* "$orders/there"
+rm "$ORDERS"/do.* "$ORDERS/there"
 recover part --lease-policy fail
 expect_exit 125
 expect_match "message" 'lease token of the program is lost; make it available' "$(tail -n 1 "$ERR")"

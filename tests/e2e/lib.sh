@@ -211,6 +211,22 @@ wait_for_growth() {
   wait_for_lines "$1" $(( $(line_count "$1") + ${2:-3} ))
 }
 
+# order COMMAND REGEX: a program that takes orders from the directory $ORDERS executes COMMAND, and prints a line that
+# matches REGEX in $OUT. ORDERS_GIVEN counts them.
+ORDERS=
+ORDERS_GIVEN=0
+new_orders() {
+  ORDERS=$WORK/orders
+  ORDERS_GIVEN=0
+  mkdir "$ORDERS"
+}
+order() {
+  ORDERS_GIVEN=$((ORDERS_GIVEN + 1))
+  echo "$1" >"$ORDERS/do.$ORDERS_GIVEN.new"
+  mv "$ORDERS/do.$ORDERS_GIVEN.new" "$ORDERS/do.$ORDERS_GIVEN"
+  wait_for_line "$OUT" "$2"
+}
+
 # --- running --------------------------------------------------------------------------------------------------------
 
 # start_run ARGS...: `ckptrun ARGS...` in the background. Standard output and error go to new files $OUT and $ERR
@@ -293,6 +309,9 @@ checkpoint() {
 # ckpt ARGS...: the command line tool.
 ckpt() { "$CKPT_BIN/ckpt" "$@" </dev/null; }
 
+# json EXPRESSION: prints what Python makes of it; `data` is what comes from standard input.
+json() { "$PYTHON" -c "import json, sys; data = json.load(sys.stdin); print($1)"; }
+
 # kill9_program: kill -9 of the program; ckptrun ends with it. Status in $RUN_STATUS (137).
 kill9_program() {
   find_program_pid
@@ -314,6 +333,28 @@ kill9_both() {
   kill -KILL "$RUN_PID" "$PROGRAM_PID" 2>/dev/null || true
   wait_run
   wait_until "the end of the program (pid $PROGRAM_PID)" process_is_gone "$PROGRAM_PID"
+}
+
+family_of() {
+  local pid
+  for pid in $(children_of "$1"); do
+    echo "$pid"
+    family_of "$pid"
+  done
+}
+
+# kill9_family: kill -9 of ckptrun, the program and all that descends from it, at one instant, as a power failure is one:
+# nobody sees another one end.
+kill9_family() {
+  local -a family
+  kill -STOP "$RUN_PID"
+  read -ra family <<<"$(family_of "$RUN_PID" | tr '\n' ' ')"
+  kill -STOP "${family[@]}" 2>/dev/null || true
+  read -ra family <<<"$(family_of "$RUN_PID" | tr '\n' ' ')"
+  kill -KILL "$RUN_PID" "${family[@]}" 2>/dev/null || true
+  wait_run
+  local pid
+  for pid in "${family[@]}"; do wait_until "the end of process $pid" process_is_gone "$pid"; done
 }
 
 # end_program: ends the current run, however, and forgets it.

@@ -63,7 +63,10 @@ expect_match "stat" '"line_bytes": 4096' "$(ckpt heap stat --json app.heap)"
 newest=$(ckpt heap versions app.heap | tail -n 1 | cut -d ' ' -f 1)
 ckpt heap export app.heap exported
 ckpt heap import copied.heap exported
-expect_match "rollback" '^version ' "$(ckpt heap rollback app.heap "$newest")"
+ckpt heap tag app.heap "$newest" good
+expect_match "a tagged version" "^$newest .*, tagged good\$" "$(ckpt heap versions app.heap | tail -n 1)"
+expect_match "rollback" '^version ' "$(ckpt heap rollback app.heap good)"
+ckpt heap untag app.heap good
 expect_match "compact" '^version ' "$(ckpt heap compact app.heap)"
 expect_eq "versions after compact" 1 "$(ckpt heap versions app.heap | wc -l)"
 echo 'print(runs, #texts, (counter()))' >asks.lua

@@ -4,8 +4,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 counts=$(program counts)
 
-json() { "$PYTHON" -c "import json, sys; data = json.load(sys.stdin); print($1)"; }
-
 start_counts() {
   start_run "$@" "$counts" "$WORK/go"
   wait_for_line "$OUT" '^count '
@@ -78,6 +76,7 @@ recover kept@7
 wait_for_line "$OUT" '^count '
 expect_refusal 125 'kept.*;' "$CKPT_BIN/ckpt" rm kept
 ckpt stats kept --json | json 'data["versions"][0]["frozen_time_us"]' >/dev/null
+(( $(ckpt stats kept --json | json 'data["content_bytes"]') > 0 )) || fail "the versions hold nothing"
 kill9_program
 ckpt rm kept
 expect_refusal 125 'kept.*;' "$CKPT_BIN/ckptrun" --recover kept

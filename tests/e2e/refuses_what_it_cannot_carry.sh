@@ -19,10 +19,14 @@ refuses() {
 }
 
 refuses socket 'descriptor [0-9]+ .*socket.*;' "$(program holds_socket)"
-refuses child 'child processes: CHILD \(has_child_proce\);' "$(program has_child_process)"
+refuses child 'process CHILD has its descriptors in common with its parent .*;' "$(program shares_descriptors)"
 refuses secret 'mapping .*secret memory.*;' "$(program has_secret_memory)"
 refuses segments 'segments of its own .*;' "$(program has_own_segments)"
-refuses aio 'AIO context.*;' "$(program holds_requests)" aio
+refuses fanotify 'descriptor [0-9]+ is a fanotify group .*, opened by /.*/holds_requests, which.*;' \
+  "$(program holds_requests)" fanotify
+refuses userfaultfd 'descriptor [0-9]+ is a userfaultfd .*, opened by /.*/holds_requests, which.*;' \
+  "$(program holds_requests)" userfaultfd
+refuses aio 'AIO context \(at 0x[0-9a-f]+\) with requests under way: 1;' "$(program holds_requests)" aio
 if [[ $(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null) == 0 ]]; then
   refuses ring "descriptor [0-9]+ is an io_uring with requests under way; .*" "$(program holds_requests)" ring
 fi

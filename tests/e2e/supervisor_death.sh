@@ -27,3 +27,21 @@ kill9_supervisor
 touch go
 wait_until "the end of the program" process_is_gone "$PROGRAM_PID"
 expect_eq "last word of the orphan" ok "$(tail -n 1 "$out")"
+
+# What the program has started and that outlives both is named.
+# shellcheck disable=SC2016 # of the inner shell
+start_run --name family -- sh -c '
+  "$0" "$1" &
+  wait' "$(program counts)" "$WORK/never"
+wait_for_line "$OUT" '^count '
+checkpoint family
+find_program_pid
+read -r child <<<"$(children_of "$PROGRAM_PID")"
+kill -KILL "$RUN_PID"
+wait_run
+kill -KILL "$PROGRAM_PID"
+wait_until "the end of the program" process_is_gone "$PROGRAM_PID"
+recover family
+wait_for_line "$ERR" "processes of the run before are still there, .*: $child \\(counts\\)"
+kill -KILL "$child"
+kill9_family

@@ -3,32 +3,22 @@
 # functions run around them, forbids them for a while, and gets new arguments.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-number=0
-directory=$WORK/orders
-mkdir "$directory"
-
-# order COMMAND REGEX: the program executes COMMAND, and prints a line that matches REGEX.
-order() {
-  number=$((number + 1))
-  echo "$1" >"$directory/do.$number.new"
-  mv "$directory/do.$number.new" "$directory/do.$number"
-  wait_for_line "$OUT" "$2"
-}
+new_orders
 
 # What was ordered after the checkpoint must not be executed by the process that is recovered.
 forget_orders_after() {
   local order
-  for order in "$directory"/do.*; do
+  for order in "$ORDERS"/do.*; do
     [[ ${order##*.} -le $1 ]] || rm "$order"
   done
-  number=$1
+  ORDERS_GIVEN=$1
 }
 
 lines() { sed -nE "/$1/p" "$OUT" | tr '\n' ';'; }
 
 # Without ckptrun each call says that it does nothing, and does nothing.
 OUT=$WORK/out.alone
-"$(program takes_part)" "$directory" >"$OUT" &
+"$(program takes_part)" "$ORDERS" >"$OUT" &
 alone=$!
 order checkpoint '^checkpoint -107$'
 order hooks '^hooks -642$'
@@ -40,12 +30,12 @@ wait "$alone"
 forget_orders_after 0
 
 # Durable means that the version is there when the call returns.
-start_run --name part --keep 20 -- "$(program takes_part)" "$directory"
+start_run --name part --keep 20 -- "$(program takes_part)" "$ORDERS"
 order strange '^strange -22$'
 order generation '^generation [0-9a-f]{16}$'
 order durable '^durable 0$'
 expect_match "applications" '"version": 1' "$(ckpt list --json)"
-at_first_checkpoint=$number
+at_first_checkpoint=$ORDERS_GIVEN
 order disable '^disable 0$'
 order checkpoint '^checkpoint -35$'
 order enable '^enable 0$'
@@ -58,18 +48,18 @@ wait_for_line "$OUT" '^hook after first$'
 expect_eq "functions that ran" 'hook before first;hook before second;hook after second;hook after first;' \
   "$(lines '^hook ')"
 wait_until "the second version" test -e "$CKPT_STORE/part/v0000000002.ckpt"
-at_second_checkpoint=$number
-touch "$directory/cancel"
+at_second_checkpoint=$ORDERS_GIVEN
+touch "$ORDERS/cancel"
 order durable '^durable -125$'
 wait_for_line "$ERR" 'a function that the program runs before checkpoints returned 3'
 expect_refusal 125 'before checkpoints returned 3' "$CKPT_BIN/ckpt" checkpoint part
-rm "$directory/cancel"
-touch "$directory/quiet"
+rm "$ORDERS/cancel"
+touch "$ORDERS/quiet"
 
 # No checkpoint is taken in a critical section; each that is wanted comes all the same.
 order churn '^churn 0$'
 for _ in 1 2 3 4 5 6; do checkpoint part; done
-at_last_checkpoint=$number
+at_last_checkpoint=$ORDERS_GIVEN
 kill9_both
 forget_orders_after "$at_last_checkpoint"
 recover part --eager
@@ -82,7 +72,7 @@ kill9_supervisor
 order checkpoint '^checkpoint -107$'
 order quit '^ok$'
 wait_until "the end of the program" process_is_gone "$PROGRAM_PID"
-rm "$directory/quiet"
+rm "$ORDERS/quiet"
 
 # The other side of a checkpoint, with new arguments and another generation; also as a copy beside itself.
 forget_orders_after "$at_second_checkpoint"
@@ -102,7 +92,7 @@ order secret '^secret 0$'
 wait_until "the order in the original" grep -q '^secret 77$' "$original_out"
 order durable '^durable 0$'
 wait_until "the order in the original" grep -q '^durable 0$' "$original_out"
-expect_eq "versions of the copy" 1 "$(ckpt list --json | grep -A20 '"name": "copy"' | sed -n 's/.*"version_count": \([0-9]*\).*/\1/p')"
+expect_eq "versions of the copy, with the one that it shares" 2 "$(ckpt list --json | grep -A20 '"name": "copy"' | sed -n 's/.*"version_count": \([0-9]*\).*/\1/p')"
 order quit '^ok$'
 expect_exit 0
 wait "$original"

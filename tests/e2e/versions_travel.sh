@@ -4,7 +4,6 @@
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 holds=$(program holds_256_mib)
-json() { "$PYTHON" -c "import json, sys; data = json.load(sys.stdin); print($1)"; }
 versions() { ckpt --store "$1" list app --json | json '" ".join(str(v["version"]) for v in data["versions"])'; }
 size_of() { stat -c %s "$1"; }
 

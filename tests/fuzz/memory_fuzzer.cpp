@@ -54,7 +54,7 @@ struct Arguments {
 
 // What the program does at times and what no version can hold; it is refused, and the program runs on.
 bool is_known_refusal(const std::string& message) {
-  for (const char* known : {"has child processes", "became MADV_WIPEONFORK",
+  for (const char* known : {"a child process was killed", "became MADV_WIPEONFORK",
                             "kernel memory of a special descriptor", "an io_uring", "AIO", "aio"}) {
     if (message.find(known) != std::string::npos) return true;
   }

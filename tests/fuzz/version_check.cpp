@@ -136,9 +136,14 @@ std::string text_of(const std::vector<Range>& ranges, std::size_t number) {
                      range.shared ? "shared" : "private");
 }
 
+// A ring's content is saved with its descriptor or its context.
+bool is_ring(const image::MappingT& mapping) {
+  return mapping.kind == MappingKind::RingMemory || mapping.kind == MappingKind::AioRing;
+}
+
 bool is_shared(const image::MappingT& mapping) {
   return mapping.kind == MappingKind::SharedFile || mapping.kind == MappingKind::SharedObject ||
-         mapping.kind == MappingKind::RingMemory;
+         is_ring(mapping);
 }
 
 bool may_be_scratch(const MapEntry& entry) {
@@ -221,9 +226,8 @@ PageBytes Comparison::content_of(const image::MappingT& mapping, std::uint64_t a
 std::optional<std::string> Comparison::compare_page(const Snapshot::Page& page) {
   const image::MappingT* mapping = mapping_at(page.address);
   if (mapping == nullptr) return std::nullopt;  // the scratch mapping; compare_mappings has seen all others
-  // The file goes on changing after the program does; a ring's content is saved with its descriptor.
-  if (mapping->kind == MappingKind::SharedFile || mapping->kind == MappingKind::RingMemory)
-    return std::nullopt;
+  // The file goes on changing after the program does.
+  if (mapping->kind == MappingKind::SharedFile || is_ring(*mapping)) return std::nullopt;
   return compare_bytes("page", page.address, content_of(*mapping, page.address), snapshot_.bytes(page));
 }
 

@@ -27,6 +27,7 @@
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 
+#include "support/ring_call.h"
 #include "target.h"
 
 static long call_seconds = 1;
@@ -419,7 +420,7 @@ static inline long call_io_getevents(void) {
 
 static inline long call_io_uring_enter(void) {
   struct io_uring_params parameters = {0};
-  long ring = syscall(SYS_io_uring_setup, 4, &parameters);
+  long ring = ring_call(SYS_io_uring_setup, 4, (intptr_t)&parameters, NULL, 0);
   target_require(ring >= 0, "io_uring_setup");
   struct __kernel_timespec left = {call_seconds, 0};
   struct io_uring_getevents_arg argument = {.ts = (uintptr_t)&left};

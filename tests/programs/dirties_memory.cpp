@@ -1,8 +1,10 @@
 // A program of a chosen size that dirties its memory at a chosen rate, and knows how long it ever stood
 // still: a thread of its own reads the clock in a tight loop and keeps the largest gap between two reads.
 //
-//   dirties_memory [--resident MIB] [--rate MIB_PER_SECOND] [--threads N] [--huge-pages] [--control FILE]
-//   [GO_FILE]
+//   dirties_memory [--resident MIB] [--rate MIB_PER_SECOND] [--threads N] [--huge-pages] [--calm]
+//                  [--control FILE] [GO_FILE]
+//
+// --calm: the clock is read ten times a millisecond only, which leaves the processor to others.
 //
 // The pages that are dirtied are single, scattered over all of the memory, and all different until each had
 // its turn. Prints "ready" once its memory is filled with random bytes, then a line every second: the largest
@@ -16,6 +18,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <span>
 #include <string>
@@ -37,24 +40,28 @@ struct Arguments {
   std::uint64_t mib_per_second = 16;
   unsigned threads = 1;
   bool huge_pages = false;
+  bool calm = false;
   const char* control = nullptr;
   const char* go_file = "";
 };
 
 [[noreturn]] void usage(const char* program) {
-  std::fprintf(
-      stderr,
-      "usage: %s [--resident MIB] [--rate MIB_PER_SECOND] [--threads N] [--huge-pages] [--control FILE] "
-      "[GO_FILE]\n",
-      program);
+  std::fprintf(stderr,
+               "usage: %s [--resident MIB] [--rate MIB_PER_SECOND] [--threads N] [--huge-pages] [--calm] "
+               "[--control FILE] "
+               "[GO_FILE]\n",
+               program);
   std::exit(2);
 }
 
 Arguments parse(int argc, char** argv) {
-  static const option options[] = {
-      {"resident", required_argument, nullptr, 'm'}, {"rate", required_argument, nullptr, 'r'},
-      {"threads", required_argument, nullptr, 't'},  {"huge-pages", no_argument, nullptr, 'h'},
-      {"control", required_argument, nullptr, 'c'},  {nullptr, 0, nullptr, 0}};
+  static const option options[] = {{"resident", required_argument, nullptr, 'm'},
+                                   {"rate", required_argument, nullptr, 'r'},
+                                   {"threads", required_argument, nullptr, 't'},
+                                   {"huge-pages", no_argument, nullptr, 'h'},
+                                   {"control", required_argument, nullptr, 'c'},
+                                   {"calm", no_argument, nullptr, 'q'},
+                                   {nullptr, 0, nullptr, 0}};
   Arguments arguments;
   for (int code = 0; (code = ::getopt_long(argc, argv, "+", options, nullptr)) != -1;) {
     if (code == 'm')
@@ -65,6 +72,8 @@ Arguments parse(int argc, char** argv) {
       arguments.threads = static_cast<unsigned>(std::strtoul(optarg, nullptr, 10));
     else if (code == 'h')
       arguments.huge_pages = true;
+    else if (code == 'q')
+      arguments.calm = true;
     else if (code == 'c')
       arguments.control = optarg;
     else
@@ -212,6 +221,7 @@ class Program {
     std::int64_t largest_in_second = 0;
     std::int64_t largest = 0;
     while (!ended_) {
+      if (arguments_.calm) std::this_thread::sleep_for(std::chrono::microseconds(100));
       const std::int64_t now = target_now_ns(CLOCK_MONOTONIC);
       const std::int64_t gap = now - last;
       last = now;

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include "support/ring_call.h"
 #include "target.h"
 
 enum { kEntries = 8, kBefore = 1003, kBufferBytes = 8192, kNoIndexArray = 1 << 16 };
@@ -31,7 +32,7 @@ static unsigned* word(const struct Ring* ring, unsigned offset) {
 
 static bool set_up_ring(struct Ring* ring, unsigned flags) {
   ring->at.flags = flags;
-  ring->fd = (int)syscall(SYS_io_uring_setup, kEntries, &ring->at);
+  ring->fd = (int)ring_call(SYS_io_uring_setup, kEntries, (intptr_t)&ring->at, NULL, 0);
   if (ring->fd < 0) return false;
   ring->bytes = ring->at.sq_off.array + kEntries * sizeof(unsigned);
   size_t completions = ring->at.cq_off.cqes + ring->at.cq_entries * sizeof(struct io_uring_cqe);
@@ -98,7 +99,7 @@ static void set_up(const char* go_file) {
   all.buffer = mmap(NULL, kBufferBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   struct iovec buffer = {all.buffer, kBufferBytes};
   int files[3] = {-1, all.file, -1};
-  target_require(syscall(SYS_io_uring_register, all.plain.fd, IORING_REGISTER_BUFFERS, &buffer, 1) == 0 &&
+  target_require(ring_call(SYS_io_uring_register, all.plain.fd, IORING_REGISTER_BUFFERS, &buffer, 1) == 0 &&
                      syscall(SYS_io_uring_register, all.plain.fd, IORING_REGISTER_FILES, files, 3) == 0,
                  "io_uring_register");
   serve(&all.plain, kBefore);

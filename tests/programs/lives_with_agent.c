@@ -54,6 +54,28 @@ static void check_environment(const char* expected) {
   target_check_number("a shell that compares LD_PRELOAD", system(command), 0);
 }
 
+// Values, errors, all six arguments, and a child.
+static void check_raw_calls(int file) {
+  errno = 0;
+  target_check_number("a call that fails", syscall(SYS_close, -1), -1);
+  target_check_number("its errno", errno, EBADF);
+  target_check_number("a call that is noted and fails", syscall(SYS_userfaultfd, ~0), -1);
+  target_check_number("its errno", errno, EINVAL);
+  errno = 0;
+  target_require(ftruncate(file, 8192) == 0 && pwrite(file, "six", 3, 4096) == 3, "write");
+  struct {
+    void* at;
+  } mapped = {(void*)syscall(SYS_mmap, NULL, 4096, PROT_READ, MAP_PRIVATE, file, 4096)};
+  target_check_bytes("what the sixth argument chose", mapped.at, "six", 3);
+  target_check_number("munmap", syscall(SYS_munmap, mapped.at, 4096), 0);
+  pid_t child = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0);
+  if (child == 0) _exit(7);
+  int status = 0;
+  target_check_number("the child", waitpid(child, &status, 0), child);
+  target_check_number("its status", WEXITSTATUS(status), 7);
+  target_check_number("errno", errno, 0);
+}
+
 int main(int argc, char** argv) {
   const char* go_file = target_go_file(argc, argv);
   const char* preload = argc > 2 ? argv[1] : "none";
@@ -72,6 +94,7 @@ int main(int argc, char** argv) {
   target_require(reserved.at != MAP_FAILED, "mmap");
   check_errno(directory);
   check_environment(preload);
+  check_raw_calls(by_libc);
   if (argc == 2) check_vfork(by_libc);
   if (argc > 2) {
     int* calls = dlsym(RTLD_DEFAULT, "second_preload_calls");

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "target.h"
 
@@ -12,6 +13,8 @@ static void open_and_close(void) { close(open("/dev/null", O_RDONLY | O_CLOEXEC)
 static void map_and_unmap(void) {
   munmap(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096);
 }
+
+static void call_by_number(void) { syscall(SYS_getppid); }
 
 static void measure(const char* name, void (*call)(void)) {
   int64_t best = INT64_MAX;
@@ -28,5 +31,6 @@ static void measure(const char* name, void (*call)(void)) {
 int main(void) {
   measure("open_close", open_and_close);
   measure("mmap_munmap", map_and_unmap);
+  measure("syscall", call_by_number);
   return 0;
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <future>
 #include <mutex>
@@ -112,6 +113,11 @@ std::unique_ptr<Heap> Heap::open(const std::string& directory, const OpenOptions
   }
   auto lines = LineStore::open(location_of(directory, options),
                                options.read_only ? Sharing::kReader : Sharing::kWriter, options.version);
+  if (lines->geometry().base == 0) {
+    throw Error(
+        fmt::format("{} in {} holds lines, and is not a heap; choose another name", options.name, directory),
+        EINVAL);
+  }
   auto parts = std::make_unique<Parts>(std::move(lines), options);
   parts->start_allocator();
   return std::unique_ptr<Heap>(new Heap(std::move(parts)));
@@ -150,6 +156,12 @@ std::uint64_t Heap::wait_for_commit() {
   return parts_->background_.get();
 }
 
+bool Heap::committing() const {
+  std::lock_guard lock(parts_->background_mutex_);
+  return parts_->background_.valid() &&
+         parts_->background_.wait_for(std::chrono::seconds(0)) != std::future_status::ready;
+}
+
 void Heap::roll_back(std::optional<std::uint64_t> version) {
   if (parts_->options_.read_only) throw Error("the heap is open read-only; open that version instead", EROFS);
   {
@@ -163,18 +175,7 @@ void Heap::roll_back(std::optional<std::uint64_t> version) {
   parts_->allocator_->grow(geometry.size);
 }
 
-std::vector<HeapVersion> Heap::versions() const {
-  std::vector<HeapVersion> result;
-  for (const store::VersionEntry& entry : parts_->store_->application().versions()) {
-    const store::VersionDescription& description = entry.description;
-    result.push_back({.version = description.version,
-                      .parent = description.parent,
-                      .created_realtime_ns = description.created_realtime_ns,
-                      .pages_written = description.stats.pages_written,
-                      .bytes_written = description.stats.bytes_written});
-  }
-  return result;
-}
+std::vector<HeapVersion> Heap::versions() const { return parts_->store_->versions(); }
 
 void Heap::remove_version(std::uint64_t version) {
   if (version == parts_->store_->version()) {
@@ -182,6 +183,12 @@ void Heap::remove_version(std::uint64_t version) {
   }
   parts_->store_->application().remove(version);
 }
+
+void Heap::tag(std::uint64_t version, const std::string& label) {
+  parts_->store_->application().tag(version, label);
+}
+void Heap::untag(const std::string& label) { parts_->store_->application().untag(label); }
+std::uint64_t Heap::tagged(const std::string& label) const { return parts_->store_->tagged(label); }
 
 void* Heap::root(std::string_view name) const { return parts_->allocator_->root(name); }
 void Heap::set_root(std::string_view name, void* address) { parts_->allocator_->set_root(name, address); }
@@ -248,6 +255,7 @@ std::string Statistics::json() const {
                                 {"resident_bytes", resident_bytes},
                                 {"resident_limit_bytes", resident_limit_bytes},
                                 {"dirty_bytes", dirty_bytes},
+                                {"uncommitted_bytes", uncommitted_bytes},
                                 {"missing_faults", missing_faults},
                                 {"minor_faults", minor_faults},
                                 {"write_faults", write_faults},

@@ -101,6 +101,32 @@ store::Version LineStore::version() const {
   return version_;
 }
 
+std::vector<HeapVersion> LineStore::versions() const {
+  std::vector<HeapVersion> result;
+  for (const store::VersionEntry& entry : application_->versions()) {
+    const store::VersionDescription& description = entry.description;
+    result.push_back({.version = description.version,
+                      .parent = description.parent,
+                      .created_realtime_ns = description.created_realtime_ns,
+                      .pages_written = description.stats.pages_written,
+                      .bytes_written = description.stats.bytes_written,
+                      .disk_bytes = entry.segment_bytes});
+  }
+  for (const store::Tag& tag : application_->tags()) {
+    auto of = std::ranges::find(result, tag.version, &HeapVersion::version);
+    if (of != result.end()) of->tags.push_back(tag.label);
+  }
+  return result;
+}
+
+store::Version LineStore::tagged(const std::string& label) const {
+  for (const store::Tag& tag : application_->tags()) {
+    if (tag.label == label) return tag.version;
+  }
+  throw Error(fmt::format("no version of {} is tagged {}; see its versions", where(*application_), label),
+              ENOENT);
+}
+
 bool LineStore::failed() const {
   std::lock_guard lock(mutex_);
   return failed_;
@@ -149,29 +175,30 @@ store::CheckpointWriter& LineStore::writer() {
   return *writer_;
 }
 
-void LineStore::put(std::uint64_t first_page, std::span<const std::byte> bytes) {
-  std::lock_guard lock(writing_);
-  store::CheckpointWriter& to = writer();
+template <typename Work>
+void LineStore::noting_failure(const Work& work) {
   try {
-    to.put(kHeapSpace, first_page, bytes);
-    bytes_put_ += bytes.size();
+    work();
   } catch (...) {
-    std::lock_guard failure(mutex_);
+    std::lock_guard lock(mutex_);
     failed_ = true;
     throw;
   }
 }
 
+void LineStore::put(std::uint64_t first_page, std::span<const std::byte> bytes) {
+  std::lock_guard lock(writing_);
+  store::CheckpointWriter& to = writer();
+  noting_failure([&] {
+    to.put(kHeapSpace, first_page, bytes);
+    bytes_put_ += bytes.size();
+  });
+}
+
 void LineStore::drop(store::PageRun run) {
   std::lock_guard lock(writing_);
   store::CheckpointWriter& from = writer();
-  try {
-    from.drop(kHeapSpace, run);
-  } catch (...) {
-    std::lock_guard failure(mutex_);
-    failed_ = true;
-    throw;
-  }
+  noting_failure([&] { from.drop(kHeapSpace, run); });
 }
 
 store::Version LineStore::commit() {
@@ -187,13 +214,7 @@ store::Version LineStore::commit() {
   description.pid = ::getpid();
   description.stats.mode = "heap";
   store::Version version = 0;
-  try {
-    version = last.commit(description, std::as_bytes(std::span(&geometry_, 1)));
-  } catch (...) {
-    std::lock_guard failure(mutex_);
-    failed_ = true;
-    throw;
-  }
+  noting_failure([&] { version = last.commit(description, std::as_bytes(std::span(&geometry_, 1))); });
   std::shared_ptr<const store::CheckpointReader> opened = application_->open(version, tables_);
   writer_.reset();
   put_pages_.reset();

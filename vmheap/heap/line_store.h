@@ -26,6 +26,7 @@
 #include "heap/heap_format.h"
 #include "store/checkpoint_store.h"
 #include "store/table_cache.h"
+#include "vmheap/heap.h"
 
 namespace ckpt::vmheap {
 
@@ -49,6 +50,8 @@ class LineStore {
   void set_geometry(const HeapGeometry& geometry) { geometry_ = geometry; }
   store::Application& application() { return *application_; }
   store::Version version() const;  // committed, that this builds on; 0: none
+  std::vector<HeapVersion> versions() const;
+  store::Version tagged(const std::string& label) const;  // throws Error (ENOENT) if there is no such version
 
   // Thread-safe. out.size() == run.page_count * 4096. Absent pages are zeroes; returns how many are present.
   std::uint64_t read(store::PageRun run, std::span<std::byte> out) const;
@@ -72,6 +75,9 @@ class LineStore {
   LineStore(std::unique_ptr<store::Application> application, UniqueFd lock, const HeapGeometry& geometry);
   std::shared_ptr<const store::CheckpointReader> reader() const;
   store::CheckpointWriter& writer();
+  // Runs it; what it throws is remembered (failed()).
+  template <typename Work>
+  void noting_failure(const Work& work);
   void open_version(store::Version version);
 
   std::unique_ptr<store::Application> application_;

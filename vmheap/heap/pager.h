@@ -114,6 +114,7 @@ class Pager {
 
   // Reclaim (pager_reclaim.cpp).
   bool reserve_frames(Lock& lock, std::uint64_t count);
+  bool store_again(Lock& lock);
   std::uint64_t free_frames() const { return limit_ > frames_used_ ? limit_ - frames_used_ : 0; }
   std::uint64_t frames_to_keep_free() const;
   bool reclaim(Lock& lock, std::uint64_t wanted);

@@ -161,6 +161,7 @@ Statistics Pager::statistics() const {
   result.resident_bytes = frames_used_ * line_bytes_;
   result.resident_limit_bytes = limit_ * line_bytes_;
   result.dirty_bytes = dirty_count_ * line_bytes_;
+  result.uncommitted_bytes = (dirty_count_ + stored_.size()) * line_bytes_;
   result.version = store_.version();
   result.failure = failure_;
   return result;

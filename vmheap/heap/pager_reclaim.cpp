@@ -1,5 +1,6 @@
 // Frames are given back here: clean lines first, dirty ones after they were stored early, in large writes.
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "heap/pager.h"
@@ -17,11 +18,15 @@ std::uint64_t Pager::frames_to_keep_free() const {
 }
 
 bool Pager::reserve_frames(Lock& lock, std::uint64_t count) {
+  bool tried_again = false;
   while (free_frames() < count) {
     if (stopping_) return false;
     if (reclaim(lock, std::max(count, frames_to_keep_free() / 4))) continue;
-    if (!committing_ && busy_count_ == 0) return false;
-    changed_.wait(lock);
+    if (committing_ || busy_count_ != 0) {
+      changed_.wait(lock);
+    } else if (std::exchange(tried_again, true) || !store_again(lock)) {
+      return false;
+    }
   }
   frames_used_ += count;
   if (free_frames() < frames_to_keep_free() / 2) {
@@ -29,6 +34,19 @@ bool Pager::reserve_frames(Lock& lock, std::uint64_t count) {
     work_.notify_one();
   }
   return true;
+}
+
+// All that is left is dirty, and the store refused it before: it may have space by now.
+bool Pager::store_again(Lock& lock) {
+  if (!store_failed_) return false;
+  try {
+    restart_store(lock);
+    store_failed_ = false;
+  } catch (const Error& error) {
+    if (!lock.owns_lock()) lock.lock();
+    record_failure(error.what());
+  }
+  return !store_failed_;
 }
 
 // Makes free frames, or comes nearer to it. False: nothing can be done now.

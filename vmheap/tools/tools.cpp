@@ -26,20 +26,6 @@ std::unique_ptr<store::Application> application_of(const std::string& directory,
   return store::Store::open(directory, false).application(name);
 }
 
-std::vector<HeapVersion> versions_of(const store::Application& application, std::uint64_t& disk_bytes) {
-  std::vector<HeapVersion> result;
-  for (const store::VersionEntry& entry : application.versions()) {
-    const store::VersionDescription& description = entry.description;
-    disk_bytes += entry.segment_bytes;
-    result.push_back({.version = description.version,
-                      .parent = description.parent,
-                      .created_realtime_ns = description.created_realtime_ns,
-                      .pages_written = description.stats.pages_written,
-                      .bytes_written = description.stats.bytes_written});
-  }
-  return result;
-}
-
 using PartVisitor = std::function<void(std::uint64_t first_page, std::span<const std::byte> bytes)>;
 
 void visit_pages(const store::CheckpointReader& reader, const PartVisitor& visit) {
@@ -63,8 +49,8 @@ HeapSummary summarize(const std::string& directory, const std::string& name) {
                       .size_bytes = lines->geometry().size,
                       .line_bytes = lines->geometry().line_bytes,
                       .version = lines->version(),
-                      .versions = {}};
-  summary.versions = versions_of(lines->application(), summary.disk_bytes);
+                      .versions = lines->versions()};
+  for (const HeapVersion& version : summary.versions) summary.disk_bytes += version.disk_bytes;
   for (const store::PageRun& run : lines->application().open(lines->version())->runs(kHeapSpace))
     summary.content_bytes += run.page_count * kPageBytes;
   return summary;
@@ -130,11 +116,19 @@ void import_heap(const std::string& directory, const std::string& file, const st
   lines->commit();
 }
 
+void tag(const std::string& directory, std::uint64_t version, const std::string& label,
+         const std::string& name) {
+  application_of(directory, name)->tag(version, label);
+}
+
+void untag(const std::string& directory, const std::string& label, const std::string& name) {
+  application_of(directory, name)->untag(label);
+}
+
 std::uint64_t compact(const std::string& directory, const std::string& name) {
   auto lines = LineStore::open({.directory = directory, .name = name}, Sharing::kWriter);
   store::Application& application = lines->application();
-  std::uint64_t unused = 0;
-  std::vector<HeapVersion> before = versions_of(application, unused);
+  std::vector<HeapVersion> before = lines->versions();
   auto reader = application.open(lines->version());
   lines->go_to(0);
   lines->set_geometry(parse_geometry(reader->image(), directory));
@@ -142,7 +136,9 @@ std::uint64_t compact(const std::string& directory, const std::string& name) {
     lines->put(first_page, bytes);
   });
   std::uint64_t version = lines->commit();
-  for (const HeapVersion& old : before) application.remove(old.version);
+  for (const HeapVersion& old : before) {
+    if (old.tags.empty()) application.remove(old.version);
+  }
   return version;
 }
 

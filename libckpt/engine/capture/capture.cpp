@@ -1,61 +1,241 @@
 #include "engine/capture/capture.h"
 
+#include <fmt/format.h>
+#include <linux/kcmp.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
 #include "base/error.h"
+#include "base/proc_stat.h"
+#include "engine/capture/embedded_files.h"
 #include "engine/capture/host.h"
 #include "engine/capture/pinned_writers.h"
 #include "engine/capture/threads.h"
 #include "engine/capture/tracee_program.h"
 #include "engine/capture/written_files.h"
 #include "engine/image/image_file.h"
+#include "engine/process/proc_status.h"
 #include "engine/process/process_state.h"
+#include "engine/resource/aio_contexts.h"
 #include "engine/resource/descriptors.h"
 #include "engine/resource/system_v.h"
 
 namespace ckpt::engine {
+namespace {
 
-StoppedState capture_stopped(Tracee& tracee, const CaptureContext& context) {
-  StoppedState state;
-  state.checkpoint.format = kImageFormat;
-  state.checkpoint.host = describe_host();
-  state.checkpoint.clocks = read_clocks(tracee.pid());
-  state.checkpoint.process = std::make_unique<image::ProcessT>();
-  image::ProcessT& process = *state.checkpoint.process;
+class StoppedCapture {
+ public:
+  explicit StoppedCapture(const CaptureContext& context) : context_(context) {}
 
-  // Mappings may have come and gone since the flags were read; then the pause is longer.
-  if (!context.flags.covers(context.maps)) context.flags = MapFlagsTable::read(tracee.pid());
-  context.clock.done("mappings");
-  save_process_state(tracee, process);
-  context.clock.done("process");
-  save_registers(tracee, context.calls, process);
-  context.clock.done("registers");
+  StoppedState run();
 
-  // Numbers of spaces mean something else in every version, except the process's own.
+ private:
+  void save_processes();
+  void save_one(const ProcessContext& context, image::ProcessT& process);
+  void describe_relations();
+  void add_ended(const Relative& relative);
+  void save_descriptors_and_ipc();
+  void save_memory();
+  SaveContext save_context(const ProcessContext& process, ProgramCalls& calls);
+  pid_t parent_of(pid_t pid) const;
+  std::int32_t inner_id_of(pid_t pid) const;
+  void refuse_unreachable_session(const image::ProcessT& process) const;
+
+  const CaptureContext& context_;
+  StoppedState state_;
+  std::vector<image::ProcessT*> processes_;
+  ObjectTable objects_;
+};
+
+// Numbers of spaces mean something else in every version, except those of processes.
+void drop_other_spaces(const CaptureContext& context) {
   for (store::SpaceId space : context.writer.parent_spaces()) {
-    if (space != kProcessSpace) context.writer.keep_only(space, {});
+    if (std::ranges::count(context.processes, space, &ProcessContext::space) == 0)
+      context.writer.keep_only(space, {});
   }
-  ObjectTable objects;
-  TraceeProgram calls(tracee);
-  SaveContext save{.pid = tracee.pid(),
-                   .writer = context.writer,
-                   .objects = objects,
-                   .notes = state.notes,
-                   .files_to_sync = state.files_to_sync,
-                   .calls = &calls};
-  save_descriptors(save, process);
-  if (context.tracker != nullptr && has_pinned_writers(process))
-    throw Error("the program opened an io_uring while the checkpoint was made; make another");
-  save_system_v(save, state.checkpoint);
-  context.clock.done("descriptors");
-  state.memory = MemoryCapture(tracee, context.flags, context.identities, objects, context.writer,
-                               context.tracker, context.needs, context.threads, context.known_content)
-                     .run(context.maps, process);
-  context.clock.done("survey");
-  if (context.with_files) {
-    save_written_files(save, process);
-    context.clock.done("files");
-  }
-  state.checkpoint.objects = objects.take();
-  return state;
 }
+
+struct SharedBetween {
+  int kind;
+  const char* what;
+};
+
+// Made by clone(2) with flags that no shell and no interpreter uses.
+void refuse_shared(pid_t pid, pid_t parent) {
+  constexpr std::array<SharedBetween, 3> kShared{
+      {{KCMP_VM, "memory"}, {KCMP_FILES, "descriptors"}, {KCMP_FS, "working directory"}}};
+  for (const SharedBetween& shared : kShared) {
+    if (::syscall(SYS_kcmp, pid, parent, shared.kind, 0, 0) != 0) continue;
+    throw Error(
+        fmt::format("process {} has its {} in common with its parent {} (clone(2)), which cannot be carried "
+                    "over; make the checkpoint when it has ended or executed a program",
+                    pid, shared.what, parent));
+  }
+}
+
+pid_t StoppedCapture::parent_of(pid_t pid) const {
+  auto found = std::ranges::find(context_.relatives, pid, &Relative::pid);
+  return found == context_.relatives.end() ? 0 : found->parent;
+}
+
+void StoppedCapture::save_one(const ProcessContext& context, image::ProcessT& process) {
+  // Mappings may have come and gone since the flags were read; then the pause is longer.
+  if (!context.flags.covers(context.maps)) context.flags = MapFlagsTable::read(context.tracee.pid());
+  bool childless = context_.relatives.empty();
+  save_process_state(context.tracee, childless, process);
+  save_registers(context.tracee, context.calls, process);
+  process.space = context.space;
+}
+
+void StoppedCapture::save_processes() {
+  for (const ProcessContext& context : context_.processes) {
+    auto process = std::make_unique<image::ProcessT>();
+    save_one(context, *process);
+    processes_.push_back(process.get());
+    if (state_.checkpoint.process == nullptr) {
+      state_.checkpoint.process = std::move(process);
+    } else {
+      state_.checkpoint.relatives.push_back(std::move(process));
+    }
+  }
+}
+
+void StoppedCapture::add_ended(const Relative& relative) {
+  auto process = std::make_unique<image::ProcessT>();
+  ProcStatus status = ProcStatus::of_process(relative.pid);
+  ProcStat stat(relative.pid);
+  process->pid = status.innermost("NSpid");
+  process->process_group = status.innermost("NSpgid");
+  process->session = status.innermost("NSsid");
+  process->ended = true;
+  process->exit_status = static_cast<std::int32_t>(stat.exit_status());
+  process->threads.push_back(std::make_unique<image::ThreadT>());
+  process->threads.front()->tid = process->pid;
+  process->threads.front()->name = status.name();
+  process->exit_signal = static_cast<std::int32_t>(stat.exit_signal());
+  state_.checkpoint.relatives.push_back(std::move(process));
+}
+
+// A process is in the session of the one that made it, unless it has begun one of its own. An orphan can be
+// put into any but that of ckptrun, if the program has left that.
+void StoppedCapture::refuse_unreachable_session(const image::ProcessT& process) const {
+  if (process.session == process.pid) return;
+  auto parent = std::ranges::find(processes_, process.parent, &image::ProcessT::pid);
+  std::int32_t program_session = processes_.front()->session;
+  bool outside = process.session == 0 || process.session == ::getsid(0);
+  bool reachable = parent != processes_.end() ? (*parent)->session == process.session
+                                              : process.session == program_session || !outside;
+  if (reachable) return;
+  throw Error(
+      fmt::format("process {} ({}) is in session {}, which its parent has left; such a process cannot be "
+                  "carried over, make the checkpoint when it has ended",
+                  process.pid, process.threads.front()->name, process.session));
+}
+
+// 0 is no process, of which nobody is a child.
+std::int32_t StoppedCapture::inner_id_of(pid_t pid) const {
+  if (pid == 0) return 0;
+  for (std::size_t i = 0; i < processes_.size(); ++i) {
+    if (context_.processes[i].tracee.pid() == pid) return processes_[i]->pid;
+  }
+  throw Error(fmt::format("process {} was killed while the checkpoint was made; make another", pid));
+}
+
+void StoppedCapture::describe_relations() {
+  for (std::size_t i = 0; i < processes_.size(); ++i) {
+    Tracee& tracee = context_.processes[i].tracee;
+    pid_t parent = parent_of(tracee.pid());
+    processes_[i]->stopped = tracee.main_thread().group_stopped;
+    processes_[i]->exit_signal = static_cast<std::int32_t>(ProcStat(tracee.pid()).exit_signal());
+    processes_[i]->parent = inner_id_of(parent);
+    if (parent != 0) refuse_shared(tracee.pid(), parent);
+    if (i > 0) refuse_unreachable_session(*processes_[i]);
+  }
+  for (const Relative& relative : context_.relatives) {
+    // Those without a parent are the supervisor's to wait for.
+    if (!relative.ended || relative.parent == 0) continue;
+    add_ended(relative);
+    state_.checkpoint.relatives.back()->parent = inner_id_of(relative.parent);
+  }
+}
+
+SaveContext StoppedCapture::save_context(const ProcessContext& process, ProgramCalls& calls) {
+  return {.pid = process.tracee.pid(),
+          .writer = context_.writer,
+          .objects = objects_,
+          .notes = state_.notes,
+          .files_to_sync = state_.files_to_sync,
+          .calls = &calls,
+          .opener = process.opener,
+          .silenced = context_.silenced};
+}
+
+void StoppedCapture::save_descriptors_and_ipc() {
+  std::vector<pid_t> pids;
+  for (const ProcessContext& context : context_.processes) pids.push_back(context.tracee.pid());
+  DescriptorCapture descriptors(pids);
+  for (std::size_t i = 0; i < processes_.size(); ++i) {
+    TraceeProgram calls(context_.processes[i].tracee);
+    SaveContext save = save_context(context_.processes[i], calls);
+    save_aio_contexts(save, *processes_[i]);  // before connections are silenced
+    descriptors.save(save, *processes_[i]);
+    save_system_v(save, state_.checkpoint);
+  }
+  TraceeProgram calls(context_.processes.front().tracee);
+  SaveContext save = save_context(context_.processes.front(), calls);
+  descriptors.finish(save, *processes_.front());
+  for (std::size_t i = 0; i < processes_.size(); ++i) {
+    if (context_.processes[i].tracker != nullptr && has_pinned_writers(*processes_[i]))
+      throw Error("the program began to use an io_uring or AIO while the checkpoint was made; make another");
+  }
+}
+
+void StoppedCapture::save_memory() {
+  for (std::size_t i = 0; i < processes_.size(); ++i) {
+    const ProcessContext& context = context_.processes[i];
+    state_.memories.push_back(MemoryCapture(context.tracee, context.flags, context_.identities, objects_,
+                                            context_.writer, context.tracker, context.needs, context_.threads,
+                                            context.known_content)
+                                  .run(context.maps, *processes_[i]));
+  }
+}
+
+StoppedState StoppedCapture::run() {
+  state_.checkpoint.format = kImageFormat;
+  state_.checkpoint.host = describe_host(context_.cpu_baseline);
+  state_.checkpoint.clocks = read_clocks(context_.processes.front().tracee.pid());
+  save_processes();
+  describe_relations();
+  context_.clock.done("processes");
+  drop_other_spaces(context_);
+  save_descriptors_and_ipc();
+  context_.clock.done("descriptors");
+  save_memory();
+  context_.clock.done("survey");
+  if (context_.files != CarriedFiles::kNone) {
+    TraceeProgram calls(context_.processes.front().tracee);
+    SaveContext save = save_context(context_.processes.front(), calls);
+    save_written_files(save, state_.checkpoint);
+    if (context_.files == CarriedFiles::kAll) list_embedded_files(objects_, state_.checkpoint);
+    context_.clock.done("files");
+  }
+  state_.checkpoint.objects = objects_.take();
+  return std::move(state_);
+}
+
+}  // namespace
+
+std::vector<image::ProcessT*> StoppedState::running_processes() const {
+  std::vector<image::ProcessT*> running{checkpoint.process.get()};
+  for (const auto& relative : checkpoint.relatives) {
+    if (!relative->ended) running.push_back(relative.get());
+  }
+  return running;
+}
+
+StoppedState capture_stopped(const CaptureContext& context) { return StoppedCapture(context).run(); }
 
 }  // namespace ckpt::engine

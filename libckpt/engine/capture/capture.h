@@ -1,8 +1,10 @@
-// One checkpoint of a stopped program, as a list of stages.
+// One checkpoint of stopped processes, as a list of stages.
 #pragma once
 
 #include <sys/types.h>
 
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,8 @@
 #include "engine/capture/memory.h"
 #include "engine/capture/memory_map.h"
 #include "engine/capture/stage_clock.h"
+#include "engine/process/family.h"
+#include "engine/resource/socket/tcp_repair.h"
 #include "engine/session.h"
 #include "engine/tracee/interrupted_calls.h"
 #include "engine/tracee/tracee.h"
@@ -18,30 +22,45 @@
 
 namespace ckpt::engine {
 
-struct CaptureContext {
+// What is needed of one process.
+struct ProcessContext {
+  Tracee& tracee;
   const InterruptedCalls& calls;
   const std::vector<MapEntry>& maps;  // read in the stop, before any remote call
   MapFlagsTable& flags;               // read before the stop
+  WriteTracker* tracker;              // none: every page counts as written
+  const PageNeeds& needs;
+  const AddressRanges& known_content;  // a moment ago, of anonymous memory that is tracked
+  store::SpaceId space;                // for its pages
+  std::function<std::string(int, const std::string&)> opener;  // see SaveContext
+};
+
+struct CaptureContext {
+  std::span<const ProcessContext> processes;  // the program first, parents before their children
+  std::span<const Relative> relatives;  // of the program, as the stop found them; empty if nobody looked
   FileIdentities& identities;
   store::CheckpointWriter& writer;
-  WriteTracker* tracker;  // none: every page counts as written
-  const PageNeeds& needs;
   StageClock& clock;
   PauseThreads& threads;
-  const AddressRanges& known_content;  // a moment ago, of anonymous memory that is tracked
-  bool with_files;                     // those that the program writes
+  CarriedFiles files;
+  const std::string& cpu_baseline;
+  std::vector<resource::SilencedConnection>* silenced;  // see SaveContext
 };
 
-// What was read while the program stood still. The pages of `memory` are still to be copied.
+// What was read while the processes stood still. The pages of `memories` (in the order of the processes) are
+// still to be copied.
 struct StoppedState {
   image::CheckpointT checkpoint;
-  CapturedMemory memory;
+  std::vector<CapturedMemory> memories;
   std::vector<std::string> notes;
   std::vector<UniqueFd> files_to_sync;
+
+  // In the order of CaptureContext.processes.
+  std::vector<image::ProcessT*> running_processes() const;
 };
 
-// Reads everything about the stopped program. Throws Error, leaving the program as it was, if something
-// cannot be carried over.
-StoppedState capture_stopped(Tracee& tracee, const CaptureContext& context);
+// Reads everything about the stopped processes. Throws Error, leaving them as they were, if something cannot
+// be carried over.
+StoppedState capture_stopped(const CaptureContext& context);
 
 }  // namespace ckpt::engine

@@ -1,15 +1,14 @@
 #include "engine/capture/capture_run.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "base/error.h"
-#include "engine/agent_tables.h"
+#include "engine/capture/embedded_files.h"
 #include "engine/capture/pinned_writers.h"
-#include "engine/capture/program_intent.h"
+#include "engine/capture/processor.h"
 #include "engine/image/image_file.h"
+#include "engine/resource/descriptors.h"
 
 namespace ckpt::engine {
 namespace {
@@ -17,6 +16,7 @@ namespace {
 constexpr int kMostRounds = 6;
 constexpr int kMostRegistrations = 3;
 constexpr int kMostStaleSurveys = 2;
+constexpr int kUnnoticedPart = 5;  // of the budget: what takes longer to copy is copied before the pause
 constexpr double kWorthwhileShrinkage =
     0.7;  // a round that leaves more than this of the one before is the last
 constexpr std::size_t kSpareBytes = 4 << 20;
@@ -25,49 +25,50 @@ std::uint64_t microseconds(std::chrono::nanoseconds duration) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
 }
 
-// What fork has not left out. The program may have asked for that since its flags were read.
-AddressRanges mapped_ranges(pid_t pid) {
-  AddressRanges ranges;
-  for (const MapEntry& entry : read_memory_map(pid)) append(ranges, {entry.start, entry.end});
-  return ranges;
-}
-
-// Likewise for memory that fork wipes, but that takes long to find out, so it is done after the pause.
-void refuse_wiped(pid_t snapshot, const PageTasks& tasks) {
-  AddressRanges wiped;
-  for (const MapEntry& entry : MapFlagsTable::read(snapshot).with("wf"))
-    append(wiped, {entry.start, entry.end});
-  for (const PageTask& task : tasks) {
-    if (slice(wiped, task.range).empty()) continue;
-    throw Error(
-        fmt::format("memory at {:#x} became MADV_WIPEONFORK while the checkpoint was made; make another",
-                    task.range.start));
+// Whatever it meets is a consequence of the failure.
+void release_after_failure(StoppedFamily& family) noexcept {
+  try {
+    family.resume();
+  } catch (const Error&) {
+    return;
   }
 }
 
 }  // namespace
 
 CaptureRun::CaptureRun(Session::State& session, store::CheckpointWriter& writer, CaptureOptions options)
-    : session_(session), writer_(writer), options_(std::move(options)), excluded_before_(session.excluded) {
-  bool wants_tracker =
-      options_.tracking == Tracking::kKernel && session_.can_track && !has_pinned_writers(session_.pid);
-  bool has_tracker = wants_tracker && session_.tracker != nullptr && session_.tracker->alive();
-  if (!has_tracker) session_.tracker.reset();
-  step_ = wants_tracker && !has_tracker ? Step::kTrack : Step::kSurvey;
-  if (tracks() && options_.parent != 0 && session_.tracker->base() == options_.parent) {
-    needs_.all = false;
-    needs_.must = session_.tracker->owed();
-  }
+    : session_(session), writer_(writer), options_(std::move(options)) {
+  instruction_sets_here();  // for the first time rather not in the pause
+  session_.meet(list_family(session_.roots));
+  meet_processes();
+  bool lacks = std::ranges::any_of(parts_, [](const auto& part) { return part->lacks_tracker(); });
+  step_ = lacks ? Step::kTrack : Step::kSurvey;
 }
 
 CaptureRun::~CaptureRun() {
   session_.buffer.clear();
-  if (snapshot_ == nullptr) return;
+  if (!has_snapshot()) return;
   try {
     reap();
   } catch (const Error&) {
     return;  // the program has ended, and its children with it
   }
+}
+
+// One part for each process that there is now, in the same order.
+void CaptureRun::meet_processes() {
+  std::vector<std::unique_ptr<ProcessCapture>> known = std::move(parts_);
+  parts_.clear();
+  for (const auto& process : session_.processes) {
+    auto old = std::ranges::find_if(
+        known, [&](const auto& part) { return part != nullptr && &part->process() == process.get(); });
+    parts_.push_back(old != known.end() ? std::move(*old)
+                                        : std::make_unique<ProcessCapture>(process, options_));
+  }
+}
+
+ProcessCapture& CaptureRun::part_of(const std::shared_ptr<ProcessState>& process) {
+  return **std::ranges::find_if(parts_, [&](const auto& part) { return &part->process() == process.get(); });
 }
 
 Capture::Next CaptureRun::next() const {
@@ -83,14 +84,23 @@ Capture::Next CaptureRun::next() const {
   }
 }
 
-void CaptureRun::run() {
+// Whatever else it looks like, it may come of the end of a relative.
+void CaptureRun::run() try { take_step(); } catch (const Error& error) {
+  auto ended = [&](const auto& process) { return is_end_of(process->pid, error); };
+  const auto& all = session_.processes;
+  if (std::any_of(all.begin() + 1, all.end(), ended) && !has_ended(session_.pid()))
+    throw RelativeEnded(error);
+  throw;
+}
+
+void CaptureRun::take_step() {
   switch (step_) {
     case Step::kTrack:
       return track();
     case Step::kSurvey:
       return survey();
     case Step::kBarrier:
-      with_program_stopped([](Tracee&) {});
+      with_all_stopped([](StoppedProcess&) {});
       step_ = Step::kPrecopy;
       return;
     case Step::kPrecopy:
@@ -108,15 +118,26 @@ void CaptureRun::run() {
   }
 }
 
-void CaptureRun::with_program_stopped(const std::function<void(Tracee&)>& action) {
-  session_.calls.observe_before_stop(session_.pid);
+template <typename Action>
+void CaptureRun::with_all_stopped(const Action& action) {
   auto started = Clock::now();
-  Tracee tracee(session_.pid);
-  session_.calls.fix_up(tracee);
-  auto stopped = Clock::now();
-  action(tracee);
-  session_.resume(tracee, stopped);
+  StoppedFamily family = session_.stop(false);
+  meet_processes();
+  for (StoppedProcess& process : family.processes) action(process);
+  family.resume();
   count_stop(Clock::now() - started);
+}
+
+// While they run, any but the program may end.
+template <typename Action>
+void CaptureRun::for_each_running(const Action& action) {
+  for (auto& part : parts_) {
+    try {
+      action(*part);
+    } catch (const Error& error) {
+      if (part == parts_.front() || !is_end_of(part->process().pid, error)) throw;
+    }
+  }
 }
 
 // What the user is told is the longest time that the program stood still.
@@ -126,94 +147,36 @@ void CaptureRun::count_stop(Clock::duration duration) {
 
 void CaptureRun::track() {
   ++registrations_;
-  with_program_stopped([this](Tracee& tracee) {
-    if (session_.tracker == nullptr) session_.tracker = WriteTracker::create(tracee);
-    if (session_.tracker == nullptr) return;
-    for (const MapEntry& entry : read_memory_map(session_.pid)) {
-      if (is_private_memory(entry)) session_.tracker->register_mapping({entry.start, entry.end});
-    }
-  });
-  session_.can_track = session_.tracker != nullptr;
+  with_all_stopped([this](StoppedProcess& process) { part_of(process.state).track(*process.tracee); });
   step_ = Step::kSurvey;
 }
 
-// Memory that was excluded when the version before was made, and no longer is, was never written to the
-// store.
-void CaptureRun::learn_excluded(const std::vector<MapEntry>& maps) {
-  needs_.excluded = AgentTables(session_.pid, session_.agent_addresses, maps).excluded(excluded_before_);
-  if (!excluded_before_.empty())
-    needs_.must = unite(needs_.must, subtract(excluded_before_, needs_.excluded));
-}
-
-// Registered private memory that the version lacks; it is unwritten from now on, and owed. Memory that is not
-// registered is left to the stop.
-PageTasks CaptureRun::arm_written() {
-  PageTasks tasks;
-  PageScanner scanner(session_.pid);
-  AddressRanges newly_owed;
-  std::vector<MapEntry> maps = read_memory_map(session_.pid);
-  learn_excluded(maps);
-  for (const MapEntry& entry : maps) {
-    std::optional<PageFilter> filter = private_content_filter(entry);
-    if (!filter) continue;
-    AddressRange mapping{entry.start, entry.end};
-    ScannedPages pages = scanner.arm_running(mapping, *filter);
-    for (const AddressRange& range : pages.written) append(newly_owed, range);
-    needs_.leave_out_excluded(pages, mapping);
-    add_private_tasks(entry, needs_.of(pages, mapping), true, tasks);
-  }
-  session_.tracker->owe(newly_owed);
-  return tasks;
-}
-
-CaptureRun::Pending CaptureRun::count_pending() {
-  Pending pending;
-  known_content_.clear();
-  PageScanner scanner(session_.pid);
-  std::vector<MapEntry> maps = read_memory_map(session_.pid);
-  learn_excluded(maps);
-  for (const MapEntry& entry : maps) {
-    std::optional<PageFilter> filter = private_content_filter(entry);
-    if (!filter) continue;
-    AddressRange mapping{entry.start, entry.end};
-    std::optional<ScannedPages> pages;
-    if (tracks()) pages = scanner.scan_tracked(mapping, *filter, Arm::kNo);
-    bool registered = pages.has_value();
-    if (!registered) {
-      pages = scanner.scan_all(mapping, *filter);
-      pages->written = pages->content;
-    }
-    if (registered && entry.inode == 0) {
-      for (const AddressRange& range : pages->content) append(known_content_, range);
-    }
-    needs_.leave_out_excluded(*pages, mapping);
-    std::uint64_t bytes = total_bytes(needs_.of(*pages, mapping));
-    pending.bytes += bytes;
-    if (bytes > 0) pending.forked_bytes += total_bytes(pages->content);
-    if (!registered) pending.unregistered_bytes += bytes;
-  }
-  return pending;
-}
-
 void CaptureRun::survey() {
-  flags_ = MapFlagsTable::read(session_.pid);
-  Pending pending = count_pending();
+  PendingPages pending;
+  for_each_running([&](ProcessCapture& part) { pending.add(part.survey()); });
   step_ = choose(pending);
   if (step_ == Step::kStop) session_.buffer.warm(pending.bytes + pending.bytes / 4 + kSpareBytes);
   if (step_ != Step::kBarrier) return;
-  precopy_tasks_ = arm_written();
+  bool pinned = std::ranges::any_of(
+      parts_, [](const auto& part) { return part->tracks() && has_pinned_writers(part->process().pid); });
+  if (pinned)
+    throw Error("the program began to use an io_uring or AIO while the checkpoint was made; make another");
+  for_each_running([&](ProcessCapture& part) { part.arm_written(); });
   ++rounds_;
 }
 
-CaptureRun::Step CaptureRun::choose(const Pending& pending) {
+CaptureRun::Step CaptureRun::choose(const PendingPages& pending) {
   if (options_.after == AfterCapture::kHold) return Step::kStop;  // it is not going to run on anyway
   std::uint64_t before = std::exchange(last_pending_bytes_, pending.bytes);
   bool may_precopy = options_.mode == CopyMode::kAuto || options_.mode == CopyMode::kPrecopy;
-  bool may_fork = options_.mode == CopyMode::kAuto || options_.mode == CopyMode::kFork;
+  bool must_fork = options_.mode == CopyMode::kFork && !is_tree();
+  bool may_fork = must_fork || (options_.mode == CopyMode::kAuto && !is_tree());
   std::uint64_t fits = std::min<std::uint64_t>(PageBuffer::kCapacity - kSpareBytes,
                                                session_.pause.bytes_within(options_.pause_budget));
   if (options_.mode == CopyMode::kPrecopy && rounds_ == 0 && tracks()) return Step::kBarrier;
-  if (pending.bytes <= fits && options_.mode != CopyMode::kFork) return Step::kStop;
+  bool may_shrink = may_precopy && tracks() && rounds_ == 0 &&
+                    session_.pause.copy_time(pending.bytes) > options_.pause_budget / kUnnoticedPart;
+  if (pending.bytes <= fits && !must_fork && !may_shrink) return Step::kStop;
   if (may_precopy && tracks()) {
     if (pending.unregistered_bytes > fits / 2 && registrations_ < kMostRegistrations) return Step::kTrack;
     bool converges = rounds_ == 0 ||
@@ -222,156 +185,150 @@ CaptureRun::Step CaptureRun::choose(const Pending& pending) {
   }
   // To share much memory with a snapshot may take longer than to copy what is left.
   forked_bytes_ = pending.forked_bytes;
-  want_snapshot_ =
-      options_.mode == CopyMode::kFork || (may_fork && session_.pause.snapshot_time(pending.forked_bytes) <
-                                                           session_.pause.copy_time(pending.bytes));
+  want_snapshot_ = must_fork || (may_fork && session_.pause.snapshot_time(pending.forked_bytes) <
+                                                 session_.pause.copy_time(pending.bytes));
   return Step::kStop;
 }
 
 void CaptureRun::precopy() {
   auto began = Clock::now();
-  MemoryReader reader(session_.pid);
-  store_pages(precopy_tasks_, reader, writer_, Unreadable::kSkip);
-  precopy_tasks_.clear();
-  needs_.all = false;
-  needs_.must.clear();
-  excluded_before_ = needs_.excluded;
+  for_each_running([&](ProcessCapture& part) { part.precopy(writer_); });
   result_.stats.memwrite_time_us += microseconds(Clock::now() - began);
   step_ = Step::kSurvey;
 }
 
+// Mappings came or went since their flags were read, and to read those again takes long: rather once more
+// while the program runs.
+bool CaptureRun::is_stale(const StoppedFamily& family) {
+  bool stale = false;
+  for (const StoppedProcess& process : family.processes)
+    stale = part_of(process.state).look_at_maps() || stale;
+  return stale && options_.after == AfterCapture::kResume && stale_surveys_++ < kMostStaleSurveys;
+}
+
 void CaptureRun::stop() {
-  session_.calls.observe_before_stop(session_.pid);
   auto started = Clock::now();
   clock_ = StageClock();
-  auto tracee = std::make_unique<Tracee>(session_.pid);
+  StoppedFamily family = session_.stop(look_for_relatives_);
+  meet_processes();
   clock_.done("stop");
-  session_.calls.fix_up(*tracee);
-  clock_.done("calls");
-  auto stopped = Clock::now();
-  // Mappings came or went since their flags were read, and to read those again takes long: rather once more
-  // while the program runs.
-  std::vector<MapEntry> maps = read_memory_map(session_.pid);
-  bool stale = !flags_.covers(maps);
-  bool again = stale && options_.after == AfterCapture::kResume && stale_surveys_++ < kMostStaleSurveys;
-  if (!again) {
+  if (is_stale(family)) return survey_again(family);
+  std::vector<resource::SilencedConnection> silenced;
+  try {
     if (options_.before_reading) options_.before_reading();
-    learn_excluded(maps);
-    read_stopped(*tracee, maps);
-    session_.excluded_in_last = needs_.excluded;
+    read_stopped(family, options_.keep_connections ? &silenced : nullptr);
+  } catch (const FamilyGrew&) {
+    silenced.clear();  // before the program runs
+    if (std::exchange(look_for_relatives_, true)) throw;
+    return survey_again(family);
+  } catch (...) {
+    silenced.clear();
+    release_after_failure(family);
+    throw;
   }
-  if (!again && options_.after == AfterCapture::kHold) {
-    session_.held = std::move(tracee);
-    session_.held_since = stopped;
+  finish_stop(std::move(family), std::move(silenced), started);
+}
+
+void CaptureRun::survey_again(StoppedFamily& family) {
+  family.resume();
+  step_ = Step::kSurvey;
+}
+
+void CaptureRun::finish_stop(StoppedFamily family, std::vector<resource::SilencedConnection> silenced,
+                             Clock::time_point started) {
+  auto stopped = family.since();
+  if (options_.after == AfterCapture::kHold) {
+    session_.held = std::move(family);
+    session_.silenced = std::move(silenced);
   } else {
-    session_.resume(*tracee, stopped);
+    silenced.clear();  // before the program runs
+    family.resume();
     clock_.done("release");
   }
-  step_ = again ? Step::kSurvey : Step::kStore;
-  if (again) return;
+  step_ = Step::kStore;
   auto released = Clock::now();
   result_.stats.freezing_time_us = microseconds(stopped - started);
   count_stop(released - started);
   result_.stats.stages = clock_.take();
   std::chrono::microseconds copying(result_.stats.memdump_time_us);
-  if (snapshot_ != nullptr) {
+  if (has_snapshot()) {
     session_.pause.learn_snapshot(copying, forked_bytes_);
   } else {
     session_.pause.learn(released - started, copying, copied_bytes_);
   }
 }
 
-void CaptureRun::read_stopped(Tracee& tracee, const std::vector<MapEntry>& maps) {
-  state_ = capture_stopped(tracee, {.calls = session_.calls,
-                                    .maps = maps,
-                                    .flags = flags_,
-                                    .identities = session_.identities,
-                                    .writer = writer_,
-                                    .tracker = tracks() ? session_.tracker.get() : nullptr,
-                                    .needs = needs_,
-                                    .clock = clock_,
-                                    .threads = session_.threads,
-                                    .known_content = known_content_,
-                                    .with_files = options_.with_files});
-  AgentTables agent(session_.pid, session_.agent_addresses, maps);
-  state_->checkpoint.process->agent_tables = agent.saved();
-  describe_intent(agent, maps, *state_->checkpoint.process);
+void CaptureRun::read_stopped(StoppedFamily& family, std::vector<resource::SilencedConnection>* silenced) {
+  std::vector<ProcessContext> contexts;
+  stopped_parts_.clear();
+  for (StoppedProcess& process : family.processes) {
+    stopped_parts_.push_back(&part_of(process.state));
+    contexts.push_back(stopped_parts_.back()->context(*process.tracee));
+  }
+  state_ = capture_stopped({.processes = contexts,
+                            .relatives = family.relatives,
+                            .identities = session_.identities,
+                            .writer = writer_,
+                            .clock = clock_,
+                            .threads = session_.threads,
+                            .files = options_.files,
+                            .cpu_baseline = options_.cpu_baseline,
+                            .silenced = silenced});
+  std::vector<image::ProcessT*> processes = state_->running_processes();
+  for (std::size_t i = 0; i < processes.size(); ++i) stopped_parts_[i]->describe_agent(*processes[i]);
   clock_.done("intent");
   auto began = Clock::now();
-  copy_or_snapshot(tracee);
-  clock_.done(snapshot_ != nullptr ? "snapshot" : "copy");
+  take_pages(family);
+  clock_.done(has_snapshot() ? "snapshot" : "copy");
   result_.stats.memdump_time_us = microseconds(Clock::now() - began);
-  if (options_.while_stopped) options_.while_stopped(session_.pid);
+  if (options_.while_stopped) options_.while_stopped(session_.pid());
 }
 
-void CaptureRun::copy_or_snapshot(Tracee& tracee) {
-  PageTasks& tasks = state_->memory.tasks;
-  if (want_snapshot_) snapshot_ = Snapshot::take(tracee, state_->memory.quiet);
-  if (snapshot_ != nullptr) {
-    AddressRanges there = mapped_ranges(snapshot_->pid());
-    auto first = std::stable_partition(tasks.begin(), tasks.end(), [&there](const PageTask& task) {
-      return !task.in_snapshot || slice(there, task.range) != AddressRanges{task.range};
-    });
-    snapshot_tasks_.assign(first, tasks.end());
-    tasks.erase(first, tasks.end());
+void CaptureRun::take_pages(StoppedFamily& family) {
+  copied_bytes_ = 0;
+  bool snapshot = want_snapshot_ && !is_tree();
+  for (std::size_t i = 0; i < family.processes.size(); ++i) {
+    copied_bytes_ += stopped_parts_[i]->take_pages(
+        *family.processes[i].tracee, std::move(state_->memories[i]), snapshot, session_, writer_);
   }
-  copied_bytes_ = total_bytes(tasks);
-  MemoryReader reader(session_.pid);
-  late_guards_ = copy_pages(tasks, reader, session_.buffer, writer_, session_.threads);
 }
 
 void CaptureRun::store() {
   auto began = Clock::now();
   session_.buffer.flush(writer_);
-  if (snapshot_ != nullptr) {
-    refuse_wiped(snapshot_->pid(), snapshot_tasks_);
-    MemoryReader reader(snapshot_->pid());
-    AddressRanges guards = store_pages(snapshot_tasks_, reader, writer_, Unreadable::kError);
-    late_guards_.insert(late_guards_.end(), guards.begin(), guards.end());
-  }
-  if (!late_guards_.empty()) describe_late_guards();
-  writer_.keep_only(kProcessSpace, state_->memory.present);
-
   image::CheckpointT& checkpoint = state_->checkpoint;
+  std::vector<image::ProcessT*> processes = state_->running_processes();
+  for (std::size_t i = 0; i < processes.size(); ++i) {
+    ProcessCapture& part = *stopped_parts_[i];
+    part.store(writer_, *processes[i]);
+    result_.stats.pages_scanned += part.memory().pages_scanned;
+    result_.stats.resident_bytes += part.memory().resident_bytes;
+    result_.thread_count += static_cast<std::uint32_t>(processes[i]->threads.size());
+  }
+  store_embedded_files(writer_, *checkpoint.process, state_->notes);
   result_.image = pack_image(checkpoint);
-  result_.thread_count = static_cast<std::uint32_t>(checkpoint.process->threads.size());
+  result_.process_count = static_cast<std::uint32_t>(processes.size());
   result_.program_pid = checkpoint.process->pid;
+  result_.holdings = outside_holdings(checkpoint);
   result_.notes = std::move(state_->notes);
   result_.files_to_sync = std::move(state_->files_to_sync);
-  result_.stats.mode = snapshot_ != nullptr ? "fork" : rounds_ > 0 ? "precopy" : "copy";
-  result_.stats.pages_scanned = state_->memory.pages_scanned;
-  result_.stats.resident_bytes = state_->memory.resident_bytes;
+  result_.stats.mode = has_snapshot() ? "fork" : rounds_ > 0 ? "precopy" : "copy";
   result_.stats.memwrite_time_us += microseconds(Clock::now() - began);
-  step_ = snapshot_ != nullptr ? Step::kReap : Step::kDone;
-}
-
-// The scan in the pause takes for content what had some a moment before; only reading it tells.
-void CaptureRun::describe_late_guards() {
-  normalize(late_guards_);
-  for (auto& mapping : state_->checkpoint.process->mappings) {
-    AddressRanges late = slice(late_guards_, {mapping->start, mapping->end});
-    if (late.empty()) continue;
-    for (const AddressRange& guard : late) mapping->guards.emplace_back(guard.start, guard.end);
-    std::ranges::sort(mapping->guards, {}, &image::GuardRegion::start);
-  }
-  AddressRanges present;
-  for (const store::PageRun& run : state_->memory.present)
-    append(present, {run.first_page * kPageSize, (run.first_page + run.page_count) * kPageSize});
-  state_->memory.present.clear();
-  for (const AddressRange& range : subtract(present, late_guards_))
-    state_->memory.present.push_back({range.start / kPageSize, range.size_bytes() / kPageSize});
+  step_ = has_snapshot() ? Step::kReap : Step::kDone;
 }
 
 // Everything is in the store's hands: should the program have ended meanwhile, the version is complete all
 // the same.
 void CaptureRun::reap() {
-  std::unique_ptr<Snapshot> snapshot = std::move(snapshot_);
-  snapshot->end();
+  ProcessCapture& program = *parts_.front();
+  program.end_snapshot();
   try {
-    with_program_stopped([&](Tracee& tracee) { snapshot->reap(tracee); });
+    with_all_stopped(
+        [this](StoppedProcess& process) { part_of(process.state).reap_snapshot(*process.tracee); });
   } catch (const Error& error) {
     if (error.code() != ESRCH) throw;
   }
+  program.forget_snapshot();
 }
 
 CaptureResult CaptureRun::take_result() { return std::move(result_); }

@@ -1,6 +1,6 @@
 // One checkpoint from its beginning to the last page in the store's hands.
 //
-//   track     stop for a moment: make the WriteTracker, if there is none yet, and register what is not
+//   track     stop for a moment: make a WriteTracker where there is none yet, and register what is not
 //   registered survey    (running) read mapping flags, count what was written; choose:
 //               much is not registered   -> track
 //               fits the pause           -> stop
@@ -13,6 +13,9 @@
 //   store     (running) the copied pages, or the snapshot's, go to the store; pages that are gone are dropped
 //   reap      stop for a moment: remove what the snapshot left behind
 //
+// Each step is taken for all processes (ProcessCapture has what is of one), and every stop is one of all of
+// them. Snapshots are for programs without relatives: of a tree they would be as many as it has processes.
+//
 // Whatever a failed checkpoint had armed stays owed (WriteTracker), so the next one is as complete as it
 // would have been.
 #pragma once
@@ -22,10 +25,7 @@
 #include <optional>
 
 #include "engine/capture/capture.h"
-#include "engine/capture/memory_map.h"
-#include "engine/capture/page_needs.h"
-#include "engine/capture/page_tasks.h"
-#include "engine/capture/snapshot.h"
+#include "engine/capture/process_capture.h"
 #include "engine/capture/stage_clock.h"
 #include "engine/session.h"
 #include "engine/session_state.h"
@@ -44,48 +44,46 @@ class CaptureRun final : public Capture {
  private:
   using Clock = std::chrono::steady_clock;
   enum class Step { kTrack, kSurvey, kBarrier, kPrecopy, kStop, kStore, kReap, kDone };
-  struct Pending {
-    std::uint64_t bytes = 0;               // not in the store's hands yet
-    std::uint64_t unregistered_bytes = 0;  // of those: could not be copied before the stop
-    std::uint64_t forked_bytes = 0;        // content of the mappings that a snapshot would share
-  };
 
-  void learn_excluded(const std::vector<MapEntry>& maps);
+  void meet_processes();
+  ProcessCapture& part_of(const std::shared_ptr<ProcessState>& process);
   void track();
   void survey();
-  PageTasks arm_written();
-  Pending count_pending();
-  Step choose(const Pending& pending);
+  Step choose(const PendingPages& pending);
   void precopy();
   void stop();
-  void read_stopped(Tracee& tracee, const std::vector<MapEntry>& maps);
-  void copy_or_snapshot(Tracee& tracee);
+  void finish_stop(StoppedFamily family, std::vector<resource::SilencedConnection> silenced,
+                   Clock::time_point started);
+  void survey_again(StoppedFamily& family);
+  bool is_stale(const StoppedFamily& family);
+  void read_stopped(StoppedFamily& family, std::vector<resource::SilencedConnection>* silenced);
+  void take_pages(StoppedFamily& family);
   void store();
-  void describe_late_guards();
   void reap();
+  void take_step();
   void count_stop(Clock::duration duration);
-  void with_program_stopped(const std::function<void(Tracee&)>& action);
-  bool tracks() const { return options_.tracking == Tracking::kKernel && session_.tracker != nullptr; }
+  template <typename Action>
+  void with_all_stopped(const Action& action);
+  template <typename Action>
+  void for_each_running(const Action& action);
+  bool tracks() const { return parts_.front()->tracks(); }
+  bool is_tree() const { return parts_.size() > 1; }
+  bool has_snapshot() const { return parts_.front()->has_snapshot(); }
 
   Session::State& session_;
   store::CheckpointWriter& writer_;
   CaptureOptions options_;
+  std::vector<std::unique_ptr<ProcessCapture>> parts_;  // the program first
+  std::vector<ProcessCapture*> stopped_parts_;          // in the order of StoppedState
   Step step_;
-  MapFlagsTable flags_;
-  PageTasks precopy_tasks_;
-  PageNeeds needs_;
-  AddressRanges known_content_;    // of tracked anonymous memory, as the last survey found it
-  AddressRanges excluded_before_;  // not in the version that this one builds on
   int rounds_ = 0;
   int registrations_ = 0;
   int stale_surveys_ = 0;
+  bool look_for_relatives_ = false;
   std::uint64_t last_pending_bytes_ = 0;
   std::uint64_t forked_bytes_ = 0;
   bool want_snapshot_ = false;
-  std::unique_ptr<Snapshot> snapshot_;
   std::optional<StoppedState> state_;
-  PageTasks snapshot_tasks_;
-  AddressRanges late_guards_;  // found when pages were read
   std::uint64_t copied_bytes_ = 0;
   StageClock clock_;  // of the pause
   CaptureResult result_;

@@ -54,11 +54,11 @@ std::vector<std::uint8_t> read_build_id(const std::string& path) {
   return {};
 }
 
+}  // namespace
+
 std::int64_t modification_time_ns(const struct stat& status) {
   return status.st_mtim.tv_sec * 1'000'000'000LL + status.st_mtim.tv_nsec;
 }
-
-}  // namespace
 
 std::unique_ptr<image::MappedFileT> FileIdentities::describe(const std::string& path) {
   struct stat status {};

@@ -2,6 +2,8 @@
 // time of last modification.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -23,6 +25,9 @@ class FileIdentities {
   using Key = std::tuple<std::uint64_t, std::uint64_t, std::uint64_t, std::int64_t>;
   std::map<Key, std::vector<std::uint8_t>> build_ids_;
 };
+
+// st_mtim in nanoseconds.
+std::int64_t modification_time_ns(const struct stat& status);
 
 // Whether all pages of private mappings of this file are stored, unchanged ones too. So it is with the
 // agent's own library: an update of it must not make checkpoints unusable.

@@ -13,6 +13,7 @@
 #include "base/file_io.h"
 #include "engine/capture/clock_offsets.h"
 #include "engine/capture/memory_map.h"
+#include "engine/capture/processor.h"
 
 namespace ckpt::engine {
 namespace {
@@ -31,7 +32,7 @@ std::string boot_id() {
   return id;
 }
 
-std::unique_ptr<image::HostT> describe_host() {
+std::unique_ptr<image::HostT> describe_host(const std::string& cpu_baseline) {
   auto host = std::make_unique<image::HostT>();
   utsname names{};
   if (::uname(&names) != 0) throw_errno("uname");
@@ -41,6 +42,9 @@ std::unique_ptr<image::HostT> describe_host() {
   VdsoDigest digest = vdso_digest();
   host->vdso_digest_low = digest.low;
   host->vdso_digest_high = digest.high;
+  for (std::byte each : vdso_here()) host->vdso.push_back(static_cast<std::uint8_t>(each));
+  host->instruction_sets = instruction_sets_here();
+  host->cpu_baseline = cpu_baseline;
   return host;
 }
 
@@ -56,15 +60,20 @@ std::unique_ptr<image::ClocksT> read_clocks(pid_t pid) {
   return clocks;
 }
 
-VdsoDigest vdso_digest() {
+std::span<const std::byte> vdso_here() {
   for (const MapEntry& entry : read_memory_map(::getpid())) {
     if (entry.path != "[vdso]") continue;
-    const void* vdso =
-        reinterpret_cast<const void*>(entry.start);  // NOLINT(performance-no-int-to-ptr): from maps
-    XXH128_hash_t hash = XXH3_128bits(vdso, entry.size_bytes());
-    return {hash.low64, hash.high64};
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): from maps
+    return {reinterpret_cast<const std::byte*>(entry.start), entry.size_bytes()};
   }
   return {};
+}
+
+VdsoDigest vdso_digest() {
+  std::span<const std::byte> vdso = vdso_here();
+  if (vdso.empty()) return {};
+  XXH128_hash_t hash = XXH3_128bits(vdso.data(), vdso.size());
+  return {hash.low64, hash.high64};
 }
 
 }  // namespace ckpt::engine

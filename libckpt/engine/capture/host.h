@@ -2,8 +2,10 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "image_generated.h"
@@ -14,10 +16,14 @@ namespace ckpt::engine {
 std::string boot_id();
 
 // This machine, as far as a checkpoint depends on it.
-std::unique_ptr<image::HostT> describe_host();
+// `cpu_baseline`: what the program's libc was limited to.
+std::unique_ptr<image::HostT> describe_host(const std::string& cpu_baseline);
 
 // The clocks as process `pid` sees them: its time namespace may shift monotonic and boot time.
 std::unique_ptr<image::ClocksT> read_clocks(pid_t pid);
+
+// The vDSO that processes of this kernel get; empty if there is none. Valid for ever.
+std::span<const std::byte> vdso_here();
 
 // XXH3-128 digest of the vDSO that processes of this kernel get.
 struct VdsoDigest {

@@ -12,11 +12,12 @@
 #include <filesystem>
 #include <map>
 
-#include "agent/agent_table.h"
 #include "base/error.h"
 #include "base/file_io.h"
+#include "engine/agent_tables.h"
 #include "engine/capture/file_access.h"
 #include "engine/capture/resident_pages.h"
+#include "engine/resource/aio_contexts.h"
 #include "engine/resource/io_ring.h"
 #include "engine/resource/system_v.h"
 
@@ -49,14 +50,6 @@ bool names_mapped_file(const MapEntry& entry) {
   return ::stat(entry.path.c_str(), &status) == 0 && status.st_ino == entry.inode && S_ISREG(status.st_mode);
 }
 
-constexpr std::string_view kAioRing = "/[aio] (deleted)";
-
-// An empty memory file that is there for its name.
-bool is_name_of_agent_table(const MapEntry& entry) {
-  static const std::string kPath = fmt::format("/memfd:{} (deleted)", agent::kTableName);
-  return entry.path == kPath && !entry.shared;
-}
-
 std::string without_deleted(const std::string& path) {
   return path.ends_with(kDeleted) ? path.substr(0, path.size() - kDeleted.size()) : path;
 }
@@ -86,11 +79,11 @@ std::optional<PageFilter> private_content_filter(const MapEntry& entry) {
   return entry.inode != 0 && names_mapped_file(entry) ? PageFilter::kPrivateCopy : PageFilter::kAnyContent;
 }
 
-void add_private_tasks(const MapEntry& entry, const AddressRanges& pages, bool in_snapshot,
-                       PageTasks& tasks) {
+void add_private_tasks(const MapEntry& entry, const AddressRanges& pages, store::SpaceId space,
+                       bool in_snapshot, PageTasks& tasks) {
   for (const AddressRange& range : pages) {
     tasks.push_back({.range = range,
-                     .space = kProcessSpace,
+                     .space = space,
                      .first_page = range.start / kPageSize,
                      .may_end_early = entry.inode != 0,
                      .in_snapshot = in_snapshot});
@@ -117,7 +110,7 @@ MemoryCapture::~MemoryCapture() {
 }
 
 CapturedMemory MemoryCapture::run(const std::vector<MapEntry>& maps, image::ProcessT& process) {
-  process.space = kProcessSpace;
+  space_ = process.space;
   process.executable_file = identities_.describe(process.executable);
   for (const MapEntry& entry : maps) {
     std::unique_ptr<image::MappingT> mapping = describe(entry, process);
@@ -193,8 +186,8 @@ void MemoryCapture::describe_private_file(const MapEntry& entry, image::ProcessT
     mapping.file = mapped_file(entry, process, false);
     return;
   }
-  mapping.object =
-      is_name_of_agent_table(entry) ? shared_object(entry) : objects_.find(entry.device, entry.inode);
+  mapping.object = is_named_as_agent_table(entry) && !entry.shared ? shared_object(entry)
+                                                                   : objects_.find(entry.device, entry.inode);
   // Without an object that keeps the file's content, the mapping is written whole and comes back as plain
   // memory.
   mapping.kind = mapping.object >= 0 ? image::MappingKind::PrivateFile : image::MappingKind::Anonymous;
@@ -213,9 +206,9 @@ void MemoryCapture::describe_shared(const MapEntry& entry, image::ProcessT& proc
     mapping.description = ring_of(entry, process);
     return;
   }
-  if (entry.path == kAioRing) {
-    refuse(entry, "an AIO context, whose requests under way nobody can see",
-           "let the program end it (io_destroy) before the checkpoint");
+  if (entry.path == kAioRingPath) {
+    mapping.kind = image::MappingKind::AioRing;
+    return;
   }
   if (entry.path.starts_with("anon_inode:") || entry.path.starts_with("/[")) {
     refuse(entry, "kernel memory of a special descriptor", "close it before the checkpoint");
@@ -335,7 +328,7 @@ void MemoryCapture::plan_private_content(const MapEntry& entry, image::MappingT&
   AddressRanges wanted = needs_.of(pages, all);
   const MapFlags& flags = flags_.of(entry);
   bool in_snapshot = !flags.has("dc") && !flags.has("wf");
-  add_private_tasks(entry, wanted, in_snapshot, result_.tasks);
+  add_private_tasks(entry, wanted, space_, in_snapshot, result_.tasks);
   for (const AddressRange& range : pages.content) {
     count(range);
     result_.present.push_back({range.start / kPageSize, range.size_bytes() / kPageSize});

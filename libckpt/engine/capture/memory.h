@@ -1,4 +1,4 @@
-// Memory of a stopped program: describes every mapping in the image and finds out which pages a version
+// Memory of a stopped process: describes every mapping in the image and finds out which pages a version
 // needs.
 #pragma once
 
@@ -21,7 +21,9 @@
 
 namespace ckpt::engine {
 
+// Of the program's own pages; those of its relatives are in a space that follows from their id.
 inline constexpr store::SpaceId kProcessSpace = 1;
+inline constexpr store::SpaceId kFirstRelativeSpace = 1U << 30U;
 
 struct CapturedMemory {
   PageTasks tasks;                      // pages to be copied
@@ -37,8 +39,9 @@ bool is_private_memory(const MapEntry& entry);
 // content of their own.
 std::optional<PageFilter> private_content_filter(const MapEntry& entry);
 
-// Tasks for pages of a private mapping.
-void add_private_tasks(const MapEntry& entry, const AddressRanges& pages, bool in_snapshot, PageTasks& tasks);
+// Tasks for pages of a private mapping, which go to `space`.
+void add_private_tasks(const MapEntry& entry, const AddressRanges& pages, store::SpaceId space,
+                       bool in_snapshot, PageTasks& tasks);
 
 class MemoryCapture {
  public:
@@ -49,8 +52,9 @@ class MemoryCapture {
   MemoryCapture(const MemoryCapture&) = delete;
   MemoryCapture& operator=(const MemoryCapture&) = delete;
 
-  // `maps`: the program's, as it is stopped. Fills mappings, mapped_files, executable_file and space of
-  // `process`. Everything that is tracked is armed anew, and what was written since is owed (WriteTracker).
+  // `maps`: the process's, as it is stopped. Fills mappings, mapped_files and executable_file of `process`,
+  // whose pages go to its `space`. Everything that is tracked is armed anew, and what was written since is
+  // owed (WriteTracker).
   CapturedMemory run(const std::vector<MapEntry>& maps, image::ProcessT& process);
 
  private:
@@ -79,6 +83,7 @@ class MemoryCapture {
   const AddressRanges& known_content_;  // of anonymous memory, as the last scan found it
   AddressRanges written_now_;
   PageScanner scanner_;
+  store::SpaceId space_ = 0;
   std::vector<std::int32_t> objects_made_here_;  // objects whose content comes from mappings
   CapturedMemory result_;
 };

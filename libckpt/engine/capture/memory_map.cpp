@@ -15,12 +15,6 @@
 namespace ckpt::engine {
 namespace {
 
-std::string_view take_field(std::string_view& line, char separator) {
-  std::string_view field = line.substr(0, line.find(separator));
-  line.remove_prefix(std::min(line.size(), field.size() + 1));
-  return field;
-}
-
 // "\012" for a newline in a path is the only escape that the kernel uses here.
 std::string unescape(std::string_view path) {
   std::string text(path);
@@ -54,6 +48,10 @@ std::optional<MapEntry> parse_mapping(std::string_view line) {
 }
 
 }  // namespace
+
+bool is_vdso_or_data(const MapEntry& entry) {
+  return entry.path == "[vdso]" || entry.path.starts_with("[vvar");
+}
 
 std::vector<MapEntry> read_memory_map(pid_t pid) {
   std::string text = read_file(fmt::format("/proc/{}/maps", pid));

@@ -26,6 +26,9 @@ struct MapEntry {
 
 std::vector<MapEntry> read_memory_map(pid_t pid);
 
+// The vDSO, or one of the mappings before it that its code reads (vdso(7)).
+bool is_vdso_or_data(const MapEntry& entry);
+
 // The VmFlags line of smaps: two-letter codes separated by blanks, and how much of the mapping is swapped
 // out.
 struct MapFlags {

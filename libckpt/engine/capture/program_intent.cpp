@@ -10,12 +10,6 @@ namespace {
 
 using agent::Intents;
 
-// Text that the program may change while we read it: it ends within its room.
-template <std::size_t kSize>
-std::string text_of(const std::array<char, kSize>& room) {
-  return {room.data(), ::strnlen(room.data(), kSize)};
-}
-
 std::string module_at(const std::vector<MapEntry>& maps, std::uint64_t address) {
   auto after = std::ranges::upper_bound(maps, address, {}, &MapEntry::start);
   if (after == maps.begin()) return {};
@@ -44,7 +38,7 @@ bool is_socket(const image::DescriptionT& description) {
 bool agrees(const agent::Origin& origin, const image::DescriptionT& description) {
   if (origin.call != agent::kOpen) return is_socket(description);
   std::string_view path = path_of(description);
-  std::string name = text_of(origin.name);
+  std::string name = text_in(origin.name);
   return !name.empty() && path.ends_with(name);
 }
 
@@ -74,7 +68,7 @@ void add_origins(const Intents& intents, const std::vector<MapEntry>& maps, imag
     descriptor->origin = std::make_unique<image::OriginT>();
     descriptor->origin->call = call;
     descriptor->origin->module_path = module_at(maps, noted.caller);
-    descriptor->origin->host = text_of(noted.host);
+    descriptor->origin->host = text_in(noted.host);
   }
 }
 
@@ -95,6 +89,22 @@ void add_reservations(const Intents& intents, const std::vector<MapEntry>& maps,
 }
 
 }  // namespace
+
+std::string opener_of(const AgentTables& tables, const std::vector<MapEntry>& maps, int number,
+                      const std::string& link) {
+  for (const AgentTable& table : tables.all()) {
+    std::unique_ptr<Intents> intents = table.read_intents();
+    auto index = static_cast<std::size_t>(number);
+    if (intents == nullptr || intents->recording == 0 || index >= intents->origins.size()) continue;
+    const agent::Origin& noted = intents->origins.at(index);
+    std::string name = text_in(noted.name);
+    // Kinds of kernel objects are known by a part of their name.
+    bool agrees =
+        link.starts_with("anon_inode:") ? link.find(name) != std::string::npos : link.ends_with(name);
+    if (noted.call == agent::kOpen && !name.empty() && agrees) return module_at(maps, noted.caller);
+  }
+  return {};
+}
 
 void describe_intent(const AgentTables& tables, const std::vector<MapEntry>& maps, image::ProcessT& process) {
   for (const AgentTable& table : tables.all()) {

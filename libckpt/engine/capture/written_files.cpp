@@ -86,10 +86,12 @@ std::unique_ptr<image::WrittenFileT> save_file(SaveContext& context, const Writt
 
 }  // namespace
 
-void save_written_files(SaveContext& context, image::ProcessT& process) {
+void save_written_files(SaveContext& context, image::CheckpointT& checkpoint) {
+  image::ProcessT& process = *checkpoint.process;
   WrittenFiles files;
   add_descriptions(process, files);
   add_mappings(process, files);
+  for (const auto& relative : checkpoint.relatives) add_mappings(*relative, files);
   for (const auto& file : files) {
     if (auto saved = save_file(context, file)) process.written_files.push_back(std::move(saved));
   }

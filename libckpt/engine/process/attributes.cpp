@@ -92,11 +92,9 @@ std::uint32_t read_personality(pid_t pid) {
 }
 
 void join_session(const image::ProcessT& process) {
-  if (process.session == process.pid) {
-    if (::setsid() < 0) throw_errno("start a new session");
-  } else if (process.process_group == process.pid) {
-    if (::setpgid(0, 0) != 0) throw_errno("start a new process group");
-  }
+  lead_session(process);
+  if (process.session != process.pid && process.process_group == process.pid && ::setpgid(0, 0) != 0)
+    throw_errno("start a new process group");
 }
 
 // Lowering it below what the session began with takes a privilege; verify_attributes() tells the user.
@@ -138,6 +136,12 @@ void check_attributes(const image::ProcessT& process) {
     throw Error(fmt::format("the program had root directory {}; recover inside it", process.root_directory));
   }
   refuse_privileged_file(process.executable, process.executable);
+}
+
+// Among relatives it has to come before the process makes its children, which belong to it.
+void lead_session(const image::ProcessT& process) {
+  if (process.session == process.pid && ::getsid(0) != ::getpid() && ::setsid() < 0)
+    throw_errno("start a new session");
 }
 
 void apply_attributes(const image::ProcessT& process) {

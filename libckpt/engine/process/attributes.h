@@ -20,7 +20,11 @@ void save_attributes(pid_t pid, const ProcStatus& status, RemoteQueries& queries
 // Throws Error for a missing working directory, another root directory, a set-uid program file.
 void check_attributes(const image::ProcessT& process);
 
-// In the process that becomes the program: all of it that survives execve.
+// In the process that becomes the program: starts the session that it leads, if it does and has not done so
+// yet.
+void lead_session(const image::ProcessT& process);
+
+// Likewise: all of it that survives execve.
 void apply_attributes(const image::ProcessT& process);
 
 // The rest, for the main thread of the rebuilt program.

@@ -5,8 +5,8 @@
 
 #include "engine/capture/memory_layout.h"
 #include "engine/process/attributes.h"
-#include "engine/process/children.h"
 #include "engine/process/credentials.h"
+#include "engine/process/family.h"
 #include "engine/process/limits.h"
 #include "engine/process/memory_promises.h"
 #include "engine/process/proc_status.h"
@@ -39,11 +39,11 @@ void save_thread(const StoppedThread& thread, const ProcStatus& status, RemoteQu
 }
 
 void save_process(Tracee& tracee, std::span<const ProcStatus> statuses, RemoteQueries& queries,
-                  image::ProcessT& process) {
+                  bool childless, image::ProcessT& process) {
   pid_t pid = tracee.pid();
   const ProcStatus& status = statuses.front();
   save_credentials(statuses, queries, process);
-  refuse_children(tracee, queries);
+  if (childless) expect_no_children(queries);
   save_attributes(pid, status, queries, process);
   save_limits(pid, process);
   save_memory_layout(pid, queries, process);
@@ -57,12 +57,12 @@ void save_process(Tracee& tracee, std::span<const ProcStatus> statuses, RemoteQu
 }  // namespace
 
 // All system calls that the threads have to make for this are made in one go.
-void save_process_state(Tracee& tracee, image::ProcessT& process) {
+void save_process_state(Tracee& tracee, bool childless, image::ProcessT& process) {
   std::vector<ProcStatus> statuses = read_statuses(tracee);
   std::vector<RemoteQueries> queries;
   queries.reserve(statuses.size());
   for (StoppedThread& thread : tracee.threads()) queries.emplace_back(thread);
-  save_process(tracee, statuses, queries.front(), process);
+  save_process(tracee, statuses, queries.front(), childless, process);
   for (std::size_t i = 0; i < statuses.size(); ++i) {
     process.threads.push_back(std::make_unique<image::ThreadT>());
     save_thread(tracee.threads()[i], statuses[i], queries[i], *process.threads.back());

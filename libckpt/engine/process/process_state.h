@@ -15,8 +15,9 @@ namespace ckpt::engine {
 
 // Fills everything of `process` except memory (mappings, mapped_files, space, executable_file), descriptors,
 // and of its threads registers, xsave and timed_call; the threads are in the order of tracee.threads().
-// Throws Error for what cannot be carried over (children, seccomp filters, ...), naming it.
-void save_process_state(Tracee& tracee, image::ProcessT& process);
+// Throws Error for what cannot be carried over (seccomp filters, ...), naming it; FamilyGrew if it is
+// believed to be `childless`, and is not.
+void save_process_state(Tracee& tracee, bool childless, image::ProcessT& process);
 
 // Refusals that can be known before anything is built (missing working directory, other user, limits, ...).
 void check_process_state(const image::ProcessT& process, std::vector<std::string>& notes);

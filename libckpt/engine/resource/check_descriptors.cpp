@@ -43,8 +43,9 @@ std::string take_lost_addresses(resource::CheckState& state, int number, std::ve
 
 }  // namespace
 
-void check_descriptors(const image::CheckpointT& checkpoint, std::vector<std::string>* notes,
+void check_descriptors(const ProcessView& view, std::vector<std::string>* notes,
                        std::vector<LostAddress>* lost) {
+  const image::CheckpointT& checkpoint = view.checkpoint;
   resource::CheckState state{checkpoint, notes};
   std::vector<std::string> problems;
   std::vector<bool> checked(checkpoint.process->descriptions.size());
@@ -52,7 +53,7 @@ void check_descriptors(const image::CheckpointT& checkpoint, std::vector<std::st
     const image::DescriptionT& description = description_of(*checkpoint.process, *descriptor);
     std::string problem = limit_problem(descriptor->number);
     auto index = static_cast<std::size_t>(descriptor->description);
-    if (problem.empty() && !checked[index])
+    if (problem.empty() && !checked[index] && view.owns(index))
       problem = resource::kind_of(description).check(state, description);
     checked[index] = true;
     if (problem.empty()) problem = take_lost_addresses(state, descriptor->number, lost);

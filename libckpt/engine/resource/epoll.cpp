@@ -61,8 +61,9 @@ void find_source(const SaveState& state, const OpenDescription& epoll, unsigned 
                  image::EpollEntryT& entry) {
   if (watches(state, epoll.number(), entry, occurrence, entry.descriptor)) return;
   for (const OpenDescription& other : state.all) {
-    if (!watches(state, epoll.number(), entry, occurrence, other.number())) continue;
-    entry.source = other.number();
+    int number = other.number_in(state.context.pid);
+    if (number < 0 || !watches(state, epoll.number(), entry, occurrence, number)) continue;
+    entry.source = number;
     return;
   }
   throw Error(fmt::format(
@@ -76,7 +77,9 @@ std::set<int> numbers_made_late(const SaveState& state) {
   std::set<int> numbers;
   for (const OpenDescription& description : state.all) {
     if (!is_made_late(state, description)) continue;
-    for (const auto& number : description.numbers) numbers.insert(number.number);
+    for (const auto& number : description.numbers) {
+      if (number.holder == state.context.pid) numbers.insert(number.number);
+    }
   }
   return numbers;
 }
@@ -187,8 +190,15 @@ void connect(RestoreState& state, const image::DescriptionT& description, int nu
 
 }  // namespace
 
-const ResourceKind kEpoll{
-    "epoll", image::DescriptionDetail::EpollDetail, kAllSettableFlags, matches, save, check, restore,
-    connect};
+const ResourceKind kEpoll{"epoll",
+                          image::DescriptionDetail::EpollDetail,
+                          kAllSettableFlags,
+                          matches,
+                          save,
+                          check,
+                          restore,
+                          connect,
+                          nullptr,
+                          true};
 
 }  // namespace ckpt::engine::resource

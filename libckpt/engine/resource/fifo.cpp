@@ -41,11 +41,12 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
   detail.path = description.link;
   detail.inode = description.status.st_ino;
   if (description.access_mode() < 0) return as_detail(std::move(detail));  // O_PATH: nothing to keep
-  detail.capacity = pipe_capacity(copy_descriptor(state.pidfd, description.number()).get());
+  detail.capacity = pipe_capacity(copy_descriptor(description).get());
   const OpenDescription* reader = reader_if_both_ends(state, description);
-  bool first = state.pipes_saved.insert({description.status.st_dev, description.status.st_ino}).second;
+  bool first =
+      state.together.pipes_saved.insert({description.status.st_dev, description.status.st_ino}).second;
   if (first && reader != nullptr) {
-    UniqueFd copy = copy_descriptor(state.pidfd, reader->number());
+    UniqueFd copy = copy_descriptor(*reader);
     detail.content = peek_pipe(copy.get(), false, description.what()).bytes;
   }
   return as_detail(std::move(detail));

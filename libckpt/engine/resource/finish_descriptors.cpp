@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "base/error.h"
@@ -35,15 +37,17 @@ void finish_one(FinishState& state, const image::DescriptionT& description, cons
 }  // namespace
 }  // namespace resource
 
-void finish_descriptors(const image::CheckpointT& checkpoint, ProgramCalls& program, LockPolicy locks,
+void finish_descriptors(const ProcessView& view, ProgramCalls& program, LockPolicy locks,
                         std::vector<std::string>& notes, std::vector<FileLockOutcome>* outcomes) {
-  const image::ProcessT& process = *checkpoint.process;
-  resource::FinishState state{checkpoint, program, locks, notes};
-  for (const auto& [description, numbers] : resource::numbers_by_description(process))
-    resource::finish_one(state, *process.descriptions.at(static_cast<std::size_t>(description)), numbers);
+  const image::ProcessT& process = *view.checkpoint.process;
+  resource::FinishState state{view.checkpoint, program, view.program_id, locks, notes};
+  for (const auto& [description, numbers] : resource::numbers_by_description(process)) {
+    auto index = static_cast<std::size_t>(description);
+    if (view.owns(index)) resource::finish_one(state, *process.descriptions.at(index), numbers);
+  }
   resource::finish_controlling_pty(state);
   resource::finish_session_terminal(state);
-  if (outcomes != nullptr) *outcomes = std::move(state.file_locks);
+  if (outcomes != nullptr) std::ranges::move(state.file_locks, std::back_inserter(*outcomes));
 }
 
 }  // namespace ckpt::engine

@@ -188,8 +188,15 @@ void connect(RestoreState&, const image::DescriptionT& description, int number) 
 
 }  // namespace
 
-const ResourceKind kInotify{
-    "inotify", image::DescriptionDetail::InotifyDetail, kAllSettableFlags, matches, save, check, restore,
-    connect};
+const ResourceKind kInotify{"inotify",
+                            image::DescriptionDetail::InotifyDetail,
+                            kAllSettableFlags,
+                            matches,
+                            save,
+                            check,
+                            restore,
+                            connect,
+                            nullptr,
+                            true};
 
 }  // namespace ckpt::engine::resource

@@ -15,7 +15,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "base/error.h"
 #include "base/parse.h"
@@ -32,6 +34,8 @@ namespace {
 constexpr std::uint32_t kNoIndexArray = 1U << 16;  // IORING_SETUP_NO_SQARRAY, Linux 6.6
 constexpr std::uint32_t kResizeRings = 33;         // IORING_REGISTER_RESIZE_RINGS, Linux 6.13
 constexpr std::uint64_t kBadAddress = 1;
+
+constexpr std::chrono::seconds kMemoryReturns{5};
 
 // Counting there takes the restore 0.3 microseconds each.
 constexpr std::uint32_t kMostRequests = 100'000'000;
@@ -88,7 +92,7 @@ std::int32_t descriptor_of(const SaveState& state, const OpenDescription& ring, 
     if (other.link != path) continue;
     if (found >= 0)
       refuse(ring, fmt::format("with a registered file, {}, that is open twice; unregister it", path));
-    found = other.number();
+    found = other.number_in(state.context.pid);
   }
   if (found < 0)
     refuse(ring, fmt::format("with a registered file, {}, that is not open; unregister it", path));
@@ -107,7 +111,7 @@ void refuse_unless_at_rest(const OpenDescription& description, const RingInfo& i
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
   RingInfo info = parse_ring_info(description.info, description.what());
   refuse_unless_at_rest(description, info);
-  UniqueFd ring = copy_descriptor(state.pidfd, description.number());
+  UniqueFd ring = copy_descriptor(description);
   image::IoUringDetailT detail;
   detail.inode = parse_unsigned(description.info_field("ino")).value_or(0);
   detail.entries = info.entries;
@@ -124,24 +128,51 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
   return as_detail(std::move(detail));
 }
 
-UniqueFd set_up(std::uint32_t entries, std::uint32_t completion_entries, std::uint32_t flags) {
-  io_uring_params parameters{};
-  parameters.flags = flags | IORING_SETUP_CQSIZE;
-  parameters.cq_entries = completion_entries;
-  return UniqueFd(static_cast<int>(::syscall(SYS_io_uring_setup, entries, &parameters)));
+// A user's rings and registered buffers together are bounded by RLIMIT_MEMLOCK, and those of a ring that is
+// gone, such as the killed program's own, count until the kernel has taken it apart in the background
+// (io_ring_exit_work). `call` gives a negative errno when it fails.
+template <typename Call>
+std::int64_t call_while_memory_returns(Call call) {
+  const auto deadline = std::chrono::steady_clock::now() + kMemoryReturns;
+  std::int64_t result = call();
+  while (result == -ENOMEM && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    result = call();
+  }
+  return result;
+}
+
+// `result` is a negative errno.
+std::string describe_ring_error(std::int64_t result) {
+  std::string text = describe_errno(static_cast<int>(-result));
+  if (result == -ENOMEM) text += ", which may be the limit of locked memory (ulimit -l); raise it";
+  return text;
+}
+
+// Or a negative errno.
+std::int64_t set_up(const image::IoUringDetailT& detail) {
+  return call_while_memory_returns([&]() -> std::int64_t {
+    io_uring_params parameters{};
+    parameters.flags = detail.flags | IORING_SETUP_CQSIZE;
+    parameters.cq_entries = detail.completion_entries;
+    long ring = ::syscall(SYS_io_uring_setup, detail.entries, &parameters);
+    return ring < 0 ? -errno : ring;
+  });
 }
 
 std::string check(CheckState&, const image::DescriptionT& description) {
-  const image::IoUringDetailT& detail = *description.detail.AsIoUringDetail();
-  if (set_up(detail.entries, detail.completion_entries, detail.flags)) return {};
-  return fmt::format("an io_uring cannot be made here: {}", describe_errno(errno));
+  std::int64_t ring = set_up(*description.detail.AsIoUringDetail());
+  if (ring < 0) return fmt::format("an io_uring cannot be made here: {}", describe_ring_error(ring));
+  UniqueFd closes(static_cast<int>(ring));
+  return {};
 }
 
 // Made before execve: the ring belongs to the file, and the task that may submit stays the same.
 UniqueFd restore(RestoreState&, const image::DescriptionT& description) {
   const image::IoUringDetailT& detail = *description.detail.AsIoUringDetail();
-  UniqueFd ring = set_up(detail.entries, detail.completion_entries, detail.flags);
-  if (!ring) throw_errno("make an io_uring");
+  std::int64_t made = set_up(detail);
+  if (made < 0) throw Error(fmt::format("make an io_uring: {}", describe_ring_error(made)));
+  UniqueFd ring(static_cast<int>(made));
   advance_ring(ring.get(), detail.entries, detail.completion_entries, detail.position);
   return ring;
 }
@@ -184,8 +215,13 @@ void register_buffers(FinishState& state, const image::IoUringDetailT& detail, i
     buffers.push_back(
         {reinterpret_cast<void*>(buffer->start), buffer->length});  // NOLINT: the program's address
   RemoteAddr address = state.program.place(std::as_bytes(std::span(buffers)));
-  call_or_throw(state.program, "register buffers with an io_uring", SYS_io_uring_register,
-                {static_cast<std::uint64_t>(number), IORING_REGISTER_BUFFERS, address.value, buffers.size()});
+  std::int64_t result = call_while_memory_returns([&] {
+    return state.program.call(
+        SYS_io_uring_register,
+        {static_cast<std::uint64_t>(number), IORING_REGISTER_BUFFERS, address.value, buffers.size()});
+  });
+  if (result < 0)
+    throw Error(fmt::format("register buffers with an io_uring: {}", describe_ring_error(result)));
 }
 
 void finish(FinishState& state, const image::DescriptionT& description,
@@ -193,8 +229,8 @@ void finish(FinishState& state, const image::DescriptionT& description,
   const image::IoUringDetailT& detail = *description.detail.AsIoUringDetail();
   int number = numbers.front()->number;
   map_rings(state, description, number);
-  UniqueFd process = open_process(state.program.pid());
-  write_ring_memory(copy_descriptor(process.get(), number).get(), detail.regions);
+  OpenDescription ring = inspect_descriptor(state.program.pid(), number);
+  write_ring_memory(copy_descriptor(ring).get(), detail.regions);
   register_buffers(state, detail, number);
 }
 
@@ -277,8 +313,10 @@ std::int32_t find_ring(const image::ProcessT& process, std::uint64_t inode) {
   return -1;
 }
 
-const ResourceKind kIoRing{
-    "io_uring", image::DescriptionDetail::IoUringDetail, O_NONBLOCK, matches, save, check, restore, connect,
-    finish};
+const ResourceKind kIoRing{"io_uring", image::DescriptionDetail::IoUringDetail,
+                           O_NONBLOCK, matches,
+                           save,       check,
+                           restore,    connect,
+                           finish,     true};
 
 }  // namespace ckpt::engine::resource

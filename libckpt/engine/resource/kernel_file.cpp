@@ -81,7 +81,8 @@ void describe_path(const SaveState& state, const OpenDescription& description,
     refuse(description, "a file of another process, whose id will be another");
   }
   take_thread(rest, detail);
-  detail.late = detail.late || is_bound_to_memory(rest);
+  // Whoever makes the descriptors is the program itself, and none of its relatives.
+  detail.late = detail.late || is_bound_to_memory(rest) || state.context.pid != state.together.program;
   if (detail.thread == 0) detail.path = "/proc/self" + detail.path;
 }
 

@@ -23,7 +23,7 @@ bool matches(const SaveState&, const OpenDescription& description) {
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
   std::string name = description.link.substr(kPrefix.size());
   name.resize(name.size() - kSuffix.size());
-  UniqueFd content = open_for_copy(state, description);
+  UniqueFd content = open_for_copy(description);
   image::MemfdDetailT detail;
   detail.object = save_object(state.context, image::ObjectKind::Memfd, content.get(), name);
   return as_detail(detail);

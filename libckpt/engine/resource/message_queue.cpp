@@ -113,12 +113,13 @@ void serve_notice(const SaveState& state, int number, int own, image::MessageQue
 }
 
 void save_content(SaveState& state, const OpenDescription& description, image::MessageQueueDetailT& detail) {
-  UniqueFd own = open_own(state.context.pid, description, O_RDWR);
+  UniqueFd own = open_own(description, O_RDWR);
   if (!own) throw_errno(fmt::format("read the messages of {}", description.what()));
   QueueLimits limits = queue_limits(own.get());
   detail.most_messages = limits.most_messages;
   detail.most_bytes = limits.most_bytes;
-  bool first = state.pipes_saved.insert({description.status.st_dev, description.status.st_ino}).second;
+  bool first =
+      state.together.pipes_saved.insert({description.status.st_dev, description.status.st_ino}).second;
   if (!first) return;
   look_at_notice(state, description, read_notice(own.get()), detail);
   if (limits.count == 0 && detail.notify < 0) return;

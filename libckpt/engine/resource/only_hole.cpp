@@ -24,12 +24,14 @@ std::vector<AddressHole> holes_to_close(std::string_view maps, std::uint64_t wan
                                         std::uint64_t size_bytes) {
   std::vector<AddressHole> holes;
   std::uint64_t at = kLowest;
-  auto add = [&](std::uint64_t start, std::uint64_t end) {
-    if (end > start && end - start >= size_bytes) holes.push_back({start, end});
+  auto add = [&](std::uint64_t start, std::uint64_t end, std::uint64_t least) {
+    if (end > start && end - start >= least) holes.push_back({start, end});
   };
+  // What is left beside the wanted part would make it larger, however small it is.
   auto add_around_wanted = [&](std::uint64_t start, std::uint64_t end) {
-    add(start, std::clamp(wanted, start, end));
-    add(std::clamp(wanted + size_bytes, start, end), end);
+    if (wanted < start || wanted >= end) return add(start, end, size_bytes);
+    add(start, wanted, 1);
+    add(std::min(wanted + size_bytes, end), end, 1);
   };
   for_each_line(maps, "", [&](std::string_view line) {
     std::size_t dash = line.find('-');

@@ -30,7 +30,8 @@ int compare_descriptions(pid_t left_pid, int left, pid_t right_pid, int right) {
 class DescriptorDirectories {
  public:
   explicit DescriptorDirectories(pid_t pid)
-      : path_(fmt::format("/proc/{}/fd", pid)),
+      : pid_(pid),
+        path_(fmt::format("/proc/{}/fd", pid)),
         links_(::opendir(path_.c_str()), ::closedir),
         infos_(open_or_throw(fmt::format("/proc/{}/fdinfo", pid), O_RDONLY | O_DIRECTORY)) {
     if (!links_) throw_errno(fmt::format("open {}", path_));
@@ -61,11 +62,12 @@ class DescriptorDirectories {
     if (!flags) throw Error(fmt::format("the fdinfo of {}/{} has no flags", path_, number));
     description.flags = static_cast<int>(*flags & ~static_cast<std::uint64_t>(O_CLOEXEC));
     description.offset = static_cast<std::int64_t>(offset.value_or(0));
-    description.numbers.push_back({number, (*flags & O_CLOEXEC) != 0});
+    description.numbers.push_back({number, (*flags & O_CLOEXEC) != 0, pid_});
     return description;
   }
 
  private:
+  pid_t pid_;
   std::string path_;
   std::unique_ptr<DIR, int (*)(DIR*)> links_;
   UniqueFd infos_;
@@ -76,7 +78,16 @@ auto inode_key(const OpenDescription& description) {
                   description.link);
 }
 
+int compare(const OpenDescription& left, const OpenDescription& right) {
+  return compare_descriptions(left.holder(), left.number(), right.holder(), right.number());
+}
+
 }  // namespace
+
+int OpenDescription::number_in(pid_t pid) const {
+  auto found = std::ranges::find(numbers, pid, &Number::holder);
+  return found == numbers.end() ? -1 : found->number;
+}
 
 int OpenDescription::access_mode() const { return (flags & O_PATH) != 0 ? -1 : flags & O_ACCMODE; }
 
@@ -86,24 +97,27 @@ std::string_view OpenDescription::info_field(std::string_view key) const { retur
 
 // Only descriptors of the same inode can share a description, so that kcmp (two system calls' worth each) is
 // needed within those groups only; its order makes that n log n for the many that share the anonymous inode.
-std::vector<OpenDescription> list_descriptions(pid_t pid) {
-  DescriptorDirectories directories(pid);
+std::vector<OpenDescription> list_descriptions(std::span<const pid_t> pids) {
   std::vector<OpenDescription> found;
-  for (int number : directories.numbers()) found.push_back(directories.inspect(number));
-  std::ranges::stable_sort(found, [&](const OpenDescription& left, const OpenDescription& right) {
+  for (pid_t pid : pids) {
+    DescriptorDirectories directories(pid);
+    for (int number : directories.numbers()) found.push_back(directories.inspect(number));
+  }
+  std::ranges::stable_sort(found, [](const OpenDescription& left, const OpenDescription& right) {
     if (inode_key(left) != inode_key(right)) return inode_key(left) < inode_key(right);
-    return compare_descriptions(pid, left.number(), pid, right.number()) == 1;
+    return compare(left, right) == 1;
   });
   std::vector<OpenDescription> merged;
   for (OpenDescription& next : found) {
-    if (!merged.empty() && inode_key(merged.back()) == inode_key(next) &&
-        compare_descriptions(pid, merged.back().number(), pid, next.number()) == 0) {
+    if (!merged.empty() && inode_key(merged.back()) == inode_key(next) && compare(merged.back(), next) == 0) {
       merged.back().numbers.push_back(next.numbers.front());
     } else {
       merged.push_back(std::move(next));
     }
   }
-  std::ranges::sort(merged, {}, &OpenDescription::number);
+  std::ranges::sort(merged, {}, [pids](const OpenDescription& description) {
+    return std::pair(std::ranges::find(pids, description.holder()) - pids.begin(), description.number());
+  });
   return merged;
 }
 
@@ -116,9 +130,9 @@ bool same_description(pid_t pid, int number, int own) {
   return compare_descriptions(pid, number, ::getpid(), own) == 0;
 }
 
-pid_t innermost_id(pid_t id) try {
+pid_t innermost_id(pid_t id, std::string_view kind) try {
   std::string status = read_file(fmt::format("/proc/{}/status", id));
-  auto last = parse_unsigned(last_word(status_field(status, "NSpid")));
+  auto last = parse_unsigned(last_word(status_field(status, kind)));
   return static_cast<pid_t>(last.value_or(static_cast<std::uint64_t>(id)));
 } catch (const Error& error) {
   if (error.code() == ENOENT || error.code() == ESRCH) return 0;
@@ -132,9 +146,10 @@ UniqueFd open_process(pid_t pid) {
   return pidfd;
 }
 
-UniqueFd copy_descriptor(int pidfd, int number) {
-  UniqueFd copy(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd, number, 0)));
-  if (!copy) throw_errno(fmt::format("copy descriptor {} of the program", number));
+UniqueFd copy_descriptor(const OpenDescription& description) {
+  UniqueFd holder = open_process(description.holder());
+  UniqueFd copy(static_cast<int>(::syscall(SYS_pidfd_getfd, holder.get(), description.number(), 0)));
+  if (!copy) throw_errno(fmt::format("copy descriptor {} of the program", description.number()));
   return copy;
 }
 

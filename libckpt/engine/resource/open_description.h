@@ -5,35 +5,44 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/unique_fd.h"
 
 namespace ckpt::engine::resource {
 
-// One open file description and all descriptors that refer to it.
+// One open file description and all descriptors that refer to it, in whichever process.
 struct OpenDescription {
   struct Number {
     int number;
     bool close_on_exec;
+    pid_t holder;  // the process whose descriptor it is
   };
 
-  std::vector<Number> numbers;  // ascending, never empty
-  std::string link;             // target of /proc/PID/fd/N
-  std::string info;             // /proc/PID/fdinfo/N
+  // Never empty; those of one process come together, ascending.
+  std::vector<Number> numbers;
+  std::string link;  // target of /proc/PID/fd/N
+  std::string info;  // /proc/PID/fdinfo/N
   struct stat status {};
   int flags = 0;  // as F_GETFL
   std::int64_t offset = 0;
 
+  // Of one of its holders: the first in the order that list_descriptions() was given.
   int number() const { return numbers.front().number; }
+  pid_t holder() const { return numbers.front().holder; }
+  // The lowest descriptor that `pid` has of it, -1 if it has none.
+  int number_in(pid_t pid) const;
   int access_mode() const;   // O_RDONLY, O_WRONLY, O_RDWR; -1 for O_PATH
   std::string what() const;  // "descriptor 5 (/x/y)"
   std::string_view info_field(std::string_view key) const;
 };
 
-// All open descriptions of a process that we may trace, ordered by their lowest number.
-std::vector<OpenDescription> list_descriptions(pid_t pid);
+// All open descriptions of processes that we may trace, ordered by their first holder and lowest number
+// there.
+std::vector<OpenDescription> list_descriptions(std::span<const pid_t> pids);
 
 // One descriptor of such a process, as a description by itself.
 OpenDescription inspect_descriptor(pid_t pid, int number);
@@ -41,12 +50,13 @@ OpenDescription inspect_descriptor(pid_t pid, int number);
 // Whether descriptor `number` of `pid` and `own` of ours are the same description.
 bool same_description(pid_t pid, int number, int own);
 
-// The id that a process or thread has in its innermost namespace; 0 if it is gone.
-pid_t innermost_id(pid_t id);
+// The id that a process or thread, its group (NSpgid) or its session (NSsid) has in its innermost namespace;
+// 0 if it is gone.
+pid_t innermost_id(pid_t id, std::string_view kind = "NSpid");
 
 UniqueFd open_process(pid_t pid);  // a pidfd
 
-// A descriptor of ours for the very description behind `number` of the process `pidfd`.
-UniqueFd copy_descriptor(int pidfd, int number);
+// A descriptor of ours for the very description.
+UniqueFd copy_descriptor(const OpenDescription& description);
 
 }  // namespace ckpt::engine::resource

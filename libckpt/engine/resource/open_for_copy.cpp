@@ -7,17 +7,17 @@
 
 namespace ckpt::engine::resource {
 
-UniqueFd open_own(pid_t pid, const OpenDescription& description, int flags) {
-  std::string path = fmt::format("/proc/{}/fd/{}", pid, description.number());
+UniqueFd open_own(const OpenDescription& description, int flags) {
+  std::string path = fmt::format("/proc/{}/fd/{}", description.holder(), description.number());
   return UniqueFd(::open(path.c_str(), flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
 }
 
-UniqueFd open_for_copy(const SaveState& state, const OpenDescription& description) {
-  UniqueFd own = open_own(state.context.pid, description, O_RDONLY);
+UniqueFd open_for_copy(const OpenDescription& description) {
+  UniqueFd own = open_own(description, O_RDONLY);
   if (own) return own;
   int cause = errno;
   if (description.access_mode() == O_RDONLY || description.access_mode() == O_RDWR) {
-    return copy_descriptor(state.pidfd, description.number());
+    return copy_descriptor(description);
   }
   throw Error(fmt::format("{} cannot be read: {}; make it readable or close it before the checkpoint",
                           description.what(), describe_errno(cause)),

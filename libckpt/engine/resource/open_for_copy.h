@@ -7,10 +7,10 @@
 namespace ckpt::engine::resource {
 
 // A description of our own, or none where the file's permissions do not allow it.
-UniqueFd open_own(pid_t pid, const OpenDescription& description, int flags);
+UniqueFd open_own(const OpenDescription& description, int flags);
 
 // A descriptor that can be read with pread: our own, or else a copy of the program's.
-UniqueFd open_for_copy(const SaveState& state, const OpenDescription& description);
+UniqueFd open_for_copy(const OpenDescription& description);
 
 // The descriptor of object `index`, or Error.
 int object_descriptor(const RestoreObjects& objects, std::int32_t index);

@@ -1,5 +1,5 @@
-// Pidfds (pidfd_open(2)) of the program itself, of its threads, and of processes that have ended: those of
-// others lead outside.
+// Pidfds (pidfd_open(2)) of the program, its relatives, their threads, and of processes that have ended:
+// those of others lead outside.
 #include "engine/resource/pid_fd.h"
 
 #include <fcntl.h>
@@ -42,12 +42,16 @@ std::int32_t innermost_id(const OpenDescription& description) {
   return static_cast<std::int32_t>(parse_unsigned(last_word(description.info_field("NSpid"))).value_or(0));
 }
 
+bool is_in_family(const SaveState& state, pid_t id) {
+  return std::ranges::any_of(state.together.processes, [id](pid_t pid) { return has_thread(pid, id); });
+}
+
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
   image::PidFdDetailT detail;
   pid_t pid = process_of(description);
   detail.thread = (description.flags & kThread) != 0;
   if (pid == -1) return as_detail(detail);
-  if (!has_thread(state.context.pid, pid)) {
+  if (!is_in_family(state, pid)) {
     throw Error(
         fmt::format("descriptor {} is a pidfd of process {}, which is not part of the checkpoint; close it "
                     "before the checkpoint",
@@ -74,7 +78,7 @@ UniqueFd make_ended() {
   return pidfd;
 }
 
-// Threads do not exist yet; the process stands in for them until they do.
+// Threads and relatives do not exist yet; the program stands in for them until they do.
 UniqueFd restore(RestoreState&, const image::DescriptionT& description) {
   if (description.detail.AsPidFdDetail()->id == 0) return make_ended();
   UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
@@ -85,19 +89,19 @@ UniqueFd restore(RestoreState&, const image::DescriptionT& description) {
 void finish(FinishState& state, const image::DescriptionT& description,
             const std::vector<const image::DescriptorT*>& numbers) {
   const image::PidFdDetailT& detail = *description.detail.AsPidFdDetail();
-  if (detail.id == 0 || !detail.thread) return;
+  if (detail.id == 0 || (!detail.thread && detail.id == state.program_id)) return;
   auto tid = static_cast<std::uint64_t>(state.program.current_tid(detail.id));
   std::uint64_t flags = description.status_flags & static_cast<unsigned>(kThread | O_NONBLOCK);
-  std::int64_t fd = call_or_throw(state.program, fmt::format("make a pidfd of thread {}", tid),
-                                  SYS_pidfd_open, {tid, flags});
+  std::int64_t fd =
+      call_or_throw(state.program, fmt::format("make a pidfd of {}", tid), SYS_pidfd_open, {tid, flags});
   put_at_numbers(state.program, fd, numbers);
 }
 
 }  // namespace
 
 bool is_made_late(const SaveState& state, const OpenDescription& description) {
-  return matches(state, description) && (description.flags & kThread) != 0 &&
-         process_of(description) != state.context.pid && process_of(description) != -1;
+  return matches(state, description) && process_of(description) != state.together.program &&
+         process_of(description) != -1;
 }
 
 const ResourceKind kPidFd{

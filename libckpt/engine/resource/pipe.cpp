@@ -52,9 +52,9 @@ EndsInside find_ends(const SaveState& state, const OpenDescription& description)
 // A read end without any writer reports POLLHUP, a write end without any reader POLLERR (pipe(7), poll(2)).
 bool other_end_is_gone(int fd) { return (poll_now(fd, 0) & (POLLHUP | POLLERR)) != 0; }
 
-void refuse_if_outside(const SaveState& state, const OpenDescription& description, const EndsInside& ends) {
+void refuse_if_outside(const OpenDescription& description, const EndsInside& ends) {
   if (ends.reader != nullptr && ends.writer != nullptr) return;
-  UniqueFd copy = copy_descriptor(state.pidfd, description.number());
+  UniqueFd copy = copy_descriptor(description);
   if (description.access_mode() >= 0 && other_end_is_gone(copy.get())) return;
   throw Error(
       fmt::format("descriptor {} is the {} end of a pipe whose other end is outside the program ({}); close "
@@ -65,17 +65,18 @@ void refuse_if_outside(const SaveState& state, const OpenDescription& descriptio
 
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
   EndsInside ends = find_ends(state, description);
-  refuse_if_outside(state, description, ends);
+  refuse_if_outside(description, ends);
   image::PipeDetailT detail;
   detail.inode = description.status.st_ino;
-  bool first = state.pipes_saved.insert({description.status.st_dev, description.status.st_ino}).second;
+  bool first =
+      state.together.pipes_saved.insert({description.status.st_dev, description.status.st_ino}).second;
   if (first && ends.reader != nullptr) {
-    UniqueFd copy = copy_descriptor(state.pidfd, ends.reader->number());
+    UniqueFd copy = copy_descriptor(*ends.reader);
     PipeContent content = peek_pipe(copy.get(), ends.packet_mode, description.what());
     detail.content = std::move(content.bytes);
     detail.packets = std::move(content.packets);
   }
-  detail.capacity = pipe_capacity(copy_descriptor(state.pidfd, description.number()).get());
+  detail.capacity = pipe_capacity(copy_descriptor(description).get());
   return as_detail(std::move(detail));
 }
 

@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "base/file_io.h"
 #include "base/parse.h"
+#include "base/proc_stat.h"
 #include "engine/resource/finishing.h"
 #include "engine/resource/open_for_copy.h"
 #include "engine/resource/pty_bytes.h"
@@ -62,9 +63,9 @@ const OpenDescription* slave_of(const SaveState& state, int index) {
 bool hung_up(int master) { return (poll_now(master, 0) & POLLHUP) != 0; }
 
 // Read, and put back at once: the program is to find them when it goes on.
-void save_bytes(SaveState& state, int master, const OpenDescription* slave, image::PtyMasterDetailT& detail) {
+void save_bytes(int master, const OpenDescription* slave, image::PtyMasterDetailT& detail) {
   UniqueFd own;
-  if (slave != nullptr) own = open_own(state.context.pid, *slave, O_RDWR);
+  if (slave != nullptr) own = open_own(*slave, O_RDWR);
   if (detail.packet_mode) set_flag(master, TIOCPKT, 0, "packet mode");
   PtyBytes bytes = take_bytes(master, own.get());
   if (!bytes.to_master.empty() && !own) own = open_slave(master, O_RDWR | O_NONBLOCK);
@@ -78,7 +79,7 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
   image::PtyMasterDetailT detail;
   std::optional<int> index = index_of(description);
   if (!index) throw Error(fmt::format("the kernel does not tell the number of {}", description.what()));
-  UniqueFd master = copy_descriptor(state.pidfd, description.number());
+  UniqueFd master = copy_descriptor(description);
   detail.index = *index;
   detail.locked = get_flag(master.get(), TIOCGPTLCK, "the lock") != 0;
   detail.packet_mode = get_flag(master.get(), TIOCGPKT, "packet mode") != 0;
@@ -86,7 +87,7 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
   detail.window = window_size(master.get());
   const OpenDescription* slave = slave_of(state, *index);
   detail.slave = slave != nullptr || hung_up(master.get());  // open now, or once
-  save_bytes(state, master.get(), slave, detail);
+  save_bytes(master.get(), slave, detail);
   return as_detail(std::move(detail));
 }
 
@@ -163,16 +164,8 @@ UniqueFd open_slave(int master, int flags) {
   return slave;
 }
 
-// tty_nr is the 7th field of /proc/PID/stat, the 5th after the name in parentheses.
 dev_t controlling_terminal(pid_t pid) {
-  std::string text = read_file(fmt::format("/proc/{}/stat", pid));
-  std::size_t position = text.rfind(')');
-  for (int field = 0; field < 5 && position != std::string::npos; ++field)
-    position = text.find(' ', position + 1);
-  if (position == std::string::npos) throw Error(fmt::format("/proc/{}/stat is not understood", pid));
-  std::size_t end = text.find(' ', position + 1);
-  std::string number = text.substr(position + 1, end - position - 1);
-  auto encoded = static_cast<unsigned>(std::stol(number));
+  auto encoded = static_cast<unsigned>(ProcStat(pid).controlling_terminal());
   return makedev((encoded >> 8U) & 0xfffU, (encoded & 0xffU) | ((encoded >> 12U) & 0xfff00U));
 }
 
@@ -180,24 +173,55 @@ void save_controlling_pty(const SaveState& state, image::ProcessT& process) {
   process.controlling_pty = -1;
   if (process.session != process.pid) return;
   process.controlling_pty = pty_inside(state, controlling_terminal(state.context.pid)).value_or(-1);
+  if (process.controlling_pty < 0) return;
+  std::int64_t group = ProcStat(state.context.pid).foreground_group();
+  for (pid_t pid : state.together.processes) {
+    if (::getpgid(pid) == group) process.foreground_group = innermost_id(pid, "NSpgid");
+  }
 }
+
+namespace {
+
+// A descriptor of the process for the slave of pseudo-terminal `index`, opened through its master if that is
+// what the process has (`opened`); -1 if it has neither.
+std::int64_t slave_descriptor(FinishState& state, int index, bool& opened) {
+  const image::ProcessT& process = *state.checkpoint.process;
+  std::int64_t found = -1;
+  for (const auto& descriptor : process.descriptors) {
+    const auto& description = process.descriptions.at(static_cast<std::size_t>(descriptor->description));
+    const image::TerminalDetailT* slave = description->detail.AsTerminalDetail();
+    if (slave != nullptr && slave->pty == index) return descriptor->number;
+    const image::PtyMasterDetailT* master = description->detail.AsPtyMasterDetail();
+    if (master != nullptr && master->index == index) found = descriptor->number;
+  }
+  if (found < 0) return -1;
+  opened = true;
+  return call_or_throw(state.program, "open the controlling terminal", SYS_ioctl,
+                       {static_cast<std::uint64_t>(found), TIOCGPTPEER, O_RDWR | O_NOCTTY});
+}
+
+}  // namespace
 
 // The process has been the leader of a new session since before it executed the program.
 void finish_controlling_pty(FinishState& state) {
-  const image::ProcessT& process = *state.checkpoint.process;
-  if (process.controlling_pty < 0) return;
-  for (const auto& descriptor : process.descriptors) {
-    const auto& description = process.descriptions.at(static_cast<std::size_t>(descriptor->description));
-    const image::PtyMasterDetailT* detail = description->detail.AsPtyMasterDetail();
-    if (detail == nullptr || detail->index != process.controlling_pty) continue;
-    std::int64_t slave =
-        call_or_throw(state.program, "open the controlling terminal", SYS_ioctl,
-                      {static_cast<std::uint64_t>(descriptor->number), TIOCGPTPEER, O_RDWR | O_NOCTTY});
-    auto fd = static_cast<std::uint64_t>(slave);
-    call_or_throw(state.program, "make it the controlling terminal", SYS_ioctl, {fd, TIOCSCTTY, 0});
-    call_or_throw(state.program, "close the controlling terminal", SYS_close, {fd});
+  int index = state.checkpoint.process->controlling_pty;
+  if (index < 0) return;
+  bool opened = false;
+  std::int64_t slave = slave_descriptor(state, index, opened);
+  if (slave < 0) {
+    state.notes.push_back(
+        fmt::format("session {} has lost its controlling terminal, which its leader had not open",
+                    state.checkpoint.process->session));
     return;
   }
+  auto fd = static_cast<std::uint64_t>(slave);
+  call_or_throw(state.program, "make it the controlling terminal", SYS_ioctl, {fd, TIOCSCTTY, 0});
+  if (std::int32_t group = state.checkpoint.process->foreground_group; group != 0) {
+    RemoteAddr address = state.program.place(std::as_bytes(std::span(&group, 1)));
+    call_or_throw(state.program, "set the foreground process group", SYS_ioctl,
+                  {fd, TIOCSPGRP, address.value});
+  }
+  if (opened) call_or_throw(state.program, "close the controlling terminal", SYS_close, {fd});
 }
 
 const ResourceKind kPtyMaster{"pseudo-terminal",

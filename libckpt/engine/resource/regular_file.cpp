@@ -36,9 +36,10 @@ std::int64_t mtime_ns(const struct stat& status) {
 // fsync must not miss it.
 void add_to_sync(SaveState& state, const OpenDescription& description) {
   if (description.access_mode() != O_WRONLY && description.access_mode() != O_RDWR) return;
-  if (!state.files_synced.insert({description.status.st_dev, description.status.st_ino}).second) return;
-  UniqueFd own = open_own(state.context.pid, description, O_RDONLY);
-  if (!own) own = open_own(state.context.pid, description, O_WRONLY);
+  if (!state.together.files_synced.insert({description.status.st_dev, description.status.st_ino}).second)
+    return;
+  UniqueFd own = open_own(description, O_RDONLY);
+  if (!own) own = open_own(description, O_WRONLY);
   if (own) {
     state.context.files_to_sync.push_back(std::move(own));
   } else {
@@ -59,7 +60,7 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
     return as_detail(std::move(detail));
   }
   detail.path = former_path(description.link);
-  UniqueFd content = open_for_copy(state, description);
+  UniqueFd content = open_for_copy(description);
   detail.object = save_object(state.context, image::ObjectKind::DeletedFile, content.get(), detail.path);
   if (description.status.st_nlink > 0) {
     state.context.notes.push_back(

@@ -66,7 +66,7 @@ decltype(statfs::f_type) SaveState::filesystem_of(const OpenDescription& descrip
   auto [known, is_new] = filesystems.try_emplace(description.status.st_dev);
   if (!is_new) return known->second;
   struct statfs filesystem {};
-  std::string path = fmt::format("/proc/{}/fd/{}", context.pid, description.number());
+  std::string path = fmt::format("/proc/{}/fd/{}", description.holder(), description.number());
   if (::statfs(path.c_str(), &filesystem) != 0) throw_errno(fmt::format("statfs {}", path));
   return known->second = filesystem.f_type;
 }
@@ -75,7 +75,7 @@ std::optional<SocketSort> SaveState::socket_sort_of(const OpenDescription& descr
   if (!S_ISSOCK(description.status.st_mode) || description.access_mode() < 0) return std::nullopt;
   auto known = socket_sorts.find(description.status.st_ino);
   if (known == socket_sorts.end()) {
-    SocketSort sort = sort_of(copy_descriptor(pidfd, description.number()).get());
+    SocketSort sort = sort_of(copy_descriptor(description).get());
     known = socket_sorts.emplace(description.status.st_ino, sort).first;
   }
   return known->second;

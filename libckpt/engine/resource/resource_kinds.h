@@ -44,19 +44,27 @@ struct TcpProgress {
   std::uint64_t received = 0;
 };
 
-// Everything that `save` may look at.
-struct SaveState {
-  SaveContext& context;
-  int pidfd;
-  pid_t program_pid;  // as the program sees it
-  const std::vector<OpenDescription>& all;
-  SentDescriptors& sent;
+// What the processes of a checkpoint have open, all together, and what has been saved of it.
+struct SavedTogether {
+  pid_t program = 0;  // the first of the processes
+  std::vector<pid_t> processes = {};
+  std::vector<OpenDescription> all = {};
+  SentDescriptors sent{all};
   std::set<std::pair<dev_t, ino_t>> pipes_saved = {};
   std::set<std::pair<dev_t, ino_t>> files_synced = {};
+  std::map<std::uint64_t, TcpProgress> tcp_progress = {};  // by inode
+};
+
+// Everything that `save` may look at: of the process in `context`, and of all.
+struct SaveState {
+  SaveContext& context;
+  pid_t program_pid;  // as the program sees it
+  SavedTogether& together;
+  const std::vector<OpenDescription>& all = together.all;
+  SentDescriptors& sent = together.sent;
   std::set<std::tuple<dev_t, ino_t, std::uint64_t>> record_locks_saved = {};  // by their first byte
   std::array<std::optional<struct stat>, 3> own_streams = own_stream_statuses();
   SocketDefaults socket_defaults = {};
-  std::map<std::uint64_t, TcpProgress> tcp_progress = {};              // by inode
   mutable std::map<dev_t, decltype(statfs::f_type)> filesystems = {};  // by the device that stat() reports
   mutable std::map<ino_t, SocketSort> socket_sorts = {};
 
@@ -102,6 +110,7 @@ struct RestoreState {
 struct FinishState {
   const image::CheckpointT& checkpoint;
   ProgramCalls& program;
+  std::int32_t program_id;  // saved, of the program that was started; `program` may be one of its relatives
   LockPolicy locks;
   std::vector<std::string>& notes;
   std::vector<FileLockOutcome> file_locks = {};
@@ -129,6 +138,9 @@ struct ResourceKind {
   // supervisor. `numbers` are the descriptors of the description.
   void (*finish)(FinishState&, const image::DescriptionT&,
                  const std::vector<const image::DescriptorT*>& numbers) = nullptr;
+  // `connect` refers to other descriptors by their numbers, which are those of the description's first
+  // holder.
+  bool connects_by_number = false;
 };
 
 // In the order of matching.

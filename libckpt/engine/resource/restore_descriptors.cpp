@@ -10,6 +10,8 @@
 
 #include <algorithm>
 #include <climits>
+#include <set>
+#include <string_view>
 
 #include "base/error.h"
 #include "engine/resource/descriptors.h"
@@ -92,14 +94,16 @@ void restore_one(RestoreState& state, const image::DescriptionT& description,
   throw Error(fmt::format("descriptor {}: {}", numbers.front(), error.what()), error.code());
 }
 
-// One that is only under way in a socket.
-UniqueFd restore_unnumbered(RestoreState& state, const image::DescriptionT& description) try {
+// One that has no number yet, or, if it is only under way in a socket, never gets one. `what` it is, for
+// messages.
+UniqueFd restore_unnumbered(RestoreState& state, const image::DescriptionT& description,
+                            std::string_view what) try {
   const ResourceKind& kind = kind_of(description);
   UniqueFd fd = state.lift(kind.restore(state, description));
-  restore_flags(fd.get(), kind, description);
+  if ((description.status_flags & O_PATH) == 0) restore_flags(fd.get(), kind, description);
   return fd;
 } catch (const Error& error) {
-  throw Error(fmt::format("a descriptor sent through a socket: {}", error.what()), error.code());
+  throw Error(fmt::format("{}: {}", what, error.what()), error.code());
 }
 
 void restore_all(RestoreState& state) {
@@ -109,7 +113,8 @@ void restore_all(RestoreState& state) {
   for (std::size_t i = 0; i < process.descriptions.size(); ++i) {
     const image::DescriptionT& description = *process.descriptions[i];
     if (numbers[i].empty()) {
-      state.unnumbered.push_back(restore_unnumbered(state, description));
+      state.unnumbered.push_back(
+          restore_unnumbered(state, description, "a descriptor sent through a socket"));
     } else {
       restore_one(state, description, numbers[i]);
     }
@@ -121,6 +126,49 @@ void restore_all(RestoreState& state) {
     if (connect != nullptr && !numbers[i].empty())
       connect(state, *process.descriptions[i], numbers[i].front());
   }
+}
+
+// For several processes: nobody has its numbers yet. What refers to numbers is left to those who have them.
+void make_descriptions(RestoreState& state) {
+  const auto& descriptions = state.checkpoint.process->descriptions;
+  for (std::size_t i = 0; i < descriptions.size(); ++i) {
+    state.unnumbered.push_back(
+        restore_unnumbered(state, *descriptions[i], "a descriptor of the program or its relatives"));
+    state.description_numbers[static_cast<std::int32_t>(i)] = state.unnumbered.back().get();
+  }
+  for (std::size_t i = 0; i < descriptions.size(); ++i) {
+    const ResourceKind& kind = kind_of(*descriptions[i]);
+    if (kind.connect != nullptr && !kind.connects_by_number)
+      kind.connect(state, *descriptions[i], state.unnumbered[i].get());
+  }
+}
+
+void place_copies(const RestoreState& state, const image::ProcessT& process) {
+  for (const auto& descriptor : process.descriptors) {
+    int made = state.description_numbers.at(descriptor->description);
+    if (::dup2(made, descriptor->number) < 0)
+      throw_errno(fmt::format("make descriptor {}", descriptor->number));
+  }
+}
+
+void connect_own(const ProcessView& view, const RestoreObjects& objects, int scratch_base) {
+  RestoreState state{view.checkpoint, objects, scratch_base};
+  std::set<std::int32_t> done;
+  const image::ProcessT& process = *view.checkpoint.process;
+  for (const auto& descriptor : process.descriptors) {
+    auto index = static_cast<std::size_t>(descriptor->description);
+    const image::DescriptionT& description = *process.descriptions.at(index);
+    const ResourceKind& kind = kind_of(description);
+    if (kind.connect == nullptr || !kind.connects_by_number || !view.owns(index)) continue;
+    if (done.insert(descriptor->description).second) kind.connect(state, description, descriptor->number);
+  }
+}
+
+// Afterwards every number below the scratch base is free.
+void clear_numbers(RestoreState& state) {
+  raise_limit();
+  take_inherited(state);
+  close_numbers(0, static_cast<unsigned>(state.scratch_base) - 1);
 }
 
 void close_from(int first, std::span<const int> keep) {
@@ -141,14 +189,33 @@ void close_from(int first, std::span<const int> keep) {
 void restore_descriptors(const image::CheckpointT& checkpoint, const RestoreObjects& objects,
                          int scratch_base, std::span<const int> keep) {
   resource::check_scratch_base(*checkpoint.process, scratch_base, keep);
-  resource::raise_limit();
   {
     resource::RestoreState state{checkpoint, objects, scratch_base};
-    resource::take_inherited(state);
-    resource::close_numbers(0, static_cast<unsigned>(scratch_base) - 1);
+    resource::clear_numbers(state);
     resource::restore_all(state);
   }
   resource::close_from(scratch_base, keep);
+}
+
+struct DescriptorRestore::State {
+  resource::RestoreState restore;
+};
+
+DescriptorRestore::DescriptorRestore(const image::CheckpointT& checkpoint, const RestoreObjects& objects,
+                                     int scratch_base)
+    : state_(std::make_unique<State>(State{{checkpoint, objects, scratch_base}})) {
+  resource::clear_numbers(state_->restore);
+  resource::make_descriptions(state_->restore);
+}
+
+DescriptorRestore::~DescriptorRestore() = default;
+
+void DescriptorRestore::place(const ProcessView& view, std::span<const int> keep) {
+  const resource::RestoreState& made = state_->restore;
+  resource::check_scratch_base(*view.checkpoint.process, made.scratch_base, keep);
+  resource::place_copies(made, *view.checkpoint.process);
+  resource::connect_own(view, made.objects, made.scratch_base);
+  resource::close_from(made.scratch_base, keep);
 }
 
 }  // namespace ckpt::engine

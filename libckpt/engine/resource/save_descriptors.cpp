@@ -12,6 +12,7 @@
 #include "engine/resource/resource_kinds.h"
 #include "engine/resource/session_terminal.h"
 #include "engine/resource/socket/inet_socket.h"
+#include "engine/resource/socket/silence_connections.h"
 #include "engine/resource/unsupported.h"
 
 namespace ckpt::engine {
@@ -32,7 +33,7 @@ std::unique_ptr<image::DescriptionT> save_one(SaveState& state, const OpenDescri
   saved->offset = description.offset;
   save_locks(state, description, *saved);
   if (description.access_mode() >= 0) {
-    UniqueFd copy = copy_descriptor(state.pidfd, description.number());
+    UniqueFd copy = copy_descriptor(description);
     save_owner(state, description, copy.get(), *saved);
   }
   saved->detail = kind.save(state, description);
@@ -48,37 +49,58 @@ std::unique_ptr<image::DescriptorT> save_number(const OpenDescription::Number& n
   return saved;
 }
 
-// Those that are under way in sockets are open in this process, and saved as if it were the program. Saving a
-// socket may bring forth more of them.
-void save_sent(SaveState& state, image::ProcessT& process) {
-  pid_t self = ::getpid();
-  UniqueFd pidfd = open_process(self);
-  SaveContext context{self, state.context.writer, state.context.objects, state.context.notes,
-                      state.context.files_to_sync};
-  SaveState own{context, pidfd.get(), state.program_pid, state.all, state.sent};
-  for (std::size_t i = 0; i < state.sent.held.size(); ++i)
-    process.descriptions.push_back(save_one(own, inspect_descriptor(self, state.sent.held[i].get())));
-}
-
 }  // namespace
 }  // namespace resource
 
-void save_descriptors(SaveContext& context, image::ProcessT& process) {
-  UniqueFd pidfd = resource::open_process(context.pid);
-  std::vector<resource::OpenDescription> all = resource::list_descriptions(context.pid);
-  resource::SentDescriptors sent{context.pid, all};
-  resource::SaveState state{context, pidfd.get(), process.pid, all, sent};
+struct DescriptorCapture::State {
+  resource::SavedTogether together;
+  std::vector<std::unique_ptr<image::DescriptionT>>
+      saved;  // as together.all, then those under way in sockets
+};
+
+DescriptorCapture::DescriptorCapture(std::span<const pid_t> pids) : state_(std::make_unique<State>()) {
+  state_->together.program = pids.front();
+  state_->together.processes.assign(pids.begin(), pids.end());
+  state_->together.all = resource::list_descriptions(pids);
+  state_->saved.resize(state_->together.all.size());
+}
+
+DescriptorCapture::~DescriptorCapture() = default;
+
+void DescriptorCapture::save(SaveContext& context, image::ProcessT& process) {
+  resource::SaveState state{context, process.pid, state_->together};
   process.descriptions.clear();
   process.descriptors.clear();
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    process.descriptions.push_back(resource::save_one(state, all[i]));
-    for (const auto& number : all[i].numbers) process.descriptors.push_back(resource::save_number(number, i));
+  for (std::size_t i = 0; i < state.all.size(); ++i) {
+    if (state.all[i].holder() == context.pid) state_->saved[i] = resource::save_one(state, state.all[i]);
+    for (const auto& number : state.all[i].numbers) {
+      if (number.holder == context.pid) process.descriptors.push_back(resource::save_number(number, i));
+    }
   }
-  resource::save_sent(state, process);
   std::ranges::sort(process.descriptors, {}, &image::DescriptorT::number);
   resource::save_controlling_pty(state, process);
-  resource::save_session_terminal(state, process);
-  resource::save_bytes_under_way(state, process);
+}
+
+// Those that are under way in sockets are open in this process, and saved as if it were the program. Saving a
+// socket may bring forth more of them.
+void DescriptorCapture::finish(SaveContext& context, image::ProcessT& first) {
+  resource::SaveState state{context, first.pid, state_->together};
+  SaveContext own_context{::getpid(), context.writer, context.objects, context.notes, context.files_to_sync};
+  resource::SaveState own{own_context, first.pid, state_->together};
+  for (std::size_t i = 0; i < state.sent.held.size(); ++i) {
+    resource::OpenDescription held = resource::inspect_descriptor(own_context.pid, state.sent.held[i].get());
+    state_->saved.push_back(resource::save_one(own, held));
+  }
+  first.descriptions = std::move(state_->saved);
+  resource::save_session_terminal(state, first);
+  resource::save_bytes_under_way(state, first);
+  if (context.silenced != nullptr) *context.silenced = resource::silence_connections(state, first);
+}
+
+void save_descriptors(SaveContext& context, image::ProcessT& process) {
+  DescriptorCapture capture(std::span(&context.pid, 1));
+  capture.save(context, process);
+  capture.finish(context, process);
 }
 
 int first_free_descriptor(const image::ProcessT& process) {

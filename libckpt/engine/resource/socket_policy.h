@@ -8,6 +8,10 @@
 #include <string>
 #include <vector>
 
+namespace ckpt::image {
+struct InetSocketDetailT;
+}
+
 namespace ckpt::engine {
 
 // What a connection to the outside, which is lost, comes back as.
@@ -51,11 +55,26 @@ struct OutsideConnection {
   std::size_t unread_bytes = 0;            // have arrived, and the program has not read them
 };
 
+// A TCP connection with somebody outside that can go on (resource::RevivedConnection).
+struct KeptConnection {
+  std::uint64_t inode = 0;
+  std::string peer;
+  std::string host = {};                             // as above
+  const image::InetSocketDetailT* socket = nullptr;  // of the checkpoint
+};
+
 // What the sockets of a checkpoint need of the world around it.
 struct SocketNeeds {
   std::vector<ListeningAddress> listening;
   std::vector<OutsideConnection> connections;
+  std::vector<KeptConnection> kept = {};    // may be among `connections`, too
   std::vector<LostAddress> lost_addresses;  // of any kind of socket, listening or not
+};
+
+// What a program holds outside of itself.
+struct OutsideHoldings {
+  SocketNeeds sockets;  // without anything that refers to a checkpoint
+  std::vector<std::string> locked_files;
 };
 
 }  // namespace ckpt::engine

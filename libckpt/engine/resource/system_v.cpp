@@ -41,6 +41,12 @@ void give_back(ipc_perm& permissions, const image::SystemVObjectT& object) {
   permissions.mode = static_cast<unsigned short>(object.mode & kPermissions);
 }
 
+// Saved already, with another process that uses it.
+template <typename Objects>
+bool has_object(const Objects& saved, int id) {
+  return std::ranges::any_of(saved, [id](const auto& each) { return each->object->id == id; });
+}
+
 bool is_removed(const image::SystemVObjectT& object) { return (object.mode & SHM_DEST) != 0; }
 
 // ---- semaphore sets
@@ -76,7 +82,8 @@ void save_semaphores(SaveContext& context, image::CheckpointT& checkpoint) {
   for (int slot = 0; slot <= last; ++slot) {
     semid_ds status{};
     int id = ::semctl(slot, 0, SEM_STAT, SemaphoreArgument{.status = &status});
-    if (id < 0 || !used_last_by(id, static_cast<unsigned>(status.sem_nsems), context.pid)) continue;
+    if (id < 0 || has_object(checkpoint.semaphore_sets, id)) continue;
+    if (!used_last_by(id, static_cast<unsigned>(status.sem_nsems), context.pid)) continue;
     checkpoint.semaphore_sets.push_back(save_set(context, id, status));
   }
 }
@@ -144,7 +151,8 @@ void save_queues(SaveContext& context, image::CheckpointT& checkpoint) {
   for (int slot = 0; slot <= last; ++slot) {
     msqid_ds status{};
     int id = ::msgctl(slot, MSG_STAT, &status);
-    if (id < 0 || (status.msg_lspid != context.pid && status.msg_lrpid != context.pid)) continue;
+    if (id < 0 || has_object(checkpoint.system_v_queues, id)) continue;
+    if (status.msg_lspid != context.pid && status.msg_lrpid != context.pid) continue;
     auto queue = std::make_unique<image::SystemVQueueT>();
     queue->object = std::make_unique<image::SystemVObjectT>(describe(id, status.msg_perm));
     queue->most_bytes = status.msg_qbytes;

@@ -24,10 +24,10 @@ constexpr const char* kControllingTerminal = "/dev/tty";
 // terminal.
 bool is_master(dev_t device) { return device == makedev(5, 2); }
 
-bool matches(const SaveState& state, const OpenDescription& description) {
+bool matches(const SaveState& /*state*/, const OpenDescription& description) {
   if (!S_ISCHR(description.status.st_mode) || is_master(description.status.st_rdev)) return false;
   if (description.access_mode() < 0) return false;
-  return ::isatty(copy_descriptor(state.pidfd, description.number()).get()) != 0;
+  return ::isatty(copy_descriptor(description).get()) != 0;
 }
 
 bool is_terminal(const std::string& path) {

@@ -58,13 +58,13 @@ image::TimerFdDetailT parse_info(std::string_view info, const std::string& what)
 // A periodic timer that expired and was not read stands still until somebody asks; fdinfo then shows neither
 // when it is due again nor how often it would have been. timerfd_gettime(2) makes the kernel work that out,
 // and changes nothing that a reader could tell.
-image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
+image::DescriptionDetailUnion save(SaveState& /*state*/, const OpenDescription& description) {
   image::TimerFdDetailT detail = parse_info(description.info, description.what());
   if (detail.interval_ns > 0 && detail.value_ns == 0 && detail.ticks > 0) {
     itimerspec ignored{};
-    UniqueFd copy = copy_descriptor(state.pidfd, description.number());
+    UniqueFd copy = copy_descriptor(description);
     if (::timerfd_gettime(copy.get(), &ignored) != 0) throw_errno(fmt::format("ask {}", description.what()));
-    std::string path = fmt::format("/proc/{}/fdinfo/{}", state.context.pid, description.number());
+    std::string path = fmt::format("/proc/{}/fdinfo/{}", description.holder(), description.number());
     detail = parse_info(read_file(path), description.what());
   }
   return as_detail(detail);

@@ -42,10 +42,10 @@ std::string describe_socket(int fd) {
   return text;
 }
 
-std::string describe(const SaveState& state, const OpenDescription& description) {
+std::string describe(const OpenDescription& description) {
   const auto& status = description.status;
   if (S_ISSOCK(status.st_mode) && description.access_mode() >= 0) {
-    return describe_socket(copy_descriptor(state.pidfd, description.number()).get());
+    return describe_socket(copy_descriptor(description).get());
   }
   for (const Name& name : kNames) {
     if (description.link.starts_with(name.key)) return fmt::format("{} ({})", name.text, description.link);
@@ -60,10 +60,15 @@ std::string describe(const SaveState& state, const OpenDescription& description)
 }  // namespace
 
 void refuse_unsupported(const SaveState& state, const OpenDescription& description) {
+  std::string opener;
+  for (const auto& number : description.numbers) {
+    if (opener.empty() && state.context.opener)
+      opener = state.context.opener(number.number, description.link);
+  }
   throw Error(fmt::format(
-      "descriptor {} is {}, which cannot be saved yet; close it before the checkpoint, or run the "
+      "descriptor {} is {}{}{}, which cannot be saved yet; close it before the checkpoint, or run the "
       "program without checkpoints",
-      description.number(), describe(state, description)));
+      description.number(), describe(description), opener.empty() ? "" : ", opened by ", opener));
 }
 
 }  // namespace ckpt::engine::resource

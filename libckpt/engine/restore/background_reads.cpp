@@ -70,6 +70,11 @@ void BackgroundReads::recycle(PageRoom buffer) {
 }
 
 void BackgroundReads::hurry() {
+  {
+    std::scoped_lock lock(mutex_);
+    hurried_ = true;
+    wanted_.notify_all();
+  }
   for (unsigned i = 0; i < thread_count(); ++i) threads_.emplace_back([this] { work(false); });
 }
 
@@ -88,9 +93,10 @@ void BackgroundReads::fill(BackgroundRead& read) const {
 
 void BackgroundReads::work(bool gives_way) {
   std::unique_lock lock(mutex_);
+  bool leaves = gives_way;  // to those that do not, once they are there
   for (;;) {
-    wanted_.wait(lock, [this] { return over_ || !queue_.empty(); });
-    if (over_) return;
+    wanted_.wait(lock, [&] { return over_ || (leaves && hurried_) || !queue_.empty(); });
+    if (over_ || (leaves && hurried_)) return;
     BackgroundRead read = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();

@@ -41,7 +41,7 @@ class BackgroundReads {
   void recycle(PageRoom buffer);
   int fd() const { return done_fd_.get(); }  // readable while take() may have something
 
-  // More threads, which do not give way.
+  // Other threads, which do not give way, from now on. Called once.
   void hurry();
 
  private:
@@ -57,7 +57,7 @@ class BackgroundReads {
   std::deque<BackgroundRead> queue_;
   std::deque<BackgroundRead> done_;
   std::vector<PageRoom> buffers_;
-  bool over_ = false;
+  bool over_ = false, hurried_ = false;
   std::vector<std::jthread> threads_;  // last: joined before what they use goes away
 };
 

@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +17,8 @@
 
 namespace ckpt::engine {
 namespace {
+
+constexpr int kMostAttempts = 20;
 
 struct Use {
   bool privately = false;
@@ -47,6 +51,35 @@ void check_shared_file(const image::MappedFileT& file, const Use& use) {
     throw Error(
         fmt::format("mapped file {} has {} bytes, the program had {} mapped; put it back and recover again",
                     file.path, status.st_size, needed));
+  }
+}
+
+// Where shm_open(3) and sem_open(3) make what they make.
+bool is_named_memory(const std::string& path) {
+  struct statfs filesystem {};
+  return path.starts_with("/dev/shm/") && ::statfs(path.c_str(), &filesystem) == 0 &&
+         filesystem.f_type == TMPFS_MAGIC;
+}
+
+StoredFile stored(const image::MappedFileT& file) {
+  return {.path = file.path,
+          .size = file.size,
+          .space = file.content_space,
+          .access = file.access.get(),
+          .directory_access = file.directory_access.get()};
+}
+
+// What was made just now may be gone again: a JVM that starts deletes the files of JVMs that have ended.
+UniqueFd open_or_make(const image::MappedFileT& file, int access_mode,
+                      const store::CheckpointReader* reader) {
+  bool can_be_made = reader != nullptr && file.content_space != 0;
+  for (int attempt = 1;; ++attempt) {
+    try {
+      if (can_be_made && ::access(file.path.c_str(), F_OK) != 0) make_file(stored(file), *reader);
+      return open_or_throw(file.path, access_mode | O_NONBLOCK);
+    } catch (const Error& error) {
+      if (error.code() != ENOENT || !can_be_made || attempt == kMostAttempts) throw;
+    }
   }
 }
 
@@ -90,23 +123,21 @@ void check_mapped_files(const image::ProcessT& process) {
   }
 }
 
-void make_missing_files(const image::ProcessT& process, const store::CheckpointReader& reader) {
+void bring_files_back(const image::ProcessT& process, const store::CheckpointReader& reader, bool is_copy) {
   for (const auto& file : process.mapped_files) {
-    if (file->content_space == 0 || ::access(file->path.c_str(), F_OK) == 0) continue;
-    make_file({.path = file->path,
-               .size = file->size,
-               .space = file->content_space,
-               .access = file->access.get(),
-               .directory_access = file->directory_access.get()},
-              reader);
+    if (file->content_space == 0) continue;
+    bool is_there = ::access(file->path.c_str(), F_OK) == 0;
+    open_or_make(*file, O_RDONLY, &reader);
+    if (is_there && !is_copy && is_named_memory(file->path)) put_content_back(stored(*file), reader);
   }
 }
 
-MappedFileSet::MappedFileSet(const image::ProcessT& process, int scratch_base) {
+MappedFileSet::MappedFileSet(const image::ProcessT& process, int scratch_base,
+                             const store::CheckpointReader* reader) {
   std::vector<Use> all = uses(process);
   for (std::size_t i = 0; i < all.size(); ++i) {
     const image::MappedFileT& file = *process.mapped_files[i];
-    UniqueFd fd = open_or_throw(file.path, (all[i].writable ? O_RDWR : O_RDONLY) | O_NONBLOCK);
+    UniqueFd fd = open_or_make(file, all[i].writable ? O_RDWR : O_RDONLY, reader);
     files_.emplace_back(::fcntl(fd.get(), F_DUPFD_CLOEXEC, scratch_base));
     if (!files_.back()) throw_errno(fmt::format("duplicate the descriptor of {}", file.path));
   }

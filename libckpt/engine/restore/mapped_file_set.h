@@ -15,17 +15,21 @@ namespace ckpt::engine {
 void detach_carried_files(image::ProcessT& process);
 
 // Refuses, naming them, files that are missing or are no longer what the program had mapped. Shared writable
-// files that are gone but were stored with the checkpoint are not refused; make_missing_files() makes them
+// files that are gone but were stored with the checkpoint are not refused: bring_files_back() makes them
 // again.
 void check_mapped_files(const image::ProcessT& process);
 
-// Makes them, and their directory if that is gone too, with the content and permissions that they had.
-void make_missing_files(const image::ProcessT& process, const store::CheckpointReader& reader);
+// Makes them, and their directory if that is gone too, with the content and permissions that they had. Those
+// that are nothing but memory with a name (shm_open(3), sem_open(3)) get their content back also if they are
+// there, unless the program is a copy beside others that use them.
+void bring_files_back(const image::ProcessT& process, const store::CheckpointReader& reader, bool is_copy);
 
 class MappedFileSet {
  public:
-  // Opens every file at a descriptor >= `scratch_base`, close-on-exec.
-  MappedFileSet(const image::ProcessT& process, int scratch_base);
+  // Opens every file at a descriptor >= `scratch_base`, close-on-exec. Those that bring_files_back() has made
+  // are made again if they have gone meanwhile.
+  MappedFileSet(const image::ProcessT& process, int scratch_base,
+                const store::CheckpointReader* reader = nullptr);
 
   int descriptor(std::int32_t file) const { return files_.at(static_cast<std::size_t>(file)).get(); }
   std::vector<int> descriptors() const;

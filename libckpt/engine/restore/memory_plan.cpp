@@ -21,13 +21,15 @@ constexpr std::uint64_t kNoDescriptor = ~0ULL;
 
 std::uint64_t to_argument(int value) { return static_cast<std::uint64_t>(static_cast<std::int64_t>(value)); }
 
-bool is_special(const MapEntry& entry) { return entry.path.starts_with("[vvar") || entry.path == "[vdso]"; }
+bool is_special(const MapEntry& entry) { return is_vdso_or_data(entry); }
 bool is_special(const image::MappingT& mapping) {
   return mapping.kind == image::MappingKind::Vvar || mapping.kind == image::MappingKind::Vdso;
 }
 
 // Made by those who make what they belong to, when the rest is in place.
-bool is_made_later(const image::MappingT& mapping) { return mapping.kind == image::MappingKind::RingMemory; }
+bool is_made_later(const image::MappingT& mapping) {
+  return mapping.kind == image::MappingKind::RingMemory || mapping.kind == image::MappingKind::AioRing;
+}
 
 std::string range_text(std::uint64_t start, std::uint64_t end, std::string_view name) {
   return fmt::format("{:x}-{:x} {}", start, end, name);
@@ -64,12 +66,34 @@ void move_mapping(std::uint64_t from, std::uint64_t to, std::uint64_t size, std:
               {from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, to}, static_cast<std::int64_t>(to));
 }
 
-// vvar and vDSO keep their order and distance (the vDSO's code finds the data that way). They go by way of a
-// parking place, because the old place may overlap the present one.
+// vvar and vDSO keep their order and distance (the vDSO's code finds the data that way).
+void move_together(const std::vector<const MapEntry*>& present, std::uint64_t to, PlanBuilder& plan) {
+  for (const MapEntry* entry : present) {
+    move_mapping(entry->start, to, entry->size_bytes(), entry->path, plan);
+    to += entry->size_bytes();
+  }
+}
+
+// Memory in place of another kernel's vvar, and of its vDSO, whose content comes later (foreign_vdso.h).
+void replace_special(const MemoryPlanInput& input, PlanBuilder& plan) {
+  for (const auto& mapping : input.checkpoint.process->mappings) {
+    if (!is_special(*mapping)) continue;
+    plan.expect("mmap in place of " + range_text(mapping->start, mapping->end, mapping->name), SYS_mmap,
+                {mapping->start, mapping->end - mapping->start, mapping->protection,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, kNoDescriptor, 0},
+                static_cast<std::int64_t>(mapping->start));
+  }
+}
+
+// By way of a parking place, because the old place may overlap the present one.
 void move_special(const MemoryPlanInput& input, PlanBuilder& plan) {
   std::vector<const MapEntry*> present;
   for (const MapEntry& entry : input.present) {
     if (is_special(entry)) present.push_back(&entry);
+  }
+  if (input.vdso_place != 0) {
+    move_together(present, input.vdso_place, plan);
+    return replace_special(input, plan);
   }
   std::vector<const image::MappingT*> wanted;
   for (const auto& mapping : input.checkpoint.process->mappings) {
@@ -86,11 +110,7 @@ void move_special(const MemoryPlanInput& input, PlanBuilder& plan) {
         "that it was made with");
   }
   std::uint64_t parking = input.area.parking.value;
-  for (const MapEntry* entry : present) {
-    move_mapping(entry->start, parking, entry->size_bytes(), entry->path, plan);
-    parking += entry->size_bytes();
-  }
-  parking = input.area.parking.value;
+  move_together(present, parking, plan);
   for (const image::MappingT* mapping : wanted) {
     move_mapping(parking, mapping->start, mapping->end - mapping->start, mapping->name, plan);
     parking += mapping->end - mapping->start;

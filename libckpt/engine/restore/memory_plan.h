@@ -20,9 +20,10 @@ struct MemoryPlanInput {
   const WorkArea& area;
   const MappedFileSet& files;
   const std::vector<int>& object_descriptors;  // parallel to Checkpoint.objects
+  std::uint64_t vdso_place = 0;  // of vvar and vDSO, which are another kernel's; 0: where they were
 };
 
-// First part: everything of the new program goes away, vvar and vDSO move to their old place, all mappings
+// First part: everything of the new program goes away, vvar and vDSO move to their place, all mappings
 // appear, open for writing where content is to be filled in.
 void plan_mappings(const MemoryPlanInput& input, PlanBuilder& plan);
 

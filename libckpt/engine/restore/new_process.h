@@ -1,37 +1,50 @@
-// The process that becomes the program: spawned, its descriptors made, the program file executed, and stopped
-// at its first instruction.
+// The processes that become the program and its relatives: spawned, their descriptors made, their program
+// files executed, and stopped at their first instruction.
 #pragma once
 
 #include <sys/types.h>
 
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "engine/resource/descriptors.h"
 #include "engine/restore/namespaces.h"
 #include "engine/session.h"
 #include "image_generated.h"
 
 namespace ckpt::engine {
 
+// What one of them is to become.
+struct NewMember {
+  ProcessView view;
+  std::vector<int> kept_descriptors;  // of ours, to stay open for the plan
+  std::string program_file;           // what to execute
+};
+
 struct NewProcessRequest {
-  const image::CheckpointT& checkpoint;
+  const std::vector<NewMember>& members;  // the program first, parents before their children
+  // Processes that have ended and are still to be waited for.
+  std::vector<const image::ProcessT*> ended;
   const std::vector<int>& object_descriptors;  // parallel to Checkpoint.objects
-  std::vector<int> kept_descriptors;           // of ours, to stay open in the new process for the plan
-  int scratch_base;                            // first descriptor number that the program does not use
-  std::string program_file;                    // what to execute
+  int scratch_base;                            // first descriptor number that none of them uses
   PidPolicy pids;
   SocketPolicy sockets = {};
 };
 
 struct NewProcess {
   Spawned spawned;
-  bool old_ids = true;  // the process has the pid that it had
+  std::vector<pid_t> pids;  // parallel to the request's members; spawned.pid is the first
+  bool old_ids = true;      // the processes have the ids that they had
   // Where the program's clocks could not be kept: how far they jump.
   std::optional<ClockOffsets> clock_jump;
 };
 
-// On return the process is traced by the calling thread (EXITKILL set), stopped behind execve's return, all
-// signals blocked. Throws Error if anything failed; then nothing is left behind.
+// On return the processes are traced by the calling thread (EXITKILL set), stopped behind execve's return,
+// all signals blocked. Throws Error if anything failed; then nothing is left behind.
 NewProcess start_new_process(const NewProcessRequest& request, std::vector<std::string>& notes);
+
+// Kills all of them, and reaps those that are ours to reap.
+void end_new_process(const NewProcess& process) noexcept;
 
 }  // namespace ckpt::engine

@@ -23,6 +23,7 @@ constexpr std::uint64_t kLongestZeroes = 64;
 constexpr std::uint64_t kReadPages = 512;
 constexpr std::uint64_t kSlicePages = 64;  // installed between two looks at who waits
 constexpr std::size_t kReadsAhead = 6;
+constexpr unsigned kFollowedWindows = 4;        // so many of the longest in a row, and it is followed
 constexpr std::chrono::microseconds kSpin{50};  // a thread that faults once faults again
 constexpr std::chrono::seconds kRecording{5};
 constexpr int kDeathMs = 2000;
@@ -95,9 +96,8 @@ void PageServer::end_program() {
 }
 
 void PageServer::serve() {
-  bool hurried = false;
   while (!stop_ && anything_missing()) {
-    if (hurry_ && !std::exchange(hurried, true)) reads_.hurry();
+    if (hurry_) read_faster();
     read_messages();
     if (serve_fault()) continue;
     request_reads();
@@ -175,15 +175,47 @@ bool PageServer::serve_stored(std::size_t number, std::uint64_t page, const Miss
   space.window = in_order ? std::min(space.window * 2, kLongestWindow) : kWindowPages;
   std::uint64_t first = in_order ? page : std::max(piece.page, page / kWindowPages * kWindowPages);
   std::uint64_t end = std::min(first + space.window, piece.page + piece.page_count);
-  space.fault_end = end;
   std::uint64_t source = piece.source + (first - piece.page);
   if (recording_ && number == 0) touched_.add(piece.source + (page - piece.page));
+  if (comes_soon(number, piece.source + (page - piece.page))) {
+    held_.push_back({.space = number, .fault = {.page = page, .write = false}});
+    return true;
+  }
+  space.fault_end = end;
+  space.long_windows = in_order && space.window == kLongestWindow ? space.long_windows + 1 : 0;
+  if (space.long_windows >= kFollowedWindows) follow(space, source + (end - first));
   std::span<std::byte> bytes = buffer_.pages(end - first);
   work_.reader->read(work_.space, {.first_page = source, .page_count = end - first}, bytes);
   if (!install(space, first, bytes)) return false;
   ++report_.faults;
   report_.pages_on_demand += end - first;
   return true;
+}
+
+// A program that goes through its memory in order waits for all of it: reading ahead goes on from there, and
+// gives way no longer.
+void PageServer::follow(Space& space, std::uint64_t source) {
+  following_ = true;
+  read_faster();
+  if (space.next_run < work_.order.size()) {
+    std::uint64_t next = work_.order[space.next_run].first_page + space.run_done;
+    if (next >= source && next - source <= kReadsAhead * kReadPages) return;  // it is there already
+  }
+  for (std::size_t i = 0; i < work_.order.size(); ++i) {
+    const store::PageRun& run = work_.order[i];
+    if (source < run.first_page || source >= run.first_page + run.page_count) continue;
+    space.next_run = i;
+    space.run_done = source - run.first_page;
+    return;
+  }
+}
+
+// Read in the background, at full speed: to read it once more would only take longer.
+bool PageServer::comes_soon(std::size_t number, std::uint64_t source) const {
+  return following_ && std::ranges::any_of(requested_, [&](const RequestedRun& requested) {
+           return requested.space == number && source >= requested.run.first_page &&
+                  source - requested.run.first_page < requested.run.page_count;
+         });
 }
 
 // Memory that the version knows nothing about. A page that is written is made its own at once.
@@ -266,9 +298,24 @@ bool PageServer::install_slice() {
   if (current_done_ < run.page_count) return true;
   current_done_ = 0;
   if (++current_run_ < current_->runs.size()) return true;
+  end_current();
+  return true;
+}
+
+// Whoever has waited for it has what it waited for, or asks again.
+void PageServer::end_current() {
+  std::erase_if(requested_, [this](const RequestedRun& requested) {
+    return requested.space == current_->receiver &&
+           std::ranges::count(current_->runs, requested.run.first_page, &store::PageRun::first_page) != 0;
+  });
+  std::ranges::move(held_, std::back_inserter(waiting_));
+  held_.clear();
   reads_.recycle(std::move(current_->bytes));
   current_.reset();
-  return true;
+}
+
+void PageServer::read_faster() {
+  if (!std::exchange(reads_fast_, true)) reads_.hurry();
 }
 
 void PageServer::request_reads() {
@@ -276,6 +323,7 @@ void PageServer::request_reads() {
     std::optional<BackgroundRead> read = next_touched_read();
     for (std::size_t i = 0; !read && i < spaces_.size(); ++i) read = next_read(i);
     if (!read) break;
+    for (const store::PageRun& run : read->runs) requested_.push_back({.space = read->receiver, .run = run});
     reads_.request(std::move(*read));
   }
   // All has been asked for and yet something is missing: what was asked for came while the program changed.

@@ -76,11 +76,17 @@ class PageServer {
     std::uint64_t run_done = 0;
     std::uint64_t fault_end = 0, window = 0;  // of the last fault that pages were brought for
     std::uint64_t zero_end = 0, zero_window = 0;
+    unsigned long_windows = 0;  // one after the other: it goes through its memory in order
     bool over = false;
   };
   struct Fault {
     std::size_t space;
     UserFault fault;
+  };
+
+  struct RequestedRun {
+    std::size_t space;
+    store::PageRun run;
   };
 
   void run() noexcept;
@@ -92,10 +98,14 @@ class PageServer {
   bool serve_fault();
   bool serve_stored(std::size_t number, std::uint64_t page, const MissingPiece& piece);
   bool serve_zeroes(Space& space, const UserFault& fault);
+  void follow(Space& space, std::uint64_t source);
+  bool comes_soon(std::size_t number, std::uint64_t source) const;
   bool install(Space& space, std::uint64_t page, std::span<const std::byte> bytes);
   void skip(Space& space, std::uint64_t page);
   bool install_slice();
+  void end_current();
   void request_reads();
+  void read_faster();
   std::optional<BackgroundRead> next_touched_read();
   std::optional<BackgroundRead> next_read(std::size_t number);
   void wait();
@@ -106,13 +116,15 @@ class PageServer {
   PageServerWork work_;
   std::deque<Space> spaces_;  // the program's first
   std::deque<Fault> waiting_;
+  std::vector<Fault> held_;  // for pages that are being read anyway
   BackgroundReads reads_;
+  std::vector<RequestedRun> requested_;    // of reads_, until it is installed
   std::optional<BackgroundRead> current_;  // being installed
   std::size_t current_run_ = 0;
   std::uint64_t current_done_ = 0, current_offset_ = 0;
   TouchedParts touched_;
   std::size_t next_touched_ = 0, prefetch_count_ = 0;
-  bool recording_ = false;
+  bool recording_ = false, following_ = false, reads_fast_ = false;
   PageRoom buffer_;
   std::vector<std::byte> zeroes_;
   Clock::time_point started_ = Clock::now();

@@ -1,123 +1,127 @@
-// Restore, as the list of its stages (see ARCHITECTURE.md, "Life of a restore"). The process is built from
-// outside: whatever fails, it is killed, and the checkpoint stays as it was.
+// Restore, as the list of its stages (see ARCHITECTURE.md, "Life of a restore"). The processes are built from
+// outside: whatever fails, they are killed, and the checkpoint stays as it was. What a process goes through
+// by itself is in process_restore.h.
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/capability.h>
-#include <linux/sched.h>
-#include <sys/prctl.h>
-#include <sys/ptrace.h>
-#include <sys/syscall.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
-#include <filesystem>
-#include <map>
+#include <iterator>
+#include <set>
 
 #include "base/error.h"
+#include "base/proc_stat.h"
 #include "engine/agent_tables.h"
 #include "engine/capture/host.h"
+#include "engine/capture/processor.h"
 #include "engine/image/image_file.h"
-#include "engine/process/memory_promises.h"
 #include "engine/process/process_state.h"
 #include "engine/resource/descriptors.h"
 #include "engine/resource/system_v.h"
-#include "engine/restore/absolute_deadlines.h"
-#include "engine/restore/address_space.h"
-#include "engine/restore/fill_plan.h"
-#include "engine/restore/lazy_fill.h"
-#include "engine/restore/mapped_file_set.h"
-#include "engine/restore/memory_fill.h"
-#include "engine/restore/memory_plan.h"
-#include "engine/restore/new_ids.h"
+#include "engine/restore/changed_files.h"
+#include "engine/restore/common_memory.h"
+#include "engine/restore/embedded_files.h"
+#include "engine/restore/foreign_vdso.h"
 #include "engine/restore/new_process.h"
-#include "engine/restore/puppet.h"
-#include "engine/restore/puppet_program.h"
-#include "engine/restore/reading_order.h"
+#include "engine/restore/path_changes.h"
+#include "engine/restore/process_restore.h"
 #include "engine/restore/roll_back.h"
 #include "engine/restore/watched_process.h"
 #include "engine/session.h"
 #include "engine/session_state.h"
-#include "engine/tracee/arch/x86_64/extended_state.h"
-#include "engine/tracee/arch/x86_64/register_image.h"
-#include "engine/tracee/remote_call.h"
-#include "engine/tracee/remote_memory.h"
 
 namespace ckpt::engine {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-struct IdTaken : Error {
-  using Error::Error;
-};
-
 // Everything that the stages share.
 class Restore {
  public:
-  Restore(std::shared_ptr<const store::CheckpointReader> reader, const RestoreOptions& options)
-      : shared_reader_(std::move(reader)),
-        reader_(*shared_reader_),
-        options_(options),
-        sockets_(options.sockets),
-        checkpoint_(unpack_image(reader_.image())),
-        process_(*checkpoint_->process) {}
+  Restore(std::shared_ptr<const store::CheckpointReader> reader, const RestoreOptions& options);
 
   Restored run();
 
  private:
+  void add_relatives();
+  void share_memory_files();
   void check();
   void check_descriptors_and_outside();
   void prepare();
+  void note_common_memory();
   SocketPolicy sockets_above(int base, std::vector<UniqueFd>& owners) const;
-  void start_process();
-  void build_mappings();
-  void fill(RestoreTimes& times);
-  void watch(const std::optional<UserFaults>& faults, FillPlan& plan) const;
-  void fill_now(const FillPlan& plan, const std::vector<store::PageRun>& through, const UserFaults* faults);
-  void fill_eagerly(FillPlan& plan);
-  bool wants_lazy(const FillPlan& plan) const;
+  void start_processes();
   void build(RestoreTimes& times);
-  void finish();
-  void complete();
-  void run_with_threads(const PlanBuilder& plan);
-  void make_threads(PlanBuilder& plan);
-  void plan_descriptors(PlanBuilder& plan);
-  void restore_thread_states();
-  void give_up_capabilities(PlanBuilder& plan);
-  void finish_descriptors_inside();
-  void correct_ids();
-  void correct_deadlines();
-  void restore_process_state();
-  void remove_restorer();
-  void put_registers_back(InterruptedCalls& calls);
-  void release();
-  std::int32_t current_tid(std::size_t index) const;
-  PlanBuilder new_plan() const { return {area_.plan, area_.plan_data_offset}; }
+  void leave_stopped(Session::State& state);
+  void release(Session& session);
+  Session hand_over();
   std::uint64_t stage_us();
 
-  std::shared_ptr<const store::CheckpointReader> shared_reader_;
+  RestoreSetting setting_;
   const store::CheckpointReader& reader_;
   const RestoreOptions& options_;
   SocketPolicy sockets_;
   std::unique_ptr<image::CheckpointT> checkpoint_;
-  image::ProcessT& process_;
-  std::vector<std::string> notes_;
-  NewProcess built_;
-  std::optional<Puppet> puppet_;
-  RestorerCode restorer_;
-  WorkArea area_;
-  std::optional<MappedFileSet> files_;
-  std::vector<int> object_descriptors_;
+  std::vector<std::unique_ptr<image::CheckpointT>> parts_;  // of the relatives, each as its `process`
+  std::vector<std::unique_ptr<image::ProcessT>> ended_;
+  std::vector<std::unique_ptr<ProcessRestore>> processes_;  // the program first
   std::vector<UniqueFd> object_owners_;
-  std::vector<MapEntry> present_;
-  SpaceRuns runs_;  // of the program's private memory
-  UniqueFd fault_device_;
-  std::unique_ptr<LazyFill> lazy_fill_;
-  int scratch_base_ = 0;
-  IdMap ids_;
   Clock::time_point stage_started_ = Clock::now();
 };
+
+Restore::Restore(std::shared_ptr<const store::CheckpointReader> reader, const RestoreOptions& options)
+    : setting_{.reader = std::move(reader), .options = options},
+      reader_(*setting_.reader),
+      options_(options),
+      sockets_(options.sockets),
+      checkpoint_(unpack_image(reader_.image())) {
+  setting_.notes = change_paths(*checkpoint_, options_.paths);
+  processes_.push_back(std::make_unique<ProcessRestore>(setting_, ProcessView(*checkpoint_)));
+  add_relatives();
+}
+
+// Memory without a name has to have one where several processes are to map it.
+void Restore::share_memory_files() {
+  for (auto& object : checkpoint_->objects) {
+    if (object->kind != image::ObjectKind::SharedAnonymous) continue;
+    object->kind = image::ObjectKind::Memfd;
+    object->name = "shared";
+    object->mode = 0600;
+  }
+}
+
+void Restore::add_relatives() {
+  std::vector<std::unique_ptr<image::ProcessT>> relatives = std::move(checkpoint_->relatives);
+  checkpoint_->relatives.clear();
+  std::set<std::size_t> held;
+  auto hold = [&held](const image::ProcessT& process) {
+    for (const auto& descriptor : process.descriptors)
+      held.insert(static_cast<std::size_t>(descriptor->description));
+  };
+  hold(*checkpoint_->process);
+  setting_.has_relatives =
+      std::ranges::any_of(relatives, [](const auto& relative) { return !relative->ended; });
+  if (setting_.has_relatives) share_memory_files();
+  const auto& descriptions = checkpoint_->process->descriptions;
+  for (auto& relative : relatives) {
+    if (relative->ended) {
+      ended_.push_back(std::move(relative));
+      continue;
+    }
+    auto part = std::make_unique<image::CheckpointT>();
+    part->host = std::make_unique<image::HostT>(*checkpoint_->host);
+    part->clocks = std::make_unique<image::ClocksT>(*checkpoint_->clocks);
+    for (const auto& object : checkpoint_->objects)
+      part->objects.push_back(std::make_unique<image::SharedObjectT>(*object));
+    part->process = std::move(relative);
+    for (const auto& description : descriptions)
+      part->process->descriptions.push_back(std::make_unique<image::DescriptionT>(*description));
+    ProcessView view(*part, checkpoint_->process->pid, held);
+    hold(*part->process);
+    processes_.push_back(std::make_unique<ProcessRestore>(setting_, std::move(view)));
+    parts_.push_back(std::move(part));
+  }
+}
 
 std::uint64_t Restore::stage_us() {
   auto now = Clock::now();
@@ -128,273 +132,67 @@ std::uint64_t Restore::stage_us() {
 
 void Restore::check() {
   const image::HostT& host = *checkpoint_->host;
-  if (vdso_digest() != VdsoDigest{host.vdso_digest_low, host.vdso_digest_high}) {
-    throw Error(
-        fmt::format("the checkpoint was made under another kernel ({}), whose vDSO differs; recover it there",
-                    host.kernel));
+  setting_.has_foreign_vdso = has_foreign_vdso(host);
+  for (auto& process : processes_) {
+    if (setting_.has_foreign_vdso) check_foreign_vdso(host, process->process());
   }
-  detach_carried_files(process_);
+  check_processor(host, options_.force_cpu, setting_.notes);
+  for (auto& process : processes_) detach_carried_files(process->process());
+  make_embedded_files(*checkpoint_->process, reader_, setting_.notes);
   if (options_.roll_back_files) {
     for (std::string& line : roll_back_files(*checkpoint_, reader_, options_.version_name))
-      notes_.push_back(std::move(line));
+      setting_.notes.push_back(std::move(line));
   }
-  check_mapped_files(process_);
-  make_missing_files(process_, reader_);  // some may be open as well, which comes next
+  for (auto& process : processes_) {
+    check_mapped_files(process->process());
+    bring_files_back(process->process(), reader_,
+                     options_.is_copy);  // some may be open as well, which comes next
+  }
+  if (std::string note = changed_files_note(*checkpoint_->process, options_.roll_back_files); !note.empty())
+    setting_.notes.push_back(std::move(note));
   check_descriptors_and_outside();
-  check_process_state(process_, notes_);
+  for (auto& process : processes_) check_process_state(process->process(), setting_.notes);
 }
 
 void Restore::check_descriptors_and_outside() {
+  std::vector<LostAddress> lost;
+  std::vector<LostAddress>* lost_addresses = options_.look_outside ? &lost : nullptr;
+  for (auto& process : processes_) check_descriptors(process->view(), &setting_.notes, lost_addresses);
   if (options_.look_outside) {
     SocketNeeds needs = socket_needs(*checkpoint_);
-    check_descriptors(*checkpoint_, &notes_, &needs.lost_addresses);
+    needs.lost_addresses = std::move(lost);
     options_.look_outside(needs, sockets_);
-  } else {
-    check_descriptors(*checkpoint_, &notes_);
   }
-  std::ranges::move(connection_notes(*checkpoint_, sockets_), std::back_inserter(notes_));
-}
-
-// The program's own file; the restorer's where that is gone, so that there is something to execute.
-std::string program_file(const image::ProcessT& process, const RestorerCode& restorer,
-                         std::vector<std::string>& notes) {
-  std::error_code error;
-  if (std::filesystem::exists(process.executable, error)) return process.executable;
-  notes.push_back(
-      fmt::format("program file {} is gone; /proc/self/exe will name {}", process.executable, restorer.path));
-  return restorer.path;
-}
-
-void Restore::build_mappings() {
-  puppet_.emplace(built_.spawned.pid);
-  present_ = read_memory_map(puppet_->pid());
-  area_ = choose_work_area(*checkpoint_, present_, restorer_.bytes.size());
-  puppet_->place_executor(area_, restorer_);
-  PlanBuilder plan = new_plan();
-  plan_mappings({*checkpoint_, runs_.by_page, present_, area_, *files_, object_descriptors_}, plan);
-  puppet_->run(plan, puppet_->pid());
-  puppet_->forget_syscall_instruction();
-}
-
-void Restore::plan_descriptors(PlanBuilder& plan) {
-  for (const auto& descriptor : process_.descriptors) {
-    if (!descriptor->close_on_exec) continue;
-    plan.expect(fmt::format("close-on-exec flag of descriptor {}", descriptor->number), SYS_fcntl,
-                {static_cast<std::uint64_t>(descriptor->number), F_SETFD, FD_CLOEXEC}, 0);
-  }
-  plan.expect("close temporary descriptors", SYS_close_range,
-              {static_cast<std::uint64_t>(scratch_base_), ~0U, 0}, 0);
-}
-
-void Restore::make_threads(PlanBuilder& plan) {
-  constexpr std::uint64_t kFlags =
-      CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-  for (std::size_t i = 1; i < process_.threads.size(); ++i) {
-    clone_args arguments{};
-    arguments.flags = kFlags;
-    if (built_.old_ids) {
-      arguments.set_tid = plan.data_of(process_.threads[i]->tid).value;
-      arguments.set_tid_size = 1;
-    }
-    std::uint64_t address = plan.data_of(arguments).value;
-    plan.expect_success(fmt::format("make thread {}", process_.threads[i]->tid), SYS_clone3,
-                        {address, sizeof(arguments)});
-  }
-}
-
-// Another process may have been faster to take the id of a thread than this one.
-void Restore::run_with_threads(const PlanBuilder& plan) {
-  try {
-    puppet_->run(plan, puppet_->pid());
-  } catch (const Error& error) {
-    if (error.code() != EEXIST || !built_.old_ids) throw;
-    throw IdTaken(fmt::format("{}; use --pids namespace or --pids new", error.what()), EEXIST);
-  }
-}
-
-void Restore::complete() {
-  PlanBuilder plan = new_plan();
-  plan_memory_completion({*checkpoint_, runs_.by_page, present_, area_, *files_, object_descriptors_}, plan);
-  plan_memory_promises(process_, plan);
-  plan_descriptors(plan);
-  make_threads(plan);
-  run_with_threads(plan);
-  seal_objects(*checkpoint_, object_descriptors_);
-  if (puppet_->threads().size() != process_.threads.size()) {
-    throw Error(
-        fmt::format("{} of {} threads could be made", puppet_->threads().size(), process_.threads.size()));
-  }
-}
-
-std::int32_t Restore::current_tid(std::size_t index) const {
-  return built_.old_ids ? process_.threads[index]->tid : static_cast<std::int32_t>(puppet_->threads()[index]);
-}
-
-void Restore::finish_descriptors_inside() {
-  PuppetProgram program(*puppet_, area_.plan, process_, ids_);
-  finish_descriptors(*checkpoint_, program, options_.locks, notes_, options_.file_locks);
-  finish_system_v(*checkpoint_, program);
-}
-
-// The program gets new ids only where we are not in another pid namespace: outer and inner ids are the same.
-void Restore::correct_ids() {
-  if (built_.old_ids) return;
-  for (std::size_t i = 0; i < process_.threads.size(); ++i) ids_[process_.threads[i]->tid] = current_tid(i);
-  std::size_t mutexes = correct_ids_in_memory(puppet_->pid(), process_, ids_);
-  notes_.push_back(
-      fmt::format("the program has process id {} instead of {}, its threads have new ids too; held mutexes "
-                  "that were told: "
-                  "{}, those of other libraries than libc may still remember the old owner",
-                  current_tid(0), process_.pid, mutexes));
-}
-
-void Restore::correct_deadlines() {
-  if (!built_.clock_jump) return;
-  std::size_t count = move_absolute_deadlines(puppet_->pid(), process_, *built_.clock_jump);
-  if (count != 0) notes_.push_back(fmt::format("deadlines of waiting calls that were moved: {}", count));
-}
-
-// In an own user namespace the builder kept one capability across execve to make threads with old ids.
-void Restore::give_up_capabilities(PlanBuilder& plan) {
-  if (!built_.spawned.in_user_namespace) return;
-  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  std::array<__user_cap_data_struct, 2> none{};
-  plan.expect("drop ambient capabilities", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0}, 0);
-  plan.expect("drop capabilities", SYS_capset, {plan.data_of(header).value, plan.data_of(none).value}, 0);
-}
-
-void Restore::restore_thread_states() {
-  std::int32_t pid = current_tid(0);
-  for (std::size_t i = process_.threads.size(); i-- > 0;) {
-    PlanBuilder plan = new_plan();
-    plan_thread_state(*process_.threads[i], pid, current_tid(i), plan, notes_);
-    give_up_capabilities(plan);
-    puppet_->run(plan, puppet_->threads()[i]);
-  }
-}
-
-void Restore::restore_process_state() {
-  PlanBuilder plan = new_plan();
-  plan_process_state(process_, plan, notes_, ids_);
-  puppet_->run(plan, puppet_->pid());
-  apply_from_outside(process_, puppet_->pid(), notes_);
-}
-
-// What the executor's breakpoints and its memory were needed for is over: SIGTRAP's action and the work area
-// go last.
-void Restore::remove_restorer() {
-  if (std::optional<image::SignalActionT> trap = trap_action(process_)) {
-    struct KernelAction {
-      std::uint64_t handler, flags, restorer, mask;
-    } action{trap->handler, trap->flags, trap->restorer, trap->mask};
-    write_remote(puppet_->pid(), area_.plan, std::as_bytes(std::span(&action, 1)));
-    std::int64_t result = puppet_->call(SYS_rt_sigaction, {SIGTRAP, area_.plan.value, 0, 8});
-    if (result != 0) throw_errno("restore the action of SIGTRAP", static_cast<int>(-result));
-  }
-  std::int64_t result = puppet_->call(SYS_munmap, {area_.start.value, area_.size_bytes});
-  if (result != 0) throw_errno("remove the work area", static_cast<int>(-result));
-}
-
-void Restore::put_registers_back(InterruptedCalls& calls) {
-  for (std::size_t i = 0; i < process_.threads.size(); ++i) {
-    const image::ThreadT& thread = *process_.threads[i];
-    pid_t tid = puppet_->threads()[i];
-    user_regs_struct registers = arch::from_image(thread.registers);
-    registers.orig_rax = ~0ULL;
-    if (thread.timed_call) calls.adopt(tid, *thread.timed_call, registers);
-    set_registers(tid, registers);
-    arch::restore_extended_state(tid, thread.xsave);
-    std::uint64_t mask = thread.signal_mask;
-    if (::ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask) != 0) {
-      throw_errno(fmt::format("restore the signal mask of thread {}", thread.tid));
-    }
-  }
-}
-
-void Restore::release() {
-  for (pid_t tid : puppet_->threads()) {
-    if (::ptrace(PTRACE_DETACH, tid, nullptr, 0) != 0) throw_errno(fmt::format("release thread {}", tid));
-  }
-}
-
-// What cannot be watched after all comes now, the plain way.
-void Restore::watch(const std::optional<UserFaults>& faults, FillPlan& plan) const {
-  for (const AddressSpan& span : plan.watched) {
-    if (faults && faults->watch(span.start, span.end)) continue;
-    std::uint64_t first = span.start / kPageSize;
-    for (const MissingPiece& piece : plan.later.take(first, span.end / kPageSize - first))
-      plan.now.push_back({.first_page = piece.source, .page_count = piece.page_count});
-  }
-}
-
-// `through`: installed through `faults`, in mappings that are watched.
-void Restore::fill_now(const FillPlan& plan, const std::vector<store::PageRun>& through,
-                       const UserFaults* faults) {
-  std::vector<FillPart> parts;
-  add_parts(plan.now, process_.space, RemoteAddr{}, false, parts);
-  add_parts(through, process_.space, RemoteAddr{}, true, parts);
-  for (std::size_t i = 0; i < checkpoint_->objects.size(); ++i) {
-    if (area_.objects[i].value == 0) continue;
-    store::SpaceId space = checkpoint_->objects[i]->space;
-    add_parts(reader_.runs(space), space, area_.objects[i], false, parts);
-  }
-  fill_memory(puppet_->pid(), reader_, parts, faults);
-}
-
-void Restore::fill_eagerly(FillPlan& plan) {
-  std::optional<UserFaults> faults = take_filling_faults(*puppet_);
-  watch(faults, plan);
-  std::vector<store::PageRun> through;
-  for (const MissingPiece& piece : plan.later.all())
-    through.push_back({.first_page = piece.source, .page_count = piece.page_count});
-  fill_now(plan, through, faults ? &*faults : nullptr);
-}
-
-// A search for ids reads all of the memory anyway; a few pages are there before the first would be missed.
-bool Restore::wants_lazy(const FillPlan& plan) const {
-  constexpr std::uint64_t kWorthWhile = (8 << 20) / kPageSize;
-  if (options_.fill != FillPolicy::kAuto) return options_.fill == FillPolicy::kLazy;
-  return built_.old_ids && plan.later.page_count() >= kWorthWhile;
-}
-
-void Restore::fill(RestoreTimes& times) {
-  FillPlan plan = plan_fill(process_, runs_.by_page, FillTime::kLater);
-  std::optional<UserFaults> faults;
-  if (wants_lazy(plan)) faults = take_user_faults(*puppet_, fault_device_.get());
-  for (const store::PageRun& run : runs_.by_page) times.pages_filled += run.page_count;
-  if (!faults) {
-    if (options_.fill == FillPolicy::kLazy) {
-      notes_.emplace_back(
-          "all memory was filled before the program ran: lazy restore needs userfaultfd with all events "
-          "(CAP_SYS_PTRACE)");
-    }
-    plan = plan_fill(process_, runs_.by_page, FillTime::kNow);
-    return fill_eagerly(plan);
-  }
-  watch(faults, plan);
-  fill_now(plan, {}, nullptr);
-  times.pages_to_come = plan.later.page_count();
-  times.pages_filled -= times.pages_to_come;
-  if (plan.later.empty()) return;
-  lazy_fill_ = std::make_unique<LazyFill>(puppet_->pid(), LazyFillWork{.reader = shared_reader_,
-                                                                       .space = process_.space,
-                                                                       .faults = std::move(*faults),
-                                                                       .missing = std::move(plan.later),
-                                                                       .order = std::move(runs_.by_place),
-                                                                       .directory = options_.directory});
+  std::ranges::move(connection_notes(*checkpoint_, sockets_), std::back_inserter(setting_.notes));
 }
 
 void Restore::prepare() {
   check();
-  runs_ = runs_of(reader_, process_.space);
-  if (options_.is_copy) runs_.by_page = without_wiped(process_, runs_.by_page);
-  restorer_ = load_restorer();
-  scratch_base_ = first_free_descriptor(process_);
+  setting_.restorer = load_restorer();
+  for (auto& process : processes_) {
+    process->read_runs();
+    setting_.scratch_base = std::max(setting_.scratch_base, first_free_descriptor(process->process()));
+  }
+  note_common_memory();
   restore_segments(*checkpoint_, reader_);
-  object_descriptors_ = create_objects(*checkpoint_, reader_, scratch_base_);
-  for (int fd : object_descriptors_) object_owners_.emplace_back(fd);
-  files_.emplace(process_, scratch_base_);
-  if (options_.fill != FillPolicy::kEager) fault_device_ = open_fault_device(scratch_base_);
+  for (auto& part : parts_) {
+    for (std::size_t i = 0; i < part->objects.size(); ++i) {
+      if (const auto& segment = checkpoint_->objects[i]->system_v)
+        part->objects[i]->system_v->id = segment->id;
+    }
+  }
+  setting_.object_descriptors = create_objects(*checkpoint_, reader_, setting_.scratch_base);
+  for (int fd : setting_.object_descriptors) object_owners_.emplace_back(fd);
+  for (auto& process : processes_) process->open_files();
+  if (options_.fill != FillPolicy::kEager && !setting_.has_relatives)
+    setting_.fault_device = open_fault_device(setting_.scratch_base);
+}
+
+void Restore::note_common_memory() {
+  if (!setting_.has_relatives) return;
+  std::vector<store::SpaceId> spaces;
+  for (auto& process : processes_) spaces.push_back(process->process().space);
+  if (std::string note = common_memory_note(reader_, spaces); !note.empty()) setting_.notes.push_back(note);
 }
 
 // Whoever takes the numbers below the base must not meet the sockets that the caller has connected.
@@ -408,39 +206,75 @@ SocketPolicy Restore::sockets_above(int base, std::vector<UniqueFd>& owners) con
   return policy;
 }
 
-void Restore::start_process() {
-  std::vector<int> kept = files_->descriptors();
-  std::ranges::copy_if(object_descriptors_, std::back_inserter(kept), [](int fd) { return fd >= 0; });
-  if (fault_device_) kept.push_back(fault_device_.get());
+void Restore::start_processes() {
   std::vector<UniqueFd> lifted;
-  SocketPolicy sockets = sockets_above(scratch_base_, lifted);
-  built_ = start_new_process({.checkpoint = *checkpoint_,
-                              .object_descriptors = object_descriptors_,
-                              .kept_descriptors = kept,
-                              .scratch_base = scratch_base_,
-                              .program_file = program_file(process_, restorer_, notes_),
-                              .pids = options_.pids,
-                              .sockets = std::move(sockets)},
-                             notes_);
+  std::vector<NewMember> members;
+  for (auto& process : processes_) members.push_back(process->member());
+  std::vector<const image::ProcessT*> ended;
+  std::ranges::transform(ended_, std::back_inserter(ended),
+                         [](const auto& process) { return process.get(); });
+  SocketPolicy sockets = sockets_above(setting_.scratch_base, lifted);
+  try {
+    setting_.built = start_new_process({.members = members,
+                                        .ended = std::move(ended),
+                                        .object_descriptors = setting_.object_descriptors,
+                                        .scratch_base = setting_.scratch_base,
+                                        .pids = options_.pids,
+                                        .sockets = std::move(sockets)},
+                                       setting_.notes);
+  } catch (const Error& error) {
+    // The id of a relative, which is made by another one than we are.
+    if (error.code() == EEXIST && !parts_.empty()) throw IdTaken(error.what(), EEXIST);
+    throw;
+  }
 }
 
-void Restore::finish() {
-  complete();
-  correct_ids();
-  finish_descriptors_inside();
-  correct_deadlines();
-  restore_thread_states();
-  restore_process_state();
-  remove_restorer();
-}
-
+// All have their mappings before any gets further: what they share is to be there for all.
 void Restore::build(RestoreTimes& times) {
   times.descriptors_us = stage_us();
-  build_mappings();
+  for (std::size_t i = 0; i < processes_.size(); ++i) processes_[i]->build_mappings(setting_.built.pids[i]);
   times.mappings_us = stage_us();
-  fill(times);
+  for (auto& process : processes_) process->fill(times);
   times.fill_us = stage_us();
-  finish();
+  for (auto& process : processes_) process->finish();
+  seal_objects(*checkpoint_, setting_.object_descriptors);
+}
+
+Session Restore::hand_over() {
+  Session session(setting_.built.spawned.pid);
+  Session::State& state = RestoreAccess::state(session);
+  state.roots.namespace_init = setting_.built.spawned.init;
+  for (std::size_t i = 0; i < processes_.size(); ++i) {
+    if (i > 0) state.processes.push_back(ProcessState::of_relative(processes_[i]->pid()));
+    state.processes.back()->agent_addresses = processes_[i]->process().agent_tables;
+  }
+  leave_stopped(state);
+  for (std::size_t i = 0; i < processes_.size(); ++i) {
+    if (!processes_[i]->stays_stopped()) processes_[i]->leave(state.processes[i]->calls);
+  }
+  return session;
+}
+
+// They are let go, and stop at once. Their parents shall not hear of it.
+void Restore::leave_stopped(Session::State& state) {
+  for (std::size_t i = 0; i < processes_.size(); ++i) {
+    if (!processes_[i]->stays_stopped()) continue;
+    processes_[i]->leave(state.processes[i]->calls);
+    processes_[i]->release();
+    for (auto& parent : processes_) {
+      if (parent->process().pid == processes_[i]->process().parent && !parent->stays_stopped())
+        parent->discard_news_of_children();
+    }
+  }
+}
+
+void Restore::release(Session& session) {
+  Session::State& state = RestoreAccess::state(session);
+  for (auto& process : processes_) {
+    if (!process->stays_stopped()) process->release();
+  }
+  for (auto& process : state.processes) process->calls.released();
+  state.fill = processes_.front()->take_lazy_fill();
 }
 
 Restored Restore::run() {
@@ -448,28 +282,23 @@ Restored Restore::run() {
   RestoreTimes times;
   prepare();
   times.prepare_us = stage_us();
-  start_process();
+  start_processes();
   try {
     build(times);
-    Session session(puppet_->pid());
-    put_registers_back(RestoreAccess::state(session).calls);
-    RestoreAccess::state(session).agent_addresses = process_.agent_tables;
-    if (options_.tell_program)
-      options_.tell_program(puppet_->pid(), {puppet_->pid(), process_.agent_tables, {}});
-    if (options_.before_release) options_.before_release(puppet_->pid());
-    release();
-    RestoreAccess::state(session).calls.released();
-    RestoreAccess::state(session).fill = std::move(lazy_fill_);
+    Session session = hand_over();
+    pid_t pid = session.pid();
+    if (options_.tell_program) options_.tell_program(pid, {pid, checkpoint_->process->agent_tables, {}});
+    if (options_.before_release) options_.before_release(pid);
+    release(session);
     times.threads_us = stage_us();
     times.total_us = static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - started).count());
-    if (options_.notes != nullptr) *options_.notes = notes_;
-    return {.session = std::move(session), .namespace_init = built_.spawned.init, .times = times};
+    if (options_.notes != nullptr) *options_.notes = setting_.notes;
+    return {.session = std::move(session), .namespace_init = setting_.built.spawned.init, .times = times};
   } catch (...) {
-    end_spawned(built_.spawned);
+    end_new_process(setting_.built);
     // Then whatever else went wrong is its consequence.
-    if (lazy_fill_ && lazy_fill_->done() && !lazy_fill_->report().failure.empty())
-      throw Error(lazy_fill_->report().failure);
+    if (std::string failure = processes_.front()->fill_failure(); !failure.empty()) throw Error(failure);
     throw;
   }
 }

@@ -58,4 +58,13 @@ void make_file(const StoredFile& file, const store::CheckpointReader& reader) {
   }
 }
 
+void put_content_back(const StoredFile& file, const store::CheckpointReader& reader) {
+  UniqueFd fd = open_or_throw(file.path, O_RDWR | O_NOFOLLOW);
+  // What the store does not have is zeroes.
+  if (::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(file.size)) !=
+      0)
+    throw_errno(fmt::format("empty {}", file.path));
+  write_content(fd.get(), file, reader);
+}
+
 }  // namespace ckpt::engine

@@ -20,4 +20,7 @@ struct StoredFile {
 // Makes a file that is gone, and the directories that it is in. It has its name only when it is complete.
 void make_file(const StoredFile& file, const store::CheckpointReader& reader);
 
+// Gives a file that is there its content again, in place: others that have it mapped see it.
+void put_content_back(const StoredFile& file, const store::CheckpointReader& reader);
+
 }  // namespace ckpt::engine

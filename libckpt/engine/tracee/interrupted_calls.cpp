@@ -160,6 +160,7 @@ bool InterruptedCalls::needs_repeating(const InterruptedCall& found, const Call&
 bool InterruptedCalls::settle(BlockedCalls& threads, pid_t pid, pid_t tid, user_regs_struct& registers) {
   Thread& thread = known_[tid];
   std::optional<BlockedCall> observed = std::exchange(thread.observed, std::nullopt);
+  bool was_continued = arch::interrupt_continued_call(pid, registers);
   std::optional<InterruptedCall> ahead = arch::marked_call_ahead(registers);
   std::optional<InterruptedCall> found = ahead ? ahead : arch::interrupted_call(registers);
   if (!found) {
@@ -181,7 +182,7 @@ bool InterruptedCalls::settle(BlockedCalls& threads, pid_t pid, pid_t tid, user_
     thread.call.reset();
     return true;
   }
-  if (ahead || !needs_repeating(*found, *thread.call)) return false;
+  if (!ahead && !needs_repeating(*found, *thread.call)) return was_continued;
   arch::repeat_call(registers, thread.call->mark);
   return true;
 }

@@ -14,6 +14,8 @@
 //
 // Left to do for a reader: between observe_before_stop() and the stop a thread may leave a call and be
 // interrupted in an equal one before it sleeps in it; that new call then gets the deadline of the old one.
+// A signal that comes in the instant between the kernel's decision to repeat a call and the call itself is
+// handled before the call, as one that came just before the program made it.
 #pragma once
 
 #include <sys/types.h>

@@ -234,35 +234,24 @@ void Tracee::abandon() noexcept {
     if (!stop || stop->ended) continue;
     ::ptrace(PTRACE_DETACH, thread.tid, nullptr, stop->is_event_stop() ? 0 : stop->signal);
   }
+  take_note_of_end(pid_, Clock::now());
 }
 
 void Tracee::detach_all() noexcept {
   released_ = true;
   bool killed = false;
+  std::vector<pid_t> stopped;
+  stopped.reserve(threads_.size());
   {
     std::optional<Hurry> hurry;
     if (threads_.size() > 1) hurry.emplace();
     for (const StoppedThread& thread : threads_) {
-      if (thread.tid != 0 && thread.stopped && ::ptrace(PTRACE_DETACH, thread.tid, nullptr, 0) != 0)
-        killed = true;
+      if (thread.tid == 0 || !thread.stopped) continue;
+      stopped.push_back(thread.tid);
+      if (::ptrace(PTRACE_DETACH, thread.tid, nullptr, 0) != 0) killed = true;
     }
   }
-  if (killed) reap_dying_threads();
-}
-
-// Stopped threads that cannot be detached were killed. Until their tracer has reaped them, the program's
-// parent does not learn that it has ended.
-void Tracee::reap_dying_threads() noexcept {
-  try {
-    Clock::time_point deadline = Clock::now() + kAbandonDeadline;
-    for (const StoppedThread& thread : threads_) {
-      if (thread.tid == 0 || thread.tid == pid_ || !thread.stopped) continue;
-      std::optional<Stop> stop = wait_for_stop(pid_, thread.tid, deadline);
-      if (stop && !stop->ended) ::ptrace(PTRACE_DETACH, thread.tid, nullptr, 0);
-    }
-  } catch (const Error&) {
-    return;  // no such child any more
-  }
+  if (killed) reap_killed(pid_, stopped);
 }
 
 }  // namespace ckpt::engine

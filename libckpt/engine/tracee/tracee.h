@@ -121,7 +121,6 @@ class Tracee {
 
   void abandon() noexcept;
   void detach_all() noexcept;
-  void reap_dying_threads() noexcept;
 
   pid_t pid_;
   ThreadList list_;

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include <cerrno>
 #include <chrono>
 #include <climits>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -26,6 +28,7 @@
 
 #include "base/error.h"
 #include "base/file_io.h"
+#include "engine/image/image_file.h"
 #include "resource/program_support.h"
 #include "support/child_with_parent.h"
 
@@ -159,6 +162,27 @@ class SessionTest : public testing::Test {
     namespace_init_ = restored.namespace_init;
   }
 
+  // A version like this one, as another machine would have made it.
+  store::Version altered(store::Version version, const std::function<void(image::HostT&)>& alter) {
+    std::unique_ptr<store::CheckpointReader> reader = application_->open(version);
+    std::unique_ptr<image::CheckpointT> checkpoint = unpack_image(reader->image());
+    alter(*checkpoint->host);
+    std::unique_ptr<store::CheckpointWriter> writer = application_->begin(version, store::Base::kParent);
+    store::VersionDescription description = reader->description();
+    store::Version made = writer->commit(description, pack_image(*checkpoint));
+    requests_[made] = requests_.at(version);
+    return made;
+  }
+
+  std::string refusal_of(store::Version version, const RestoreOptions& options = {}) {
+    try {
+      bring_back(version, options);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "brought back";
+  }
+
   TemporaryDirectory directory_;
   Mailbox& mailbox_;
   std::unique_ptr<store::Application> application_;
@@ -235,16 +259,17 @@ TEST_F(SessionTest, HeldProgramCanBeEndedAndBroughtBack) {
 }
 
 TEST_F(SessionTest, ProgramThatCannotBeSavedRunsOn) {
-  start([] {
-    if (tests::fork_child_that_ends_with_parent() != 0) return;
-    for (;;) ::pause();
+  start([this] {
+    std::string gone = directory_.file("gone");
+    if (::mkdir(gone.c_str(), 0700) != 0 || ::chdir(gone.c_str()) != 0 || ::rmdir(gone.c_str()) != 0)
+      ::_exit(1);
   });
   ASSERT_EQ(ask(), 1U);
   try {
     CHECKPOINT_OR_SKIP(version);
-    FAIL() << "a program with children was saved";
+    FAIL() << "a program without a working directory was saved";
   } catch (const Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("has child processes"));
+    EXPECT_THAT(error.what(), HasSubstr("working directory"));
   }
   EXPECT_EQ(ask(), 2U);
   EXPECT_TRUE(application_->versions().empty());
@@ -288,6 +313,65 @@ TEST_F(SessionTest, RestoreRefusesAMappedFileThatChanged) {
     EXPECT_THAT(error.what(), HasSubstr(path + " has changed"));
   }
   EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG | __WALL), -1);
+}
+
+TEST_F(SessionTest, CheckpointOfAnotherProcessorIsRefusedUnlessForced) {
+  start();
+  ASSERT_EQ(ask(), 1U);
+  CHECKPOINT_OR_SKIP(version);
+  end();
+  store::Version other = altered(*version, [](image::HostT& host) {
+    EXPECT_FALSE(host.instruction_sets.empty());
+    host.instruction_sets.emplace_back("zz_not_there");
+  });
+  EXPECT_THAT(refusal_of(other), HasSubstr("lacks zz_not_there"));
+  std::vector<std::string> notes;
+  RestoreOptions forced;
+  forced.notes = &notes;
+  forced.force_cpu = true;
+  bring_back(other, forced);
+  EXPECT_THAT(notes, testing::Contains(HasSubstr("lacks zz_not_there")));
+  EXPECT_EQ(ask(), 2U);
+}
+
+TEST_F(SessionTest, CheckpointOfAnotherKernelNeedsItsVdso) {
+  start();
+  ASSERT_EQ(ask(), 1U);
+  CHECKPOINT_OR_SKIP(version);
+  end();
+  store::Version without = altered(*version, [](image::HostT& host) {
+    host.vdso_digest_low ^= 1;
+    host.kernel = "another kernel";
+    host.vdso.clear();
+  });
+  EXPECT_THAT(refusal_of(without),
+              testing::AllOf(HasSubstr("another kernel"), HasSubstr("does not hold its vDSO")));
+  store::Version with = altered(*version, [](image::HostT& host) { host.vdso_digest_low ^= 1; });
+  bring_back(with);
+  EXPECT_EQ(ask(), 2U);
+}
+
+TEST_F(SessionTest, RestoredProgramHasItsFilesElsewhere) {
+  std::string content(4096, 'x');
+  std::string path = directory_.file_with("library", content);
+  start([&path] {
+    int fd = ::open(path.c_str(), O_RDONLY);
+    if (::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED) ::_exit(1);
+  });
+  ASSERT_EQ(ask(), 1U);
+  CHECKPOINT_OR_SKIP(version);
+  end();
+  std::string moved = directory_.file("elsewhere");
+  std::filesystem::rename(path, moved);
+  EXPECT_THAT(refusal_of(*version), HasSubstr(path + " cannot be found"));
+  std::vector<std::string> notes;
+  RestoreOptions options;
+  options.notes = &notes;
+  options.paths = {{path, moved}, {"/no/such/place", "/other"}};
+  bring_back(*version, options);
+  EXPECT_THAT(notes, testing::Contains(HasSubstr("/no/such/place")));
+  EXPECT_EQ(ask(), 2U);
+  EXPECT_THAT(read_file("/proc/" + std::to_string(pid_) + "/maps"), HasSubstr(moved));
 }
 
 }  // namespace

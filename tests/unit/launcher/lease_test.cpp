@@ -50,6 +50,15 @@ TEST(Lease, TheLastOfOneNameCounts) {
   EXPECT_EQ(leases[1].command, "3");
 }
 
+TEST(Lease, AFileIsTheSameFromWhereverItIsRead) {
+  EXPECT_EQ(absolute_specification("connect:a:1,b:2,send=hello=reconnect", "/home/me"),
+            "connect:a:1,b:2,send=/home/me/hello=reconnect");
+  EXPECT_EQ(absolute_specification("connect:a:1,send=../b=reconnect", "/home/me"),
+            "connect:a:1,send=/home/b=reconnect");
+  for (const char* same : {"connect:a:1,send=/b=reconnect", "connect:a:1=reconnect", "exec:a=b,send=c"})
+    EXPECT_EQ(absolute_specification(same, "/home/me"), same);
+}
+
 TEST(Lease, OfAConnectionNamesItsPlaces) {
   ConnectLease lease = parse_connect_lease("connect:db.example:5432=reconnect");
   EXPECT_THAT(lease.places, ElementsAre(Endpoint{"db.example", "5432"}));

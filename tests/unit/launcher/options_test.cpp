@@ -68,6 +68,16 @@ TEST(Options, RecoverTakesArgumentsForTheProgram) {
   EXPECT_THAT(refusal({"--clone", "copy", "prog"}), HasSubstr("--recover"));
 }
 
+TEST(Options, SocketsAreAsInTheRunBeforeUnlessGiven) {
+  Settings before;
+  before.sockets = OutsideSockets::kKeep;
+  EXPECT_EQ(merge_settings(parse({"--recover", "app"}), before).sockets, OutsideSockets::kKeep);
+  EXPECT_EQ(merge_settings(parse({"--recover", "app", "--sockets", "eof"}), before).sockets,
+            OutsideSockets::kEof);
+  EXPECT_EQ(merge_settings(parse({"prog"}), std::nullopt).sockets, OutsideSockets::kReset);
+  EXPECT_THAT(refusal({"--sockets", "hold", "prog"}), HasSubstr("eof, keep, reset"));
+}
+
 TEST(Options, TakeLeases) {
   RunOptions options = parse({"--lease", "exec:a=x y", "--lease=exec:b=z", "--lease-policy", "fail", "prog"});
   EXPECT_THAT(options.leases, ElementsAre("exec:a=x y", "exec:b=z"));
@@ -142,6 +152,27 @@ TEST(Options, SettingsOfTheRunBeforeAreUsedWhereNoneAreGiven) {
   EXPECT_EQ(changed.on_term, OnTerm::kPass);
   EXPECT_EQ(changed.keep, store::Retention{.last = 7});
   EXPECT_EQ(merge_settings(parse({"prog"}), std::nullopt), Settings{});
+}
+
+TEST(Options, PathsAreForARecover) {
+  RunOptions options = parse({"--recover", "app", "--path", "/a//b/=/c", "--path=/d=/e=f"});
+  EXPECT_THAT(options.paths, ElementsAre(engine::PathChange{"/a/b", "/c"}, engine::PathChange{"/d", "/e=f"}));
+  EXPECT_THAT(refusal({"--recover", "app", "--path", "/a"}), HasSubstr("OLD=NEW"));
+  EXPECT_THAT(refusal({"--recover", "app", "--path", "a=/b"}), HasSubstr("OLD=NEW"));
+  EXPECT_THAT(refusal({"--path", "/a=/b", "prog"}), HasSubstr("--recover"));
+}
+
+TEST(Options, ProcessorIsChosenAtTheStartAndForcedAtARecover) {
+  EXPECT_EQ(parse({"--cpu-baseline", "x86-64-v3", "prog"}).cpu_baseline, "x86-64-v3");
+  EXPECT_THAT(refusal({"--cpu-baseline", "x86-64-v3", "--recover", "app"}), HasSubstr("--cpu-baseline"));
+  EXPECT_TRUE(parse({"--recover", "app", "--force-cpu"}).force_cpu);
+  EXPECT_THAT(refusal({"--force-cpu", "prog"}), HasSubstr("--recover"));
+}
+
+TEST(Options, FilesAreLeftOrCarried) {
+  EXPECT_EQ(parse({"--files", "embed", "prog"}).files, FilePolicy::kEmbed);
+  EXPECT_EQ(parse({"--files", "rollback", "prog"}).files, FilePolicy::kRollBack);
+  EXPECT_THAT(refusal({"--files", "all", "prog"}), HasSubstr("embed"));
 }
 
 }  // namespace

@@ -95,7 +95,7 @@ class OutsideLeasesTest : public testing::Test {
   OutsideLeases leases_for(const std::vector<Endpoint>& places, std::optional<LeasePolicy> policy) {
     std::vector<ConnectLease> leases;
     if (!places.empty()) leases.push_back({.places = places, .send_file = {}});
-    return {std::move(leases), policy, directory_.descriptor(), messages_};
+    return {std::move(leases), policy, KeptPolicy{}, directory_.descriptor(), messages_};
   }
   std::vector<std::string> logged() const {
     std::vector<std::string> lines;
@@ -118,7 +118,8 @@ TEST_F(OutsideLeasesTest, AConnectionMovesToTheFirstPlaceThatAnswers) {
   EXPECT_EQ(sockets.reconnected.count(7), 1U);
   EXPECT_THAT(logged(), IsEmpty()) << "the program is not there yet";
   leases.settle();
-  EXPECT_THAT(logged(), ElementsAre("connect moved " + to_string(server.place())));
+  EXPECT_THAT(logged(),
+              ElementsAre(StartsWith("connect expired"), "connect moved " + to_string(server.place())));
 }
 
 TEST_F(OutsideLeasesTest, AConnectionWithUnreadBytesIsLost) {
@@ -129,7 +130,7 @@ TEST_F(OutsideLeasesTest, AConnectionWithUnreadBytesIsLost) {
   engine::SocketPolicy sockets;
   leases_for({server.place()}, std::nullopt).look(needs, sockets);
   EXPECT_THAT(sockets.reconnected, IsEmpty());
-  EXPECT_THAT(logged(), ElementsAre(HasSubstr("connect lost 3 bytes")));
+  EXPECT_THAT(logged(), ElementsAre(StartsWith("connect expired"), HasSubstr("connect lost 3 bytes")));
   EXPECT_THROW(leases_for({server.place()}, LeasePolicy::kFail).look(needs, sockets), Error);
 }
 
@@ -149,8 +150,9 @@ TEST_F(OutsideLeasesTest, AnAddressIsGivenUpOnlyWhereThatIsAskedFor) {
   EXPECT_EQ(leases.lock_policy(std::nullopt), engine::LockPolicy::kIgnore);
   EXPECT_EQ(leases.lock_policy(engine::LockPolicy::kWait), engine::LockPolicy::kWait);
   leases.settle();
-  EXPECT_THAT(logged(), ElementsAre(StartsWith("listen lost"), StartsWith("listen lost"),
-                                    StartsWith("listen lost"), "listen re-established "));
+  EXPECT_THAT(logged(),
+              ElementsAre(StartsWith("listen expired"), StartsWith("listen lost"), StartsWith("listen lost"),
+                          StartsWith("listen lost"), StartsWith("listen expired"), "listen re-established "));
 }
 
 }  // namespace

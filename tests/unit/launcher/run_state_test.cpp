@@ -39,8 +39,10 @@ TEST_F(RunStateTest, RecordsComeBackAsWritten) {
   EXPECT_EQ(read->command, written.command);
   EXPECT_EQ(read->working_directory, written.working_directory);
 
-  state_.write_ended({.suspended = false, .end = {.signalled = true, .code = SIGKILL}, .realtime_ns = 5});
+  state_.write_ended(
+      {.suspended = false, .end = {.signalled = true, .code = SIGKILL}, .realtime_ns = 5, .version = 7});
   EXPECT_EQ(state_.ended()->end, (ProgramEnd{.signalled = true, .code = SIGKILL}));
+  EXPECT_EQ(state_.ended()->version, 7U);
 
   Settings settings{.every = std::chrono::milliseconds(250),
                     .keep = {.last = 9, .hourly = 24},
@@ -48,7 +50,8 @@ TEST_F(RunStateTest, RecordsComeBackAsWritten) {
                     .on_signal = 10,
                     .mode = engine::CopyMode::kFork,
                     .pause_budget = std::chrono::milliseconds(3),
-                    .write = {.compression = store::Compression::kZstd, .level = 5}};
+                    .write = {.compression = store::Compression::kZstd, .level = 5},
+                    .sockets = OutsideSockets::kKeep};
   state_.write_settings(settings);
   EXPECT_EQ(state_.settings(), settings);
 }

@@ -2,13 +2,19 @@
 // left behind.
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <functional>
 #include <mutex>
+#include <string_view>
 #include <thread>
+#include <utility>
 
 #include "store/system_calls.h"
+#include "store/transfer.h"
 #include "store_fixture.h"
+#include "support/temporary_directory.h"
 
 namespace ckpt::store {
 namespace {
@@ -55,7 +61,7 @@ void make_fail() {
 
 class Failure : public StoreTest {
  protected:
-  Failure() {
+  Failure() : StoreTest(tests::fast_directory()) {
     real = system_calls();
     fault = {};
     auto writer = application_->begin(0, Base::kEmpty);
@@ -224,8 +230,9 @@ TEST_F(Failure, file_system_without_direct_io_is_written_buffered) {
   EXPECT_EQ(content(2).at(0).at(1499), page_of(2499));
 }
 
-// Fails each call of one operation in turn, and checks the store after each failure.
-void for_each_failing_call(int code, const std::function<void()>& operation,
+// Fails each call of one operation in turn, the nth with code_of(nth), and checks the store after each
+// failure.
+void for_each_failing_call(const std::function<int(int)>& code_of, const std::function<void()>& operation,
                            const std::function<void()>& check) {
   make_fail<&SystemCalls::openat>();
   make_fail<&SystemCalls::close>();
@@ -236,11 +243,12 @@ void for_each_failing_call(int code, const std::function<void()>& operation,
   make_fail<&SystemCalls::fsync>();
   make_fail<&SystemCalls::renameat>();
   make_fail<&SystemCalls::unlinkat>();
+  make_fail<&SystemCalls::mkdirat>();
   make_fail<&SystemCalls::lock>();
   SystemCalls failing = system_calls();
   for (int nth = 0;; ++nth) {
     system_calls() = failing;
-    fault = {.calls_left = nth, .code = code};
+    fault = {.calls_left = nth, .code = code_of(nth)};
     bool threw = false;
     try {
       operation();
@@ -258,17 +266,21 @@ void for_each_failing_call(int code, const std::function<void()>& operation,
   }
 }
 
+void for_each_failing_call(const std::function<void()>& operation, const std::function<void()>& check) {
+  for_each_failing_call([](int) { return EIO; }, operation, check);
+}
+
 TEST_F(Failure, any_failing_call_of_a_checkpoint_leaves_a_whole_store) {
-  for_each_failing_call(
-      EIO, [&] { write_second_version(); },
-      [&] {
-        ASSERT_EQ(content(1), before_);
-        ASSERT_TRUE(application_->damaged().empty());
-        for (Version version : versions()) {
-          if (version != 1) application_->remove(version);
-        }
-        for (const std::string& file : files()) ASSERT_NE(file.substr(0, 5), ".tmp-") << "left behind";
-      });
+  for_each_failing_call([&] { write_second_version(); },
+                        [&] {
+                          ASSERT_EQ(content(1), before_);
+                          ASSERT_TRUE(application_->damaged().empty());
+                          for (Version version : versions()) {
+                            if (version != 1) application_->remove(version);
+                          }
+                          for (const std::string& file : files())
+                            ASSERT_NE(file.substr(0, 5), ".tmp-") << "left behind";
+                        });
 }
 
 TEST_F(Failure, any_failing_call_of_a_removal_leaves_the_other_versions_whole) {
@@ -276,7 +288,6 @@ TEST_F(Failure, any_failing_call_of_a_removal_leaves_the_other_versions_whole) {
   for (std::uint64_t i = 0; i < 40; ++i) last = commit_page(last, 100 + i);
   Model expected = content(last);
   for_each_failing_call(
-      EIO,
       [&] {
         std::vector<Version> present = versions();
         // Whatever is reported as damaged by an injected failure must not cause a deletion.
@@ -286,6 +297,93 @@ TEST_F(Failure, any_failing_call_of_a_removal_leaves_the_other_versions_whole) {
         ASSERT_EQ(content(last), expected);
         ASSERT_EQ(versions().back(), last);
       });
+}
+
+// The same with all that the calls may fail with; the store goes on after EINTR. CKPT_SOAK=full: each call
+// with each of them, else each with one.
+void for_each_failing_call_and_error(const std::function<void()>& operation,
+                                     const std::function<void()>& check) {
+  static constexpr std::array kErrors = {EIO, ENOSPC, EDQUOT, EINTR, EMFILE, ENOMEM, EROFS, EACCES};
+  const char* soak = std::getenv("CKPT_SOAK");
+  if (soak == nullptr || std::string_view(soak) != "full") {
+    return for_each_failing_call(
+        [](int nth) { return kErrors[static_cast<std::size_t>(nth) % kErrors.size()]; }, operation, check);
+  }
+  for (int code : kErrors) for_each_failing_call([code](int) { return code; }, operation, check);
+}
+
+TEST_F(Failure, any_failing_call_of_tagging_leaves_the_tag_or_none) {
+  Version last = commit_page(1, 5);
+  for_each_failing_call_and_error(
+      [&] {
+        application_->tag(1, "one");
+        application_->untag("one");
+        application_->tag(last, "two");
+        EXPECT_THROW(application_->remove(last), Error);
+      },
+      [&] {
+        for (const Tag& tag : application_->tags()) {
+          ASSERT_TRUE(tag == (Tag{1, "one"}) || tag == (Tag{last, "two"})) << tag.label;
+          application_->untag(tag.label);
+        }
+        ASSERT_EQ(versions(), (std::vector<Version>{1, last}));
+        ASSERT_EQ(content(1), before_);
+      });
+}
+
+TEST_F(Failure, any_failing_call_of_reclaiming_leaves_the_versions_whole) {
+  for_each_failing_call_and_error(
+      [&] {
+        SystemCalls failing = std::exchange(system_calls(), real);
+        Version last = versions().back();
+        auto writer = application_->begin(last, Base::kParent);
+        for (std::uint64_t i = 0; i < 80; ++i) writer->put(1, i, page_of(i + 1000 * last));
+        Version garbage = commit(*writer);
+        writer = application_->begin(garbage, Base::kParent);
+        for (std::uint64_t i = 0; i < 79; ++i) writer->put(1, i, page_of(i + 2000 * last));
+        Version kept = commit(*writer);
+        before_ = content(kept);
+        for (Version version : versions()) {
+          if (version != kept) application_->remove(version);
+        }
+        system_calls() = failing;
+        application_->reclaim();
+      },
+      [&] {
+        ASSERT_EQ(versions().size(), 1U);
+        ASSERT_EQ(content(versions().back()), before_);
+        ASSERT_EQ(application_->verify().damaged.size(), 0U);
+      });
+}
+
+TEST_F(Failure, any_failing_call_of_receiving_leaves_the_version_or_none) {
+  std::vector<std::byte> stream;
+  send_version("app", *application_->open(1), nullptr, 0, [&](std::span<const std::byte> bytes) {
+    stream.insert(stream.end(), bytes.begin(), bytes.end());
+  });
+  Store other = Store::open(directory_ + "/other", true);
+  auto receive = [&] {
+    std::span<const std::byte> left(stream);
+    receive_version(other, std::nullopt, [&](std::span<std::byte> out) {
+      std::size_t size = std::min(out.size(), left.size());
+      std::copy_n(left.begin(), size, out.begin());
+      left = left.subspan(size);
+      return size;
+    });
+  };
+  for_each_failing_call_and_error(receive, [&] {
+    if (other.contains("app")) {
+      auto application = other.application("app");
+      ASSERT_TRUE(application->damaged().empty());
+      for (const VersionEntry& entry : application->versions())
+        ASSERT_EQ(content_of(*application->open(entry.description.version), {0, 1, 2, 3}), before_);
+    }
+    receive();  // again, whatever is there by now
+    ASSERT_EQ(other.application("app")->versions().size(), 1U);
+    ASSERT_EQ(content_of(*other.application("app")->open(1), {0, 1, 2, 3}), before_);
+    ASSERT_TRUE(partial_transfers(other).empty());
+    other.remove_application("app");
+  });
 }
 
 TEST_F(Failure, files_of_a_crashed_writer_are_removed_by_the_next_one) {

@@ -7,6 +7,7 @@
 
 #include "store/system_calls.h"
 #include "store_fixture.h"
+#include "support/failing_calls.h"
 
 namespace ckpt::store {
 namespace {
@@ -103,10 +104,7 @@ TEST_F(RepeatedVersions, a_version_that_was_replaced_on_disk_is_read_again) {
 
 TEST_F(RepeatedVersions, a_failed_version_leaves_no_nodes_behind_that_count) {
   for (std::uint64_t seed : {1000001ULL, 1000002ULL}) {
-    system_calls().fdatasync = [](int) {
-      errno = EIO;
-      return -1;
-    };
+    system_calls().fdatasync = tests::failing_sync;
     EXPECT_THROW(commit_page(1, seed), Error);
     system_calls().fdatasync = real.fdatasync;
   }

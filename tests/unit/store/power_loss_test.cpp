@@ -2,7 +2,6 @@
 // there that is not whole.
 //
 //   CKPT_SOAK=full   100,000 failures instead of 5,000 (fewer under sanitizers)
-#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -12,7 +11,9 @@
 
 #include "power_loss_support.h"
 #include "store/retention.h"
+#include "store/transfer.h"
 #include "store_fixture.h"
+#include "support/temporary_directory.h"
 
 namespace ckpt::store {
 namespace {
@@ -33,15 +34,9 @@ struct Promise {
   std::set<Version> durable;
 };
 
-// Thousands of small stores are made and read.
-std::filesystem::path fast_directory() {
-  constexpr const char* kMemory = "/dev/shm";
-  return ::access(kMemory, W_OK) == 0 ? kMemory : std::filesystem::temp_directory_path();
-}
-
 class PowerLoss : public StoreTest {
  protected:
-  PowerLoss() : StoreTest(fast_directory()) {}
+  PowerLoss() : StoreTest(tests::fast_directory()) {}
 
   // Changes pages of the newest version at random.
   void commit_some(std::mt19937_64& random) {
@@ -96,6 +91,48 @@ class PowerLoss : public StoreTest {
     for (const Tag& tag : application_->tags()) application_->untag(tag.label);
   }
 
+  // Versions of another store, as they travel; made before anything is recorded.
+  void make_streams() {
+    std::filesystem::remove_all(directory_ + "/sender");
+    auto sender = Store::open(directory_ + "/sender", true).create_application("app");
+    streams_.clear();
+    for (std::int64_t created = 1; created <= 3; ++created) {
+      auto writer = sender->begin(0, Base::kEmpty);
+      Stream stream;
+      for (std::uint64_t page = 0; page < 5; ++page) {
+        Page content = page_of(static_cast<std::uint64_t>(created) * 100'000 + page);
+        writer->put(1, page * 2, content);
+        stream.model[1][page * 2] = content;
+      }
+      VersionDescription description;
+      description.created_realtime_ns = created;
+      description.run_id = "sender";
+      Version version = writer->commit(description, {});
+      send_version("app", *sender->open(version), nullptr, 0, [&](std::span<const std::byte> bytes) {
+        stream.bytes.insert(stream.bytes.end(), bytes.begin(), bytes.end());
+      });
+      streams_.push_back(std::move(stream));
+    }
+  }
+
+  void receive_one() {
+    if (streams_.empty()) return;
+    Stream stream = std::move(streams_.back());
+    streams_.pop_back();
+    Version version = std::max<Version>(next_version(), streams_.size() + 1);
+    models_[version] = stream.model;
+    std::span<const std::byte> left(stream.bytes);
+    Received received = receive_version(*store_, std::nullopt, [&left](std::span<std::byte> out) {
+      std::size_t size = std::min(out.size(), left.size());
+      std::copy_n(left.begin(), size, out.begin());
+      left = left.subspan(size);
+      return size;
+    });
+    ASSERT_EQ(received.version, version);
+    durable_.insert(version);
+    promise();
+  }
+
   void promise() { promises_.push_back({.calls = recording_->call_count(), .durable = durable_}); }
 
   std::set<Version> durable_after(std::size_t calls) const {
@@ -134,6 +171,7 @@ class PowerLoss : public StoreTest {
     durable_.clear();
     promises_.clear();
     std::mt19937_64 random(seed);
+    make_streams();
     recording_.emplace(directory_ + "/store");
     happens(random);
     SystemCalls recorded = std::exchange(system_calls(), recording_->real);
@@ -147,7 +185,13 @@ class PowerLoss : public StoreTest {
     recording_.reset();
   }
 
+  struct Stream {
+    std::vector<std::byte> bytes;
+    Model model;
+  };
+
   std::optional<Recording> recording_;
+  std::vector<Stream> streams_;
   std::map<Version, Model> models_;  // of all versions that were ever begun
   std::set<Version> durable_;        // and shall stay
   std::vector<Promise> promises_;
@@ -162,6 +206,7 @@ TEST_F(PowerLoss, AfterEveryCallOfAShortHistory) {
     remove_one(random);
     commit_some(random);
     retain_two();
+    receive_one();
     reclaim();
     commit_some(random);
   });
@@ -173,7 +218,7 @@ TEST_F(PowerLoss, AfterEveryCallOfRandomHistories) {
   while (failures_ < wanted_failures() && !HasFailure()) {
     torture(seed++, 6, [&](std::mt19937_64& random) {
       for (int step = 0; step < 12; ++step) {
-        switch (random() % 8) {
+        switch (random() % 9) {
           case 0:
             remove_one(random);
             break;
@@ -185,6 +230,9 @@ TEST_F(PowerLoss, AfterEveryCallOfRandomHistories) {
             break;
           case 3:
             tag_one(random);
+            break;
+          case 4:
+            receive_one();
             break;
           default:
             commit_some(random);

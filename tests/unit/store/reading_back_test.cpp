@@ -9,14 +9,13 @@
 #include "store/system_calls.h"
 #include "store/table_cache.h"
 #include "store_fixture.h"
+#include "support/failing_calls.h"
 
 namespace ckpt::store {
 namespace {
 
 class ReadingBackTest : public StoreTest {
  protected:
-  ~ReadingBackTest() override { system_calls() = original_; }
-
   // Past the page cache, hence aligned.
   static Page read_back(const PutPages& pages, std::uint64_t unit) {
     struct Free {
@@ -35,8 +34,6 @@ class ReadingBackTest : public StoreTest {
       ASSERT_EQ(read_back(pages, place.unit), page_of(page)) << page;
     }
   }
-
-  SystemCalls original_ = system_calls();
 };
 
 // More than the output's buffers hold, so that some are in the file and some are not.
@@ -55,10 +52,7 @@ TEST_F(ReadingBackTest, PagesSurviveAFailedCommitAndGoIntoTheNextVersion) {
   auto dead = application_->begin(0, Base::kParent);
   auto pages = dead->put_pages();
   for (std::uint64_t page = 0; page < kPages; ++page) dead->put(1, page, page_of(page));
-  system_calls().fdatasync = [](int) {
-    errno = EIO;
-    return -1;
-  };
+  system_calls().fdatasync = tests::failing_sync;
   EXPECT_THROW(commit(*dead), Error);
   system_calls() = original_;
   auto writer = application_->begin(0, Base::kParent);
@@ -73,10 +67,7 @@ TEST_F(ReadingBackTest, WhatWasNotWrittenWhenADiskWasFullStaysInMemory) {
   auto dead = application_->begin(0, Base::kParent);
   auto pages = dead->put_pages();
   for (std::uint64_t page = 0; page < 3000; ++page) dead->put(1, page, page_of(page));
-  system_calls().pwrite = [](int, const void*, std::size_t, off_t) -> ssize_t {
-    errno = ENOSPC;
-    return -1;
-  };
+  system_calls().pwrite = tests::write_without_space;
   EXPECT_THROW(commit(*dead), Error);
   system_calls() = original_;
   expect_all(*dead, *pages, 3000);

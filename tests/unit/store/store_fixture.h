@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -14,6 +15,7 @@
 
 #include "base/error.h"
 #include "store/checkpoint_store.h"
+#include "store/system_calls.h"
 
 namespace ckpt::store {
 
@@ -55,7 +57,10 @@ class StoreTest : public testing::Test {
     store_.emplace(Store::open(directory_ + "/store", true));
     application_ = store_->create_application("app");
   }
-  ~StoreTest() override { std::filesystem::remove_all(directory_); }
+  ~StoreTest() override {
+    system_calls() = original_;
+    std::filesystem::remove_all(directory_);
+  }
   StoreTest(const StoreTest&) = delete;
   StoreTest& operator=(const StoreTest&) = delete;
 
@@ -93,6 +98,7 @@ class StoreTest : public testing::Test {
 
   std::string path_of(const std::string& file) { return application_->path() + "/" + file; }
 
+  SystemCalls original_ = system_calls();  // back in place when the test is over
   std::string directory_;
   std::optional<Store> store_;
   std::unique_ptr<Application> application_;

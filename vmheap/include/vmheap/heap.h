@@ -26,8 +26,8 @@
 //   raises SIGBUS;
 //     statistics().failure says why. After space was made, commit(); or roll back.
 //
-// Errors: ckpt::Error, one line. Thread-safe but for roll_back() and destruction, which need the heap to
-// themselves. Linux 6.6 or newer.
+// Errors: ckpt::Error (ckpt/error.h), one line. Thread-safe but for roll_back() and destruction, which need
+// the heap to themselves. Linux 6.6 or newer.
 #pragma once
 
 #include <cstddef>
@@ -39,6 +39,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "ckpt/error.h"
 
 namespace ckpt::vmheap {
 
@@ -73,13 +75,17 @@ struct HeapVersion {
   std::int64_t created_realtime_ns = 0;
   std::uint64_t pages_written = 0;
   std::uint64_t bytes_written = 0;
+  std::uint64_t disk_bytes = 0;  // of its segment, now
+  std::vector<std::string> tags = {};
 };
 
 struct Statistics {
   std::uint64_t size_bytes = 0;
   std::uint64_t resident_bytes = 0;
   std::uint64_t resident_limit_bytes = 0;
-  std::uint64_t dirty_bytes = 0;
+  std::uint64_t dirty_bytes = 0;  // newer in memory than in the store
+  std::uint64_t uncommitted_bytes =
+      0;                             // with what was stored since the last commit; what is both counts twice
   std::uint64_t missing_faults = 0;  // the line was not in memory
   std::uint64_t minor_faults = 0;    // it was, but not mapped
   std::uint64_t write_faults = 0;    // first write to a clean line
@@ -122,10 +128,16 @@ class Heap {
   // commit() would.
   void commit_in_background();
   std::uint64_t wait_for_commit();
+  bool committing() const;  // in the background, and not done yet
   // Back to the last commit, or to a kept version (on which the next commit then builds).
   void roll_back(std::optional<std::uint64_t> version = std::nullopt);
   std::vector<HeapVersion> versions() const;
-  void remove_version(std::uint64_t version);
+  void remove_version(std::uint64_t version);  // EBUSY while it has a tag
+  // A version stays as long as it has a tag. Labels are 1 to 200 characters of [A-Za-z0-9._+-], and no
+  // numbers.
+  void tag(std::uint64_t version, const std::string& label);
+  void untag(const std::string& label);
+  std::uint64_t tagged(const std::string& label) const;  // throws Error (ENOENT) if there is no such version
 
   // Named places in the heap, found again in later runs. Names of up to 55 bytes, up to 256 of them.
   void* root(std::string_view name) const;              // nullptr: there is none

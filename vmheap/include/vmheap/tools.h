@@ -49,7 +49,13 @@ void export_heap(const std::string& directory, const std::string& file, const st
 // A new heap from such a file.
 void import_heap(const std::string& directory, const std::string& file, const std::string& name = "heap");
 
-// Only the newest version, written anew without what is unused in its segments. Returns its number.
+// As Heap::tag().
+void tag(const std::string& directory, std::uint64_t version, const std::string& label,
+         const std::string& name = "heap");
+void untag(const std::string& directory, const std::string& label, const std::string& name = "heap");
+
+// Removes all versions but those with a tag, and the newest, which is written anew without what is unused in
+// its segments. Returns its number.
 std::uint64_t compact(const std::string& directory, const std::string& name = "heap");
 
 }  // namespace ckpt::vmheap

@@ -15,7 +15,7 @@ std::int32_t index_of_sent(SaveState& state, UniqueFd fd) {
   for (std::size_t i = 0; i < sent.all.size(); ++i) {
     const OpenDescription& known = sent.all[i];
     bool same_file = known.status.st_dev == status.st_dev && known.status.st_ino == status.st_ino;
-    if (same_file && same_description(sent.program, known.number(), fd.get()))
+    if (same_file && same_description(known.holder(), known.number(), fd.get()))
       return static_cast<std::int32_t>(i);
   }
   for (std::size_t i = 0; i < sent.held.size(); ++i) {

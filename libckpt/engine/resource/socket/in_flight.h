@@ -15,7 +15,6 @@ struct SaveState;
 
 // Gathered while sockets are saved.
 struct SentDescriptors {
-  pid_t program;
   const std::vector<OpenDescription>& all;  // that have numbers in the program
   std::vector<UniqueFd> held = {};          // ours, for those that have none
 };

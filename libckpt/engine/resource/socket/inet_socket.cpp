@@ -94,7 +94,7 @@ void save_tcp(SaveState& state, int fd, InetDetail& detail) {
   std::uint8_t stage = info.tcpi_state;
   detail.sending_ended = stage == kFinWait1 || stage == kFinWait2 || stage == kClosing || stage == kLastAck;
   detail.peer_ended = stage == kCloseWait || stage == kLastAck || stage == kClosing;
-  state.tcp_progress[detail.inode] = progress_of(info, detail.peer_ended);
+  state.together.tcp_progress[detail.inode] = progress_of(info, detail.peer_ended);
   detail.error_pending = (poll_state(fd) & POLLERR) != 0;
   detail.receiving_ended =
       !detail.peer_ended && detail.state == InetState::Connected && (poll_state(fd) & POLLRDHUP) != 0;
@@ -114,7 +114,7 @@ void save_datagrams(int fd, InetDetail& detail) {
 }
 
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
-  UniqueFd copy = copy_descriptor(state.pidfd, description.number());
+  UniqueFd copy = copy_descriptor(description);
   SocketSort sort = *state.socket_sort_of(description);
   InetDetail detail;
   detail.inode = description.status.st_ino;
@@ -183,7 +183,7 @@ void draw_in(const SaveState& state, InetDetail& receiver, std::uint64_t under_w
     return description.status.st_ino == receiver.inode && S_ISSOCK(description.status.st_mode);
   });
   if (found == state.all.end()) return;
-  receiver.received = draw_in_stream(copy_descriptor(state.pidfd, found->number()).get(), under_way);
+  receiver.received = draw_in_stream(copy_descriptor(*found).get(), under_way);
 }
 
 }  // namespace
@@ -192,11 +192,11 @@ void save_bytes_under_way(const SaveState& state, image::ProcessT& process) {
   std::vector<const InetDetail*> sockets = inet_sockets(process);
   InetConnections connections(sockets);
   for (const InetDetail* socket : sockets) {
-    auto own = state.tcp_progress.find(socket->inode);
+    auto own = state.together.tcp_progress.find(socket->inode);
     const InetDetail* partner = connections.partner_of(*socket);
     bool inside = partner != nullptr || connections.acceptor_of(*socket) != nullptr;
-    if (own == state.tcp_progress.end() || !inside) continue;
-    std::uint64_t arrived = partner != nullptr ? state.tcp_progress.at(partner->inode).received : 0;
+    if (own == state.together.tcp_progress.end() || !inside) continue;
+    std::uint64_t arrived = partner != nullptr ? state.together.tcp_progress.at(partner->inode).received : 0;
     std::uint64_t under_way = own->second.sent - std::min(arrived, own->second.sent);
     if (under_way > 0 && partner != nullptr) {
       InetDetail& receiver = detail_of(process, partner->inode);

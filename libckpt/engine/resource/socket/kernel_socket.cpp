@@ -69,7 +69,7 @@ void save_netlink(SaveState& state, int fd, const OpenDescription& description, 
 }
 
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
-  UniqueFd copy = copy_descriptor(state.pidfd, description.number());
+  UniqueFd copy = copy_descriptor(description);
   SocketSort sort = *state.socket_sort_of(description);
   SocketAddress local = SocketAddress::local_of(copy.get());
   if (sort.family == AF_PACKET) sort.protocol = as<sockaddr_ll>(local).sll_protocol;

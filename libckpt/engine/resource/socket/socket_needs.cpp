@@ -40,6 +40,12 @@ void add_inet(const image::ProcessT& process, SocketNeeds& needs) {
     bool accepted = connections.listener_at(local_of(*socket)) != nullptr;
     if (connections.leads_outside(*socket) && !accepted)
       needs.connections.push_back(describe(process, *socket));
+    if (socket->kept != nullptr) {
+      needs.kept.push_back({.inode = socket->inode,
+                            .peer = peer_of(*socket).text(),
+                            .host = host_of(process, socket->inode),
+                            .socket = socket});
+    }
   }
 }
 
@@ -59,6 +65,18 @@ SocketNeeds socket_needs(const image::CheckpointT& checkpoint) {
   resource::add_inet(*checkpoint.process, needs);
   resource::add_unix(*checkpoint.process, needs);
   return needs;
+}
+
+OutsideHoldings outside_holdings(const image::CheckpointT& checkpoint) {
+  OutsideHoldings holdings{.sockets = socket_needs(checkpoint), .locked_files = {}};
+  for (KeptConnection& connection : holdings.sockets.kept) connection.socket = nullptr;
+  for (const auto& description : checkpoint.process->descriptions) {
+    const auto* file = description->detail.AsRegularFileDetail();
+    const auto* directory = description->detail.AsDirectoryDetail();
+    if (description->locks.empty() || (file == nullptr && directory == nullptr)) continue;
+    holdings.locked_files.push_back(file != nullptr ? file->path : directory->path);
+  }
+  return holdings;
 }
 
 std::vector<std::string> connection_notes(const image::CheckpointT& checkpoint, const SocketPolicy& policy) {

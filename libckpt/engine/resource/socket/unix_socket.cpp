@@ -74,7 +74,7 @@ void refuse_bytes_before_accept(int fd, const OpenDescription& description, cons
 }
 
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
-  UniqueFd copy = copy_descriptor(state.pidfd, description.number());
+  UniqueFd copy = copy_descriptor(description);
   std::optional<UnixSocketInfo> info = unix_socket_info(description.status.st_ino);
   if (!info) {
     throw Error(fmt::format(

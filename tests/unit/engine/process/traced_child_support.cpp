@@ -108,7 +108,7 @@ void block_all_signals() {
 std::unique_ptr<image::ProcessT> save(pid_t pid) {
   Tracee tracee(pid);
   auto process = std::make_unique<image::ProcessT>();
-  save_process_state(tracee, *process);
+  save_process_state(tracee, true, *process);
   return process;
 }
 

@@ -256,8 +256,7 @@ TEST_P(InetSockets, BytesOfASenderThatIsHeldUpArriveToo) {
       },
       [&](pid_t pid) {
         // The program is as it was: what has been saved is what it now has received.
-        UniqueFd pidfd = resource::open_process(pid);
-        UniqueFd receiver = resource::copy_descriptor(pidfd.get(), 7);
+        UniqueFd receiver = resource::copy_descriptor(resource::inspect_descriptor(pid, 7));
         EXPECT_EQ(40'000, option_of(receiver.get(), SOL_SOCKET, SO_RCVBUF));
         int waiting = 0;
         ::ioctl(receiver.get(), FIONREAD, &waiting);

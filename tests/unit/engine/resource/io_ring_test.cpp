@@ -56,5 +56,15 @@ TEST(OnlyHole, LeavesJustTheWantedOne) {
   EXPECT_EQ(expected, holes);
 }
 
+TEST(OnlyHole, IsNoLargerThanWanted) {
+  using resource::AddressHole;
+  std::vector<AddressHole> holes = resource::holes_to_close(
+      "00010000-00500000 r--p 00000000 00:00 0\n"
+      "00505000-7ffffffff000 rw-p 00000000 00:00 0\n",
+      0x501000, 0x3000);
+  std::vector<AddressHole> expected{{0x500000, 0x501000}, {0x504000, 0x505000}};
+  EXPECT_EQ(expected, holes);
+}
+
 }  // namespace
 }  // namespace ckpt::engine

@@ -63,7 +63,7 @@ class RollBack : public testing::Test {
     std::vector<UniqueFd> to_sync;
     SaveContext context{
         .pid = 0, .writer = *writer, .objects = objects, .notes = notes_, .files_to_sync = to_sync};
-    save_written_files(context, *checkpoint_.process);
+    save_written_files(context, checkpoint_);
     store::VersionDescription description;
     reader_ = application_->open(writer->commit(description, {}));
   }

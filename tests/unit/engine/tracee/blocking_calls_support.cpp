@@ -32,6 +32,7 @@
 #include <string>
 
 #include "support/child_with_parent.h"
+#include "support/ring_call.h"
 
 namespace ckpt::engine {
 namespace {
@@ -266,7 +267,7 @@ long run_io_pgetevents() {
 }
 long run_io_uring_enter() {
   io_uring_params parameters{};
-  long ring = ::syscall(SYS_io_uring_setup, 4, &parameters);
+  long ring = ring_call(SYS_io_uring_setup, 4, reinterpret_cast<intptr_t>(&parameters), nullptr, 0);
   timespec time = kDuration;
   io_uring_getevents_arg wait{};
   wait.ts = reinterpret_cast<std::uintptr_t>(&time);

@@ -188,5 +188,26 @@ TEST_F(HeapTest, VersionsGoWhenTheyAreTooMany) {
   EXPECT_THROW(heap->remove_version(heap->versions().back().version), Error);
 }
 
+TEST_F(HeapTest, TaggedVersionsStayAndAreFound) {
+  auto heap = create();
+  auto* number = numbers(*heap, "number", 1);
+  *number = 5;
+  std::uint64_t good = heap->commit();
+  heap->tag(good, "good");
+  for (int i = 0; i < 30; ++i) {
+    ++*number;
+    heap->commit();
+  }
+  EXPECT_EQ(heap->tagged("good"), good);
+  EXPECT_THROW(heap->tagged("bad"), Error);
+  EXPECT_THROW(heap->tag(good, "12"), Error);
+  EXPECT_THROW(heap->remove_version(good), Error);
+  heap->roll_back(heap->tagged("good"));
+  EXPECT_EQ(*number, 5U);
+  EXPECT_EQ(heap->versions().front().tags, std::vector<std::string>{"good"});
+  heap->untag("good");
+  EXPECT_TRUE(heap->versions().front().tags.empty());
+}
+
 }  // namespace
 }  // namespace ckpt::vmheap

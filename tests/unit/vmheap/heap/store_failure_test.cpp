@@ -5,19 +5,10 @@
 #include "base/error.h"
 #include "heap_fixture.h"
 #include "store/system_calls.h"
+#include "support/failing_calls.h"
 
 namespace ckpt::vmheap {
 namespace {
-
-ssize_t no_space(int, const void*, std::size_t, off_t) {
-  errno = ENOSPC;
-  return -1;
-}
-
-int failing_sync(int) {
-  errno = EIO;
-  return -1;
-}
 
 class StoreFailureTest : public HeapFixture {
  protected:
@@ -30,7 +21,7 @@ TEST_F(StoreFailureTest, HeapGoesOnAfterAFailedCommit) {
   std::uint64_t* data = numbers(*heap, "data", 1 << 16);
   std::uint64_t before = heap->commit();
   for (std::uint64_t i = 0; i < 1 << 16; ++i) data[i] = i;
-  store::system_calls().fdatasync = failing_sync;
+  store::system_calls().fdatasync = tests::failing_sync;
   EXPECT_THROW(heap->commit(), Error);
   store::system_calls() = original_;
   EXPECT_FALSE(heap->statistics().failure.empty());
@@ -49,13 +40,26 @@ TEST_F(StoreFailureTest, WhatWasStoredEarlySurvivesAFailedCommit) {
   constexpr std::size_t kCount = 3 * kMiB;  // 24 MiB, of which most is evicted
   std::uint64_t* data = numbers(*heap, "data", kCount);
   for (std::uint64_t i = 0; i < kCount; ++i) data[i] = i + 1;
-  store::system_calls().pwrite = no_space;
+  store::system_calls().pwrite = tests::write_without_space;
   EXPECT_THROW(heap->commit(), Error);
   store::system_calls() = original_;
   for (std::uint64_t i = 0; i < kCount; i += 1001) ASSERT_EQ(data[i], i + 1);
   heap->commit();
   heap->roll_back();
   for (std::uint64_t i = 0; i < kCount; ++i) ASSERT_EQ(data[i], i + 1);
+}
+
+// Every frame is dirty when the store has space again: a read finds that out.
+TEST_F(StoreFailureTest, WhereNothingIsCleanTheStoreIsTriedAgain) {
+  auto heap = create(64 * kMiB, kMiB);
+  constexpr std::size_t kCount = 3 * kMiB;
+  std::uint64_t* data = numbers(*heap, "data", kCount);
+  for (std::uint64_t i = 0; i < kCount; ++i) data[i] = i + 1;
+  store::system_calls().pwrite = tests::write_without_space;
+  EXPECT_THROW(heap->commit(), Error);
+  store::system_calls() = original_;
+  for (std::uint64_t i = 0; i < kCount / 24; ++i) ++data[i];
+  for (std::uint64_t i = 0; i < kCount; ++i) ASSERT_EQ(data[i], i < kCount / 24 ? i + 2 : i + 1);
 }
 
 TEST_F(StoreFailureTest, ADamagedHeapIsRefused) {

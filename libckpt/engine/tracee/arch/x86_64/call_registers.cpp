@@ -38,6 +38,15 @@ std::uint64_t marked(long number, std::uint32_t mark) {
   return (std::uint64_t{mark} << kMarkShift) | static_cast<std::uint32_t>(number);
 }
 
+bool has_mark(const user_regs_struct& registers) {
+  return static_cast<std::int64_t>(registers.rax) >= 0 && mark_in(registers.rax) != 0;
+}
+
+// Between two calls, or where the kernel has just turned an interrupted call into one to be made again.
+bool stands_before_call(const user_regs_struct& registers) {
+  return registers.orig_rax == kNoCall || (has_mark(registers) && registers.orig_rax == registers.rax);
+}
+
 std::optional<Interruption> interruption(std::int64_t result) {
   switch (-result) {
     case EINTR:
@@ -66,20 +75,32 @@ std::optional<InterruptedCall> interrupted_call(const user_regs_struct& register
 }
 
 std::optional<InterruptedCall> marked_call_ahead(const user_regs_struct& registers) {
-  bool plain_value = static_cast<std::int64_t>(registers.rax) < 0 || mark_in(registers.rax) == 0;
-  if (registers.orig_rax != kNoCall || plain_value) return std::nullopt;
+  if (!has_mark(registers) || !stands_before_call(registers)) return std::nullopt;
   return InterruptedCall{.number = number_in(registers.rax),
                          .mark = mark_in(registers.rax),
                          .site = site_of_call_ahead(registers)};
 }
 
 void repeat_call(user_regs_struct& registers, std::uint32_t mark) {
-  registers.orig_rax = marked(number_in(registers.orig_rax), mark);
+  bool is_ahead = stands_before_call(registers);
+  if (is_ahead) registers.rip += kSyscallInstructionBytes;
+  registers.orig_rax = marked(number_in(is_ahead ? registers.rax : registers.orig_rax), mark);
   registers.rax = static_cast<unsigned long long>(-kRestartNoHand);
 }
 
+bool interrupt_continued_call(pid_t pid, user_regs_struct& registers) {
+  if (registers.rax != kRestartNumber) return false;
+  user_regs_struct interrupted = registers;
+  interrupted.rip += kSyscallInstructionBytes;
+  interrupted.orig_rax = kRestartNumber;
+  if (!syscall_instruction_before(pid, interrupted)) return false;  // a result that looks like it
+  interrupted.rax = static_cast<unsigned long long>(-kRestartBlock);
+  registers = interrupted;
+  return true;
+}
+
 void complete_call(user_regs_struct& registers, std::int64_t result) {
-  if (registers.orig_rax == kNoCall) {
+  if (stands_before_call(registers)) {
     registers.rip += kSyscallInstructionBytes;
     registers.rcx = registers.rip;  // what the instruction does to them
     registers.r11 = registers.eflags;

@@ -50,8 +50,14 @@ std::optional<InterruptedCall> interrupted_call(const user_regs_struct& register
 std::optional<InterruptedCall> marked_call_ahead(const user_regs_struct& registers);
 
 // Has the kernel repeat an interrupted call under `mark`, or return EINTR from it if a handler is to run
-// first.
+// first. A call that is still ahead becomes an interrupted one: a handler that ran before it would leave it
+// waiting.
 void repeat_call(user_regs_struct& registers, std::uint32_t mark);
+
+// If the thread is about to go on with an interrupted call by restart_syscall, where the kernel puts it after
+// a stop, the call becomes an interrupted one again: a handler that ran before it would leave it waiting, and
+// without the kernel's memory of it that number means nothing. Whether it was.
+bool interrupt_continued_call(pid_t pid, user_regs_struct& registers);
 
 // Makes an interrupted call, or one that is still ahead, return `result`.
 void complete_call(user_regs_struct& registers, std::int64_t result);

@@ -1,0 +1,213 @@
+#include "engine/capture/process_capture.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "base/error.h"
+#include "engine/agent_tables.h"
+#include "engine/capture/pinned_writers.h"
+#include "engine/capture/program_intent.h"
+
+namespace ckpt::engine {
+namespace {
+
+// What fork has not left out. The program may have asked for that since its flags were read.
+AddressRanges mapped_ranges(pid_t pid) {
+  AddressRanges ranges;
+  for (const MapEntry& entry : read_memory_map(pid)) append(ranges, {entry.start, entry.end});
+  return ranges;
+}
+
+// Likewise for memory that fork wipes, but that takes long to find out, so it is done after the pause.
+void refuse_wiped(pid_t snapshot, const PageTasks& tasks) {
+  AddressRanges wiped;
+  for (const MapEntry& entry : MapFlagsTable::read(snapshot).with("wf"))
+    append(wiped, {entry.start, entry.end});
+  for (const PageTask& task : tasks) {
+    if (slice(wiped, task.range).empty()) continue;
+    throw Error(
+        fmt::format("memory at {:#x} became MADV_WIPEONFORK while the checkpoint was made; make another",
+                    task.range.start));
+  }
+}
+
+}  // namespace
+
+void PendingPages::add(const PendingPages& more) {
+  bytes += more.bytes;
+  unregistered_bytes += more.unregistered_bytes;
+  forked_bytes += more.forked_bytes;
+}
+
+ProcessCapture::ProcessCapture(std::shared_ptr<ProcessState> process, const CaptureOptions& options)
+    : process_(std::move(process)), tracking_(options.tracking), excluded_before_(process_->excluded) {
+  wants_tracker_ =
+      tracking_ == Tracking::kKernel && process_->can_track && !has_pinned_writers(process_->pid);
+  bool has_tracker = wants_tracker_ && process_->tracker != nullptr && process_->tracker->alive();
+  if (!has_tracker) process_->tracker.reset();
+  if (tracks() && options.parent != 0 && process_->tracker->base() == options.parent) {
+    needs_.all = false;
+    needs_.must = process_->tracker->owed();
+  }
+}
+
+void ProcessCapture::track(Tracee& tracee) {
+  if (!wants_tracker_) return;
+  if (process_->tracker == nullptr) process_->tracker = WriteTracker::create(tracee);
+  process_->can_track = process_->tracker != nullptr;
+  if (!process_->can_track) return;
+  for (const MapEntry& entry : read_memory_map(process_->pid)) {
+    if (is_private_memory(entry)) process_->tracker->register_mapping({entry.start, entry.end});
+  }
+}
+
+// Memory that was excluded when the version before was made, and no longer is, was never written to the
+// store.
+void ProcessCapture::learn_excluded() {
+  needs_.excluded = AgentTables(process_->pid, process_->agent_addresses, maps_).excluded(excluded_before_);
+  if (!excluded_before_.empty())
+    needs_.must = unite(needs_.must, subtract(excluded_before_, needs_.excluded));
+}
+
+// As they are now; what is excluded is looked up with them.
+template <typename Action>
+void ProcessCapture::for_each_private_mapping(const Action& action) {
+  maps_ = read_memory_map(process_->pid);
+  learn_excluded();
+  for (const MapEntry& entry : maps_) {
+    if (std::optional<PageFilter> filter = private_content_filter(entry))
+      action(entry, AddressRange{entry.start, entry.end}, *filter);
+  }
+}
+
+PendingPages ProcessCapture::survey() {
+  flags_ = MapFlagsTable::read(process_->pid);
+  PendingPages pending;
+  known_content_.clear();
+  PageScanner scanner(process_->pid);
+  for_each_private_mapping([&](const MapEntry& entry, AddressRange mapping, PageFilter filter) {
+    std::optional<ScannedPages> pages;
+    if (tracks()) pages = scanner.scan_tracked(mapping, filter, Arm::kNo);
+    bool registered = pages.has_value();
+    if (!registered) {
+      pages = scanner.scan_all(mapping, filter);
+      pages->written = pages->content;
+    }
+    if (registered && entry.inode == 0) {
+      for (const AddressRange& range : pages->content) append(known_content_, range);
+    }
+    needs_.leave_out_excluded(*pages, mapping);
+    std::uint64_t bytes = total_bytes(needs_.of(*pages, mapping));
+    pending.bytes += bytes;
+    if (bytes > 0) pending.forked_bytes += total_bytes(pages->content);
+    if (!registered) pending.unregistered_bytes += bytes;
+  });
+  return pending;
+}
+
+// Registered private memory that the version lacks. Memory that is not registered is left to the stop.
+void ProcessCapture::arm_written() {
+  if (!tracks()) return;
+  PageScanner scanner(process_->pid);
+  AddressRanges newly_owed;
+  for_each_private_mapping([&](const MapEntry& entry, AddressRange mapping, PageFilter filter) {
+    ScannedPages pages = scanner.arm_running(mapping, filter);
+    for (const AddressRange& range : pages.written) append(newly_owed, range);
+    needs_.leave_out_excluded(pages, mapping);
+    add_private_tasks(entry, needs_.of(pages, mapping), process_->space, true, precopy_tasks_);
+  });
+  process_->tracker->owe(newly_owed);
+}
+
+void ProcessCapture::precopy(store::CheckpointWriter& writer) {
+  if (!tracks()) return;
+  MemoryReader reader(process_->pid);
+  store_pages(precopy_tasks_, reader, writer, Unreadable::kSkip);
+  precopy_tasks_.clear();
+  needs_.all = false;
+  needs_.must.clear();
+  excluded_before_ = needs_.excluded;
+}
+
+bool ProcessCapture::look_at_maps() {
+  maps_ = read_memory_map(process_->pid);
+  return !flags_.covers(maps_);
+}
+
+ProcessContext ProcessCapture::context(Tracee& tracee) {
+  learn_excluded();
+  return {.tracee = tracee,
+          .calls = process_->calls,
+          .maps = maps_,
+          .flags = flags_,
+          .tracker = tracks() ? process_->tracker.get() : nullptr,
+          .needs = needs_,
+          .known_content = known_content_,
+          .space = process_->space,
+          .opener = [this](int number, const std::string& link) {
+            AgentTables agent(process_->pid, process_->agent_addresses, maps_);
+            return opener_of(agent, maps_, number, link);
+          }};
+}
+
+void ProcessCapture::describe_agent(image::ProcessT& process) const {
+  AgentTables agent(process_->pid, process_->agent_addresses, maps_);
+  process.agent_tables = agent.saved();
+  describe_intent(agent, maps_, process);
+}
+
+std::uint64_t ProcessCapture::take_pages(Tracee& tracee, CapturedMemory memory, bool snapshot,
+                                         Session::State& session, store::CheckpointWriter& writer) {
+  memory_ = std::move(memory);
+  PageTasks& tasks = memory_.tasks;
+  if (snapshot) snapshot_ = Snapshot::take(tracee, memory_.quiet);
+  if (snapshot_ != nullptr) {
+    AddressRanges there = mapped_ranges(snapshot_->pid());
+    auto first = std::stable_partition(tasks.begin(), tasks.end(), [&there](const PageTask& task) {
+      return !task.in_snapshot || slice(there, task.range) != AddressRanges{task.range};
+    });
+    snapshot_tasks_.assign(first, tasks.end());
+    tasks.erase(first, tasks.end());
+  }
+  MemoryReader reader(process_->pid);
+  late_guards_ = copy_pages(tasks, reader, session.buffer, writer, session.threads);
+  process_->excluded_in_last = needs_.excluded;
+  return total_bytes(tasks);
+}
+
+void ProcessCapture::store(store::CheckpointWriter& writer, image::ProcessT& process) {
+  if (snapshot_ != nullptr) {
+    refuse_wiped(snapshot_->pid(), snapshot_tasks_);
+    MemoryReader reader(snapshot_->pid());
+    AddressRanges guards = store_pages(snapshot_tasks_, reader, writer, Unreadable::kError);
+    late_guards_.insert(late_guards_.end(), guards.begin(), guards.end());
+  }
+  if (!late_guards_.empty()) describe_late_guards(process);
+  writer.keep_only(process_->space, memory_.present);
+}
+
+// The scan in the pause takes for content what had some a moment before; only reading it tells.
+void ProcessCapture::describe_late_guards(image::ProcessT& process) {
+  normalize(late_guards_);
+  for (auto& mapping : process.mappings) {
+    AddressRanges late = slice(late_guards_, {mapping->start, mapping->end});
+    if (late.empty()) continue;
+    for (const AddressRange& guard : late) mapping->guards.emplace_back(guard.start, guard.end);
+    std::ranges::sort(mapping->guards, {}, &image::GuardRegion::start);
+  }
+  AddressRanges present;
+  for (const store::PageRun& run : memory_.present)
+    append(present, {run.first_page * kPageSize, (run.first_page + run.page_count) * kPageSize});
+  memory_.present.clear();
+  for (const AddressRange& range : subtract(present, late_guards_))
+    memory_.present.push_back({range.start / kPageSize, range.size_bytes() / kPageSize});
+}
+
+void ProcessCapture::reap_snapshot(Tracee& tracee) {
+  if (snapshot_ != nullptr) snapshot_->reap(tracee);
+}
+
+}  // namespace ckpt::engine

@@ -1,0 +1,84 @@
+// One process's part of a checkpoint: which of its pages a version lacks, and how they come to the store. The
+// steps are CaptureRun's.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/capture/capture.h"
+#include "engine/capture/memory_map.h"
+#include "engine/capture/page_needs.h"
+#include "engine/capture/page_tasks.h"
+#include "engine/capture/snapshot.h"
+#include "engine/session.h"
+#include "engine/session_state.h"
+
+namespace ckpt::engine {
+
+// Pages that are not in the store's hands yet.
+struct PendingPages {
+  std::uint64_t bytes = 0;
+  std::uint64_t unregistered_bytes = 0;  // of those: could not be copied before the stop
+  std::uint64_t forked_bytes = 0;        // content of the mappings that a snapshot would share
+
+  void add(const PendingPages& more);
+};
+
+class ProcessCapture {
+ public:
+  ProcessCapture(std::shared_ptr<ProcessState> process, const CaptureOptions& options);
+
+  const ProcessState& process() const { return *process_; }
+  bool tracks() const { return tracking_ == Tracking::kKernel && process_->tracker != nullptr; }
+  bool lacks_tracker() const { return wants_tracker_ && process_->can_track && process_->tracker == nullptr; }
+
+  // In a stop: makes the WriteTracker if there is none yet, and registers what is not registered.
+  void track(Tracee& tracee);
+  // While the process runs: reads mapping flags and counts what was written.
+  PendingPages survey();
+  // While it runs: what was written is unwritten from now on, and owed.
+  void arm_written();
+  // While it runs, after a barrier: what was armed goes to the store.
+  void precopy(store::CheckpointWriter& writer);
+
+  // In the stop. True if mappings came or went since their flags were read.
+  bool look_at_maps();
+  ProcessContext context(Tracee& tracee);
+  // Copies pages into `buffer`, or takes a snapshot of the process that has them. What is copied already, in
+  // bytes.
+  std::uint64_t take_pages(Tracee& tracee, CapturedMemory memory, bool snapshot, Session::State& session,
+                           store::CheckpointWriter& writer);
+  // What the process shares with us goes into the image.
+  void describe_agent(image::ProcessT& process) const;
+
+  // While it runs again: the rest goes to the store.
+  void store(store::CheckpointWriter& writer, image::ProcessT& process);
+  bool has_snapshot() const { return snapshot_ != nullptr; }
+  void end_snapshot() { snapshot_->end(); }
+  void reap_snapshot(Tracee& tracee);
+  void forget_snapshot() { snapshot_.reset(); }
+  const CapturedMemory& memory() const { return memory_; }
+
+ private:
+  void learn_excluded();
+  template <typename Action>
+  void for_each_private_mapping(const Action& action);
+  void describe_late_guards(image::ProcessT& process);
+
+  std::shared_ptr<ProcessState> process_;
+  Tracking tracking_;
+  bool wants_tracker_;
+  std::vector<MapEntry> maps_;  // as last read
+  MapFlagsTable flags_;
+  PageTasks precopy_tasks_;
+  PageNeeds needs_;
+  AddressRanges known_content_;    // of tracked anonymous memory, as the last survey found it
+  AddressRanges excluded_before_;  // not in the version that this one builds on
+  std::unique_ptr<Snapshot> snapshot_;
+  CapturedMemory memory_;
+  PageTasks snapshot_tasks_;
+  AddressRanges late_guards_;  // found when pages were read
+};
+
+}  // namespace ckpt::engine

@@ -1,0 +1,111 @@
+#include "engine/process/family.h"
+
+#include <fmt/format.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/file_io.h"
+#include "base/parse.h"
+#include "base/proc_stat.h"
+#include "base/thread_list.h"
+#include "engine/process/proc_status.h"
+
+namespace ckpt::engine {
+namespace {
+
+// The commands of leases are children of the supervisor, too, and may leave something running.
+bool is_of_a_lease(pid_t pid) try {
+  std::string_view variable = "CKPT_LEASE_EVENT=";
+  std::string environment = read_file(fmt::format("/proc/{}/environ", pid));
+  return environment.starts_with(variable) ||
+         environment.find('\0' + std::string(variable)) != std::string::npos;
+} catch (const Error&) {
+  return false;  // ended, or of another user, which is going to be said
+}
+
+bool is_exiting(pid_t pid) try { return (ProcStat(pid).flags() & kFlagExiting) != 0; } catch (const Error&) {
+  return true;
+}
+
+void add(pid_t pid, pid_t parent, std::vector<Relative>& family) {
+  family.push_back({.pid = pid, .parent = parent, .ended = has_ended(pid)});
+}
+
+void add_orphans(const FamilyRoots& roots, std::vector<Relative>& family) {
+  if (roots.namespace_init != 0) {
+    for (pid_t pid : list_children(roots.namespace_init)) add(pid, 0, family);
+  }
+  if (!roots.orphans) return;
+  for (pid_t pid : list_children(::getpid())) {
+    if (pid != roots.program && pid != roots.namespace_init && !is_of_a_lease(pid)) add(pid, 0, family);
+  }
+}
+
+}  // namespace
+
+// A main thread that ended before the others is a zombie, too.
+bool has_ended(pid_t pid) try {
+  ProcStatus status = ProcStatus::of_process(pid);
+  return status.text("State").starts_with('Z') && status.number("Threads", 10) <= 1;
+} catch (const Error&) {
+  return true;
+}
+
+// Before it is a zombie it has no memory any more, and its files in /proc belong to root.
+bool is_end_of(pid_t pid, const Error& error) {
+  return error.code() == ESRCH || has_ended(pid) || is_exiting(pid);
+}
+
+std::vector<pid_t> list_children(pid_t pid) {
+  std::vector<pid_t> children;
+  for (pid_t tid : list_threads(pid)) {
+    std::string list;
+    try {
+      list = read_file(fmt::format("/proc/{}/task/{}/children", pid, tid));
+    } catch (const Error&) {
+      continue;  // that thread has just ended
+    }
+    std::string_view rest = list;
+    while (!rest.empty()) {
+      if (auto child = parse_unsigned(take_field(rest, ' '))) children.push_back(static_cast<pid_t>(*child));
+    }
+  }
+  return children;
+}
+
+bool has_orphans(const FamilyRoots& roots) {
+  std::vector<Relative> orphans;
+  add_orphans(roots, orphans);
+  return !orphans.empty();
+}
+
+std::vector<Relative> list_family(const FamilyRoots& roots) {
+  std::vector<Relative> family;
+  add(roots.program, 0, family);
+  add_orphans(roots, family);
+  for (std::size_t i = 0; i < family.size(); ++i) {
+    if (family[i].ended) continue;
+    pid_t parent = family[i].pid;
+    for (pid_t child : list_children(parent)) add(child, parent, family);
+  }
+  return family;
+}
+
+// waitid() that looks and does not wait says at once whether there is any child, whichever thread made it.
+void expect_no_children(RemoteQueries& queries) {
+  constexpr std::uint64_t kOptions = WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT | __WALL;
+  queries.ask(SYS_waitid, {P_ALL, 0, 0, kOptions, 0}, [](std::int64_t result) {
+    if (result == -ECHILD) return;
+    if (result < 0) throw_errno("look for children of the program", static_cast<int>(-result));
+    throw FamilyGrew();
+  });
+}
+
+}  // namespace ckpt::engine

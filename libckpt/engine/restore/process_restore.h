@@ -1,0 +1,114 @@
+// One process of the program being rebuilt, from the moment that its program file has been executed: the
+// stages of restore() that each process goes through by itself.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "engine/process/id_map.h"
+#include "engine/resource/descriptors.h"
+#include "engine/restore/fill_plan.h"
+#include "engine/restore/lazy_fill.h"
+#include "engine/restore/mapped_file_set.h"
+#include "engine/restore/new_process.h"
+#include "engine/restore/puppet.h"
+#include "engine/restore/reading_order.h"
+#include "engine/restore/user_faults.h"
+#include "engine/session.h"
+#include "engine/tracee/interrupted_calls.h"
+#include "image_generated.h"
+#include "store/checkpoint_store.h"
+
+namespace ckpt::engine {
+
+// What all processes of a restore share; outlives them.
+struct RestoreSetting {
+  std::shared_ptr<const store::CheckpointReader> reader;
+  const RestoreOptions& options;
+  RestorerCode restorer = {};
+  std::vector<int> object_descriptors = {};  // parallel to Checkpoint.objects
+  int scratch_base = 0;
+  UniqueFd fault_device = {};
+  bool has_relatives = false;
+  bool has_foreign_vdso = false;
+  NewProcess built = {};
+  std::vector<std::string> notes = {};
+};
+
+// Another process has got the id of a thread meanwhile.
+struct IdTaken : Error {
+  using Error::Error;
+};
+
+class ProcessRestore {
+ public:
+  // `checkpoint`: with this process as its `process`.
+  ProcessRestore(RestoreSetting& setting, ProcessView view);
+
+  image::ProcessT& process() { return process_; }
+  const ProcessView& view() const { return view_; }
+
+  // In the order of the calls:
+  void read_runs();
+  void open_files();
+  NewMember member();
+  void build_mappings(pid_t pid);
+  void fill(RestoreTimes& times);
+  void finish();
+  // Only for the parent of one that release() has stopped: what it was told of that.
+  void discard_news_of_children();
+  void leave(InterruptedCalls& calls);
+  void release();
+
+  pid_t pid() const { return puppet_->pid(); }
+  // One of the program's relatives that was stopped by job control. (The program itself runs: who recovers it
+  // wants that.)
+  bool stays_stopped() const { return process_.stopped && process_.pid != view_.program_id; }
+  std::unique_ptr<LazyFill> take_lazy_fill() { return std::move(lazy_fill_); }
+  // What became of memory that was to come later: empty if nothing is wrong.
+  std::string fill_failure() const;
+
+ private:
+  std::uint64_t place_of_vdso() const;
+  void redirect_old_vdso(std::uint64_t place) const;
+  void watch(const std::optional<UserFaults>& faults, FillPlan& plan) const;
+  void fill_now(const FillPlan& plan, const std::vector<store::PageRun>& through, const UserFaults* faults);
+  void fill_eagerly(FillPlan& plan);
+  bool wants_lazy(const FillPlan& plan) const;
+  void complete();
+  void run_with_threads(const PlanBuilder& plan);
+  void make_threads(PlanBuilder& plan);
+  void plan_descriptors(PlanBuilder& plan);
+  void restore_thread_states();
+  void give_up_capabilities(PlanBuilder& plan);
+  void finish_descriptors_inside();
+  void correct_ids();
+  void correct_deadlines();
+  void restore_process_state();
+  void remove_restorer();
+  void put_registers_back(InterruptedCalls& calls);
+  void await_job_stop() const;
+  std::int32_t current_tid(std::size_t index) const;
+  PlanBuilder new_plan() const { return {area_.plan, area_.plan_data_offset}; }
+
+  RestoreSetting& setting_;
+  const store::CheckpointReader& reader_;
+  const RestoreOptions& options_;
+  ProcessView view_;
+  const image::CheckpointT& checkpoint_;
+  image::ProcessT& process_;
+  std::vector<std::string>& notes_;
+  std::optional<Puppet> puppet_;
+  WorkArea area_;
+  std::optional<MappedFileSet> files_;
+  std::vector<MapEntry> present_;
+  SpaceRuns runs_;  // of the private memory
+  std::unique_ptr<LazyFill> lazy_fill_;
+  IdMap ids_;
+};
+
+}  // namespace ckpt::engine

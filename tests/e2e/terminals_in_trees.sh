@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Trees with a terminal inside: a shell and an interpreter below script(1), a shell in a tmux server. What was typed before the
+# checkpoint is known after it, what was typed later is not.
+# shellcheck disable=SC2016 # what is typed is for the other shell
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# below_script NAME COMMAND ASSIGN CHANGE ASK QUIT: types the lines, the second after the checkpoint.
+below_script() {
+  local name=$1 command=$2
+  command -v script >/dev/null || { echo "$name: script is not installed"; return; }
+  mkfifo "$name.in"
+  exec 7<>"$name.in"
+  RUN_STDIN=$name.in start_run --name "$name" -- script -q -c "$command" "$name.typescript"
+  wait_for_line "$OUT" '>'
+  echo "$3" >&7
+  wait_for_line "$OUT" 'value is 41'
+  checkpoint "$name"
+  echo "$4" >&7
+  wait_for_line "$OUT" 'value is 99'
+  kill9_family
+  RUN_STDIN=$name.in recover "$name" -v
+  wait_for_line "$ERR" "resumed $name@"
+  echo "$5" >&7
+  wait_for_line "$OUT" 'value is 42'
+  echo "$6" >&7
+  expect_exit 0
+  exec 7>&-
+  echo "$name: went on"
+}
+
+in_tmux() { tmux -S "$WORK/tmux" "$@"; }
+shows() { in_tmux capture-pane -p -t one 2>/dev/null | grep -q "$1"; }
+
+tmux_server() {
+  command -v tmux >/dev/null || { echo "tmux: not installed"; return; }
+  start_run --name tmux -- tmux -S "$WORK/tmux" -f /dev/null -D
+  wait_until "the server" test -S "$WORK/tmux"
+  wait_until "a session" in_tmux new-session -d -s one 'PS1="> " bash --norc -i' 2>/dev/null
+  in_tmux send-keys -t one 'value=41; echo "value is" $value' Enter
+  wait_until "what the shell says" shows '^value is 41'
+  checkpoint tmux
+  in_tmux send-keys -t one 'value=99; echo "value is" $value' Enter
+  wait_until "what the shell says" shows '^value is 99'
+  kill9_family
+  recover tmux -v
+  wait_for_line "$ERR" 'resumed tmux@'
+  in_tmux send-keys -t one 'echo "value is" $((value + 1))' Enter
+  wait_until "what the shell says" shows '^value is 42'
+  in_tmux kill-server
+  expect_exit 0
+  echo "tmux: went on"
+}
+
+below_script interpreter "$PYTHON -iq" 'x = 41; print("value", "is", x)' 'x = 99; print("value", "is", x)' 'print("value", "is", x + 1)' 'exit()'
+below_script shell 'PS1="> " bash --norc -i' 'x=41; echo value is $x' 'x=99; echo value is $x' 'echo value is $((x + 1))' 'exit 0'
+tmux_server
