@@ -54,6 +54,9 @@ export CKPT_TEST_MARK=$WORK
 export CKPT_STORE=$WORK/store
 export XDG_STATE_HOME=$WORK/state
 
+CAUSE=$WORK/cause  # why the script fails: shown at the very end, also where a caller hides standard error
+: >"$CAUSE"
+
 RUN_PID='' RUN_STATUS='' OUT='' ERR='' RUN_COUNT=0
 RUN_UNDER=()  # a command that executes ckptrun: start_run goes through it
 
@@ -104,7 +107,7 @@ at_exit() {
   trap - EXIT
   set +e
   if (( status != 0 && status != 77 )); then
-    { echo "FAILED ${CKPT_TEST_SCRIPT##*/} (status $status) as uid $EUID"; show_outputs; reproduce; } >&2
+    { show_outputs; reproduce; echo "FAILED ${CKPT_TEST_SCRIPT##*/} (status $status) as uid $EUID"; tail -n 3 "$CAUSE"; } >&2
   fi
   end_own_processes
   cd /
@@ -114,13 +117,13 @@ at_exit() {
 trap at_exit EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-trap 'echo "${BASH_SOURCE[0]##*/}:$LINENO: failed: $BASH_COMMAND" >&2' ERR
+trap 'echo "${BASH_SOURCE[0]##*/}:$LINENO: failed: $BASH_COMMAND" | tee -a "$CAUSE" >&2' ERR
 set -o errtrace
 
 # --- checks ---------------------------------------------------------------------------------------------------------
 
 fail() {
-  echo "${BASH_SOURCE[-1]##*/}: $*" >&2
+  echo "${BASH_SOURCE[-1]##*/}: $*" | tee -a "$CAUSE" >&2
   exit 1
 }
 

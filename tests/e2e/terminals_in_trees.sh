@@ -33,6 +33,7 @@ shows() { in_tmux capture-pane -p -t one 2>/dev/null | grep -q "$1"; }
 
 tmux_server() {
   command -v tmux >/dev/null || { echo "tmux: not installed"; return; }
+  export SHELL=/bin/sh  # without it tmux takes the user's from the password file, which for this user may be nologin
   start_run --name tmux -- tmux -S "$WORK/tmux" -f /dev/null -D
   wait_until "the server" test -S "$WORK/tmux"
   wait_until "a session" in_tmux new-session -d -s one 'PS1="> " bash --norc -i' 2>/dev/null
