@@ -169,8 +169,8 @@ CaptureRun::Step CaptureRun::choose(const PendingPages& pending) {
   if (options_.after == AfterCapture::kHold) return Step::kStop;  // it is not going to run on anyway
   std::uint64_t before = std::exchange(last_pending_bytes_, pending.bytes);
   bool may_precopy = options_.mode == CopyMode::kAuto || options_.mode == CopyMode::kPrecopy;
-  bool must_fork = options_.mode == CopyMode::kFork && !is_tree();
-  bool may_fork = must_fork || (options_.mode == CopyMode::kAuto && !is_tree());
+  bool must_fork = options_.mode == CopyMode::kFork;
+  snapshots_ = Snapshots::kNone;
   std::uint64_t fits = std::min<std::uint64_t>(PageBuffer::kCapacity - kSpareBytes,
                                                session_.pause.bytes_within(options_.pause_budget));
   if (options_.mode == CopyMode::kPrecopy && rounds_ == 0 && tracks()) return Step::kBarrier;
@@ -183,11 +183,20 @@ CaptureRun::Step CaptureRun::choose(const PendingPages& pending) {
                      static_cast<double>(pending.bytes) < kWorthwhileShrinkage * static_cast<double>(before);
     if (converges && rounds_ < kMostRounds) return Step::kBarrier;
   }
-  // To share much memory with a snapshot may take longer than to copy what is left.
-  forked_bytes_ = pending.forked_bytes;
-  want_snapshot_ = must_fork || (may_fork && session_.pause.snapshot_time(pending.forked_bytes) <
-                                                 session_.pause.copy_time(pending.bytes));
+  if (must_fork) snapshots_ = Snapshots::kAll;
+  if (options_.mode == CopyMode::kAuto) snapshots_ = Snapshots::kWherePaid;
   return Step::kStop;
+}
+
+// To share much memory with a snapshot may take longer than to copy what is left.
+bool CaptureRun::wants_snapshot(const ProcessCapture& part) const {
+  if (snapshots_ != Snapshots::kWherePaid) return snapshots_ == Snapshots::kAll;
+  return session_.pause.snapshot_time(part.pending().forked_bytes) <
+         session_.pause.copy_time(part.pending().bytes);
+}
+
+bool CaptureRun::has_snapshot() const {
+  return std::ranges::any_of(parts_, [](const auto& part) { return part->has_snapshot(); });
 }
 
 void CaptureRun::precopy() {
@@ -252,7 +261,7 @@ void CaptureRun::finish_stop(StoppedFamily family, std::vector<resource::Silence
   result_.stats.stages = clock_.take();
   std::chrono::microseconds copying(result_.stats.memdump_time_us);
   if (has_snapshot()) {
-    session_.pause.learn_snapshot(copying, forked_bytes_);
+    session_.pause.learn_snapshot(forking_, forked_bytes_);
   } else {
     session_.pause.learn(released - started, copying, copied_bytes_);
   }
@@ -286,10 +295,16 @@ void CaptureRun::read_stopped(StoppedFamily& family, std::vector<resource::Silen
 
 void CaptureRun::take_pages(StoppedFamily& family) {
   copied_bytes_ = 0;
-  bool snapshot = want_snapshot_ && !is_tree();
+  forked_bytes_ = 0;
+  forking_ = {};
   for (std::size_t i = 0; i < family.processes.size(); ++i) {
-    copied_bytes_ += stopped_parts_[i]->take_pages(
-        *family.processes[i].tracee, std::move(state_->memories[i]), snapshot, session_, writer_);
+    ProcessCapture& part = *stopped_parts_[i];
+    auto began = Clock::now();
+    copied_bytes_ += part.take_pages(*family.processes[i].tracee, std::move(state_->memories[i]),
+                                     wants_snapshot(part), session_, writer_);
+    if (!part.has_snapshot()) continue;
+    forked_bytes_ += part.pending().forked_bytes;
+    forking_ += Clock::now() - began;
   }
 }
 
@@ -320,15 +335,14 @@ void CaptureRun::store() {
 // Everything is in the store's hands: should the program have ended meanwhile, the version is complete all
 // the same.
 void CaptureRun::reap() {
-  ProcessCapture& program = *parts_.front();
-  program.end_snapshot();
+  for (auto& part : parts_) part->end_snapshot();
   try {
     with_all_stopped(
         [this](StoppedProcess& process) { part_of(process.state).reap_snapshot(*process.tracee); });
   } catch (const Error& error) {
     if (error.code() != ESRCH) throw;
   }
-  program.forget_snapshot();
+  for (auto& part : parts_) part->forget_snapshot();
 }
 
 CaptureResult CaptureRun::take_result() { return std::move(result_); }

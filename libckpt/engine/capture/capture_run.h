@@ -14,7 +14,7 @@
 //   reap      stop for a moment: remove what the snapshot left behind
 //
 // Each step is taken for all processes (ProcessCapture has what is of one), and every stop is one of all of
-// them. Snapshots are for programs without relatives: of a tree they would be as many as it has processes.
+// them. Which of them need a snapshot, each decides for itself: of a tree most have little to copy.
 //
 // Whatever a failed checkpoint had armed stays owed (WriteTracker), so the next one is as complete as it
 // would have been.
@@ -67,8 +67,8 @@ class CaptureRun final : public Capture {
   template <typename Action>
   void for_each_running(const Action& action);
   bool tracks() const { return parts_.front()->tracks(); }
-  bool is_tree() const { return parts_.size() > 1; }
-  bool has_snapshot() const { return parts_.front()->has_snapshot(); }
+  bool has_snapshot() const;
+  bool wants_snapshot(const ProcessCapture& part) const;
 
   Session::State& session_;
   store::CheckpointWriter& writer_;
@@ -81,8 +81,10 @@ class CaptureRun final : public Capture {
   int stale_surveys_ = 0;
   bool look_for_relatives_ = false;
   std::uint64_t last_pending_bytes_ = 0;
+  enum class Snapshots { kNone, kWherePaid, kAll } snapshots_ = Snapshots::kNone;
+  // Of the processes that have a snapshot.
   std::uint64_t forked_bytes_ = 0;
-  bool want_snapshot_ = false;
+  Clock::duration forking_{};
   std::optional<StoppedState> state_;
   std::uint64_t copied_bytes_ = 0;
   StageClock clock_;  // of the pause

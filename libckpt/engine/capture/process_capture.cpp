@@ -105,6 +105,7 @@ PendingPages ProcessCapture::survey() {
     if (bytes > 0) pending.forked_bytes += total_bytes(pages->content);
     if (!registered) pending.unregistered_bytes += bytes;
   });
+  pending_ = pending;
   return pending;
 }
 
@@ -204,6 +205,10 @@ void ProcessCapture::describe_late_guards(image::ProcessT& process) {
   memory_.present.clear();
   for (const AddressRange& range : subtract(present, late_guards_))
     memory_.present.push_back({range.start / kPageSize, range.size_bytes() / kPageSize});
+}
+
+void ProcessCapture::end_snapshot() {
+  if (snapshot_ != nullptr) snapshot_->end();
 }
 
 void ProcessCapture::reap_snapshot(Tracee& tracee) {

@@ -37,6 +37,7 @@ class ProcessCapture {
   void track(Tracee& tracee);
   // While the process runs: reads mapping flags and counts what was written.
   PendingPages survey();
+  const PendingPages& pending() const { return pending_; }  // as it was counted last
   // While it runs: what was written is unwritten from now on, and owed.
   void arm_written();
   // While it runs, after a barrier: what was armed goes to the store.
@@ -55,7 +56,7 @@ class ProcessCapture {
   // While it runs again: the rest goes to the store.
   void store(store::CheckpointWriter& writer, image::ProcessT& process);
   bool has_snapshot() const { return snapshot_ != nullptr; }
-  void end_snapshot() { snapshot_->end(); }
+  void end_snapshot();
   void reap_snapshot(Tracee& tracee);
   void forget_snapshot() { snapshot_.reset(); }
   const CapturedMemory& memory() const { return memory_; }
@@ -73,7 +74,8 @@ class ProcessCapture {
   MapFlagsTable flags_;
   PageTasks precopy_tasks_;
   PageNeeds needs_;
-  AddressRanges known_content_;    // of tracked anonymous memory, as the last survey found it
+  AddressRanges known_content_;  // of tracked anonymous memory, as the last survey found it
+  PendingPages pending_;
   AddressRanges excluded_before_;  // not in the version that this one builds on
   std::unique_ptr<Snapshot> snapshot_;
   CapturedMemory memory_;

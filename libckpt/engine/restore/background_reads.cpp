@@ -27,8 +27,8 @@ void give_way() {
 
 }  // namespace
 
-BackgroundReads::BackgroundReads(const store::CheckpointReader& reader, store::SpaceId space)
-    : reader_(reader), space_(space), done_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+BackgroundReads::BackgroundReads(const store::CheckpointReader& reader)
+    : reader_(reader), done_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!done_fd_) throw_errno("create an eventfd");
   for (unsigned i = 0; i < thread_count(); ++i) threads_.emplace_back([this] { work(true); });
 }
@@ -83,7 +83,7 @@ void BackgroundReads::fill(BackgroundRead& read) const {
     std::span<std::byte> rest = read.bytes.pages(read.page_count);
     for (const store::PageRun& run : read.runs) {
       std::size_t size_bytes = run.page_count * store::kPageBytes;
-      reader_.read(space_, run, rest.first(size_bytes));
+      reader_.read(read.space, run, rest.first(size_bytes));
       rest = rest.subspan(size_bytes);
     }
   } catch (...) {

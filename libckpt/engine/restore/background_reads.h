@@ -20,6 +20,7 @@ namespace ckpt::engine {
 // Pages for one of several receivers. Read, verified, and with `failure` set if that could not be done.
 struct BackgroundRead {
   std::size_t receiver = 0;
+  store::SpaceId space = 0;
   std::vector<store::PageRun> runs;
   std::uint64_t page_count = 0;
   bool urgent = false;  // wanted soon: read before threads give way
@@ -30,7 +31,7 @@ struct BackgroundRead {
 // request(), take() and hurry() are called by one thread.
 class BackgroundReads {
  public:
-  BackgroundReads(const store::CheckpointReader& reader, store::SpaceId space);
+  explicit BackgroundReads(const store::CheckpointReader& reader);
   ~BackgroundReads();
   BackgroundReads(const BackgroundReads&) = delete;
   BackgroundReads& operator=(const BackgroundReads&) = delete;
@@ -49,7 +50,6 @@ class BackgroundReads {
   void fill(BackgroundRead& read) const;
 
   const store::CheckpointReader& reader_;
-  store::SpaceId space_;
   UniqueFd done_fd_;
   std::size_t outstanding_ = 0;
   std::mutex mutex_;

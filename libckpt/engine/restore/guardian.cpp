@@ -19,23 +19,23 @@ namespace {
 int open_pidfd(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
 
 // Nothing that is sent to our process group may end it: it is what is left when everything else is killed.
-[[noreturn]] void watch_over(pid_t program, int program_pidfd, int supervisor_pidfd) {
+[[noreturn]] void watch_over(const std::vector<WatchedProcess>& processes, int supervisor_pidfd) {
   constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
   ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &kAllSignals, nullptr, sizeof(kAllSignals));
   ::setsid();
   ::prctl(PR_SET_NAME, "ckpt-guardian");
   has_ended(supervisor_pidfd, -1);
-  // New children may appear until the program is dead; they are in its list when it is asked again.
+  // New children may appear until all are dead; they are listed when it is asked again.
   constexpr int kRoundMs = 20;
   do {
-    kill_family(program, program_pidfd);
-  } while (!has_ended(program_pidfd, kRoundMs));
+    kill_families(processes);
+  } while (!have_ended(processes, kRoundMs));
   ::_exit(0);
 }
 
 }  // namespace
 
-Guardian::Guardian(pid_t pid, int pidfd) : supervisor_(open_pidfd(::getpid())) {
+Guardian::Guardian(const std::vector<WatchedProcess>& processes) : supervisor_(open_pidfd(::getpid())) {
   if (!supervisor_) throw_errno("watch over lazily restored memory");
   int guardian = -1;
   clone_args arguments{};
@@ -43,7 +43,7 @@ Guardian::Guardian(pid_t pid, int pidfd) : supervisor_(open_pidfd(::getpid())) {
   arguments.pidfd = reinterpret_cast<std::uintptr_t>(&guardian);
   long child = ::syscall(SYS_clone3, &arguments, sizeof(arguments));
   if (child < 0) throw_errno("start the guardian of lazily restored memory");
-  if (child == 0) watch_over(pid, pidfd, supervisor_.get());
+  if (child == 0) watch_over(processes, supervisor_.get());
   guardian_.reset(guardian);
 }
 

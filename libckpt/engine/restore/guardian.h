@@ -1,19 +1,21 @@
 // A small process that outlives us by a moment. Memory that is not there yet is held back by our userfaultfd;
 // if we were killed, the kernel would close it before it sends any signal on our behalf, and the program
 // would read zeroes. The guardian shares our table of descriptors, so that they stay open after our death,
-// sees that death, ends the program and its children, and lets go of the descriptors when they are gone.
+// sees that death, ends the program's processes and their children, and lets go of the descriptors when they
+// are gone.
 #pragma once
 
-#include <sys/types.h>
+#include <vector>
 
 #include "base/unique_fd.h"
+#include "engine/restore/program_family.h"
 
 namespace ckpt::engine {
 
 class Guardian {
  public:
-  // Call it while this process has no other threads. `pid` is a child of ours, `pidfd` of it stays open.
-  Guardian(pid_t pid, int pidfd);
+  // Call it while this process has no other threads. `processes` stay open as long as it lives.
+  explicit Guardian(const std::vector<WatchedProcess>& processes);
   ~Guardian();  // ends the guardian, not the program
   Guardian(const Guardian&) = delete;
   Guardian& operator=(const Guardian&) = delete;

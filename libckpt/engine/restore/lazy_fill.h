@@ -2,12 +2,10 @@
 // first page is missing until none is. If it goes away earlier, the program is ended.
 #pragma once
 
-#include <sys/types.h>
-
 #include <memory>
 #include <optional>
+#include <vector>
 
-#include "base/unique_fd.h"
 #include "engine/restore/guardian.h"
 #include "engine/restore/page_server.h"
 #include "engine/session.h"
@@ -16,17 +14,15 @@ namespace ckpt::engine {
 
 struct LazyFillWork {
   std::shared_ptr<const store::CheckpointReader> reader;
-  store::SpaceId space = 0;
-  UserFaults faults;  // started, watching whatever is missing
-  MissingPages missing;
-  std::vector<store::PageRun> order;
+  std::vector<LazyMemory> memories;  // the program's first, if it is one of them
+  std::vector<pid_t> processes;      // that end together if memory is lost: all of the program
   int directory = -1;
 };
 
 class LazyFill {
  public:
-  // Call it while this process has no other threads. `pid` is a child of ours.
-  LazyFill(pid_t pid, LazyFillWork work);
+  // Call it while this process has no other threads.
+  explicit LazyFill(LazyFillWork work);
   ~LazyFill();
   LazyFill(const LazyFill&) = delete;
   LazyFill& operator=(const LazyFill&) = delete;
@@ -37,8 +33,7 @@ class LazyFill {
   const FillReport& report() const { return server_->report(); }
 
  private:
-  pid_t pid_;
-  UniqueFd pidfd_;
+  std::vector<WatchedProcess> processes_;
   std::optional<Guardian> guardian_;
   std::optional<PageServer> server_;
 };

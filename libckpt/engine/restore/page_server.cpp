@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/remote_addr.h"
+#include "engine/capture/memory.h"
 #include "engine/capture/memory_map.h"
 #include "engine/restore/program_family.h"
 
@@ -49,8 +50,8 @@ std::uint64_t microseconds_since(std::chrono::steady_clock::time_point start) {
 
 PageServer::PageServer(PageServerWork work)
     : work_(std::move(work)),
-      reads_(*work_.reader, work_.space),
-      recording_(work_.directory >= 0),
+      reads_(*work_.reader),
+      recording_(work_.directory >= 0 && work_.memories.front().space == kProcessSpace),
       zeroes_(kLongestZeroes * kPageSize),
       done_fd_(make_eventfd()),
       control_fd_(make_eventfd()) {
@@ -59,7 +60,13 @@ PageServer::PageServer(PageServerWork work)
     touched_ = load_touched(work_.directory, work_.reader->description().version);
   }
   prefetch_count_ = touched_.in_order().size();
-  spaces_.push_back({.faults = std::move(work_.faults), .missing = std::move(work_.missing)});
+  for (LazyMemory& memory : work_.memories) {
+    spaces_.push_back({.pid = memory.pid,
+                       .id = memory.space,
+                       .order = &memory.order,
+                       .faults = std::move(memory.faults),
+                       .missing = std::move(memory.missing)});
+  }
   thread_ = std::jthread([this] { run(); });
 }
 
@@ -91,8 +98,8 @@ void PageServer::run() noexcept {
 }
 
 void PageServer::end_program() {
-  kill_family(work_.pid, work_.pidfd);
-  has_ended(work_.pidfd, kDeathMs);
+  kill_families(work_.processes);
+  have_ended(work_.processes, kDeathMs);
 }
 
 void PageServer::serve() {
@@ -136,20 +143,25 @@ void PageServer::apply(std::size_t number, UserFaultEvent& event) {
       return spaces_[number].missing.move(event.page, event.to, event.page_count);
     case UserFaultEvent::Kind::kForked:
       ++report_.forks;
-      MissingPages missing = spaces_[number].missing;
-      if (number == 0) forget_wiped(missing);
-      spaces_.push_back({.faults = UserFaults(std::move(event.child)), .missing = std::move(missing)});
+      const Space& parent = spaces_[number];
+      MissingPages missing = parent.missing;
+      if (parent.pid != 0) forget_wiped(parent.pid, missing);
+      spaces_.push_back({.id = parent.id,
+                         .order = parent.order,
+                         .faults = UserFaults(std::move(event.child)),
+                         .missing = std::move(missing)});
   }
 }
 
 // The child reads zeroes where fork wipes memory, whatever is still to come there. Its flags are the
-// program's, which has only just left fork. (What a child sets for its own children is not known here.)
-void PageServer::forget_wiped(MissingPages& missing) const {
+// parent's, which has only just left fork. (What a child sets for its own children is not known here.)
+void PageServer::forget_wiped(pid_t parent, MissingPages& missing) const {
   try {
-    for (const MapEntry& entry : MapFlagsTable::read(work_.pid).with("wf"))
+    for (const MapEntry& entry : MapFlagsTable::read(parent).with("wf"))
       missing.remove(entry.start / kPageSize, entry.size_bytes() / kPageSize);
   } catch (const Error&) {
-    if (!has_ended(work_.pidfd, kDeathMs)) throw;  // killed inside fork: the child never runs
+    auto known = std::ranges::find(work_.processes, parent, &WatchedProcess::pid);
+    if (!has_ended(known->pidfd.get(), kDeathMs)) throw;  // killed inside fork: the child never runs
   }
 }
 
@@ -185,7 +197,7 @@ bool PageServer::serve_stored(std::size_t number, std::uint64_t page, const Miss
   space.long_windows = in_order && space.window == kLongestWindow ? space.long_windows + 1 : 0;
   if (space.long_windows >= kFollowedWindows) follow(space, source + (end - first));
   std::span<std::byte> bytes = buffer_.pages(end - first);
-  work_.reader->read(work_.space, {.first_page = source, .page_count = end - first}, bytes);
+  work_.reader->read(space.id, {.first_page = source, .page_count = end - first}, bytes);
   if (!install(space, first, bytes)) return false;
   ++report_.faults;
   report_.pages_on_demand += end - first;
@@ -197,12 +209,13 @@ bool PageServer::serve_stored(std::size_t number, std::uint64_t page, const Miss
 void PageServer::follow(Space& space, std::uint64_t source) {
   following_ = true;
   read_faster();
-  if (space.next_run < work_.order.size()) {
-    std::uint64_t next = work_.order[space.next_run].first_page + space.run_done;
+  const std::vector<store::PageRun>& order = *space.order;
+  if (space.next_run < order.size()) {
+    std::uint64_t next = order[space.next_run].first_page + space.run_done;
     if (next >= source && next - source <= kReadsAhead * kReadPages) return;  // it is there already
   }
-  for (std::size_t i = 0; i < work_.order.size(); ++i) {
-    const store::PageRun& run = work_.order[i];
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const store::PageRun& run = order[i];
     if (source < run.first_page || source >= run.first_page + run.page_count) continue;
     space.next_run = i;
     space.run_done = source - run.first_page;
@@ -333,6 +346,7 @@ void PageServer::request_reads() {
 
 std::optional<BackgroundRead> PageServer::next_touched_read() {
   BackgroundRead read;
+  read.space = spaces_[0].id;
   read.urgent = true;
   while (next_touched_ < prefetch_count_ && read.page_count < kReadPages) {
     std::uint64_t first = touched_.in_order()[next_touched_++] * kTouchedPartPages;
@@ -350,8 +364,9 @@ std::optional<BackgroundRead> PageServer::next_read(std::size_t number) {
   if (space.over) return std::nullopt;
   BackgroundRead read;
   read.receiver = number;
-  while (space.next_run < work_.order.size() && read.page_count < kReadPages) {
-    const store::PageRun& run = work_.order[space.next_run];
+  read.space = space.id;
+  while (space.next_run < space.order->size() && read.page_count < kReadPages) {
+    const store::PageRun& run = (*space.order)[space.next_run];
     std::uint64_t count = std::min(run.page_count - space.run_done, kReadPages - read.page_count);
     for (const MissingPiece& piece : space.missing.from_source(run.first_page + space.run_done, count)) {
       read.runs.push_back({.first_page = piece.source, .page_count = piece.page_count});

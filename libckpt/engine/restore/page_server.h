@@ -33,6 +33,7 @@
 #include "engine/restore/background_reads.h"
 #include "engine/restore/missing_pages.h"
 #include "engine/restore/page_room.h"
+#include "engine/restore/program_family.h"
 #include "engine/restore/touched_pages.h"
 #include "engine/restore/user_faults.h"
 #include "engine/session.h"
@@ -40,15 +41,21 @@
 
 namespace ckpt::engine {
 
-struct PageServerWork {
-  std::shared_ptr<const store::CheckpointReader> reader;
+// Of one process.
+struct LazyMemory {
+  pid_t pid = 0;
   store::SpaceId space = 0;
-  UserFaults faults;
+  UserFaults faults;  // started, watching whatever is missing
   MissingPages missing;
   std::vector<store::PageRun> order;  // runs of the space, in the order of reading
-  int directory = -1;                 // of the application, for what was touched; -1: not recorded
-  pid_t pid = 0;
-  int pidfd = -1;  // of the program; outlives the server
+};
+
+struct PageServerWork {
+  std::shared_ptr<const store::CheckpointReader> reader;
+  std::vector<LazyMemory> memories;  // not empty
+  // Of the application, for what the program itself touched; -1: not recorded.
+  int directory = -1;
+  const std::vector<WatchedProcess>& processes;  // that end if one cannot have its memory; outlive the server
 };
 
 class PageServer {
@@ -68,8 +75,11 @@ class PageServer {
  private:
   using Clock = std::chrono::steady_clock;
 
-  // An address space: the program's, or that of a child that it has forked meanwhile.
+  // An address space: that of one of the processes, or of a child that it has forked meanwhile.
   struct Space {
+    pid_t pid = 0;  // 0: a child
+    store::SpaceId id = 0;
+    const std::vector<store::PageRun>* order = nullptr;
     UserFaults faults;
     MissingPages missing;
     std::size_t next_run = 0;  // to be read in the background
@@ -94,7 +104,7 @@ class PageServer {
   bool anything_missing();
   void read_messages();
   void apply(std::size_t space, UserFaultEvent& event);
-  void forget_wiped(MissingPages& missing) const;
+  void forget_wiped(pid_t parent, MissingPages& missing) const;
   bool serve_fault();
   bool serve_stored(std::size_t number, std::uint64_t page, const MissingPiece& piece);
   bool serve_zeroes(Space& space, const UserFault& fault);
@@ -114,7 +124,7 @@ class PageServer {
   void wake_server() const;
 
   PageServerWork work_;
-  std::deque<Space> spaces_;  // the program's first
+  std::deque<Space> spaces_;  // those of work_.memories first
   std::deque<Fault> waiting_;
   std::vector<Fault> held_;  // for pages that are being read anyway
   BackgroundReads reads_;

@@ -151,37 +151,36 @@ void ProcessRestore::fill_eagerly(FillPlan& plan) {
 // A search for ids reads all of the memory anyway; a few pages are there before the first would be missed.
 bool ProcessRestore::wants_lazy(const FillPlan& plan) const {
   constexpr std::uint64_t kWorthWhile = (8 << 20) / kPageSize;
-  if (setting_.has_relatives) return false;
   if (options_.fill != FillPolicy::kAuto) return options_.fill == FillPolicy::kLazy;
   return setting_.built.old_ids && plan.later.page_count() >= kWorthWhile;
 }
 
-// Of several processes all memory comes before they run: each would need a server of its own.
-void ProcessRestore::fill(RestoreTimes& times) {
+std::optional<LazyMemory> ProcessRestore::fill(RestoreTimes& times) {
   FillPlan plan = plan_fill(process_, runs_.by_page, FillTime::kLater);
   std::optional<UserFaults> faults;
   if (wants_lazy(plan)) faults = take_user_faults(*puppet_, setting_.fault_device.get());
   for (const store::PageRun& run : runs_.by_page) times.pages_filled += run.page_count;
   if (!faults) {
-    if (options_.fill == FillPolicy::kLazy) {
+    if (options_.fill == FillPolicy::kLazy && process_.pid == view_.program_id) {
       notes_.emplace_back(
           "all memory was filled before the program ran: lazy restore needs userfaultfd with all events "
-          "(CAP_SYS_PTRACE), and a program without child processes");
+          "(CAP_SYS_PTRACE)");
     }
     plan = plan_fill(process_, runs_.by_page, FillTime::kNow);
-    return fill_eagerly(plan);
+    fill_eagerly(plan);
+    return std::nullopt;
   }
   watch(faults, plan);
   fill_now(plan, {}, nullptr);
-  times.pages_to_come = plan.later.page_count();
-  times.pages_filled -= times.pages_to_come;
-  if (plan.later.empty()) return;
-  lazy_fill_ = std::make_unique<LazyFill>(puppet_->pid(), LazyFillWork{.reader = setting_.reader,
-                                                                       .space = process_.space,
-                                                                       .faults = std::move(*faults),
-                                                                       .missing = std::move(plan.later),
-                                                                       .order = std::move(runs_.by_place),
-                                                                       .directory = options_.directory});
+  std::uint64_t to_come = plan.later.page_count();
+  times.pages_to_come += to_come;
+  times.pages_filled -= to_come;
+  if (to_come == 0) return std::nullopt;
+  return LazyMemory{.pid = puppet_->pid(),
+                    .space = process_.space,
+                    .faults = std::move(*faults),
+                    .missing = std::move(plan.later),
+                    .order = std::move(runs_.by_place)};
 }
 
 void ProcessRestore::plan_descriptors(PlanBuilder& plan) {
@@ -375,10 +374,6 @@ void ProcessRestore::release() {
   }
   if (killed) return reap_killed(puppet_->pid(), puppet_->threads());
   if (stays_stopped()) await_job_stop();
-}
-
-std::string ProcessRestore::fill_failure() const {
-  return lazy_fill_ && lazy_fill_->done() ? lazy_fill_->report().failure : std::string();
 }
 
 }  // namespace ckpt::engine

@@ -57,7 +57,8 @@ class ProcessRestore {
   void open_files();
   NewMember member();
   void build_mappings(pid_t pid);
-  void fill(RestoreTimes& times);
+  // The memory that is to come while it runs.
+  std::optional<LazyMemory> fill(RestoreTimes& times);
   void finish();
   // Only for the parent of one that release() has stopped: what it was told of that.
   void discard_news_of_children();
@@ -68,9 +69,6 @@ class ProcessRestore {
   // One of the program's relatives that was stopped by job control. (The program itself runs: who recovers it
   // wants that.)
   bool stays_stopped() const { return process_.stopped && process_.pid != view_.program_id; }
-  std::unique_ptr<LazyFill> take_lazy_fill() { return std::move(lazy_fill_); }
-  // What became of memory that was to come later: empty if nothing is wrong.
-  std::string fill_failure() const;
 
  private:
   std::uint64_t place_of_vdso() const;
@@ -107,7 +105,6 @@ class ProcessRestore {
   std::optional<MappedFileSet> files_;
   std::vector<MapEntry> present_;
   SpaceRuns runs_;  // of the private memory
-  std::unique_ptr<LazyFill> lazy_fill_;
   IdMap ids_;
 };
 

@@ -52,6 +52,7 @@ class Restore {
   SocketPolicy sockets_above(int base, std::vector<UniqueFd>& owners) const;
   void start_processes();
   void build(RestoreTimes& times);
+  void fill(RestoreTimes& times);
   void leave_stopped(Session::State& state);
   void release(Session& session);
   Session hand_over();
@@ -65,6 +66,7 @@ class Restore {
   std::vector<std::unique_ptr<image::CheckpointT>> parts_;  // of the relatives, each as its `process`
   std::vector<std::unique_ptr<image::ProcessT>> ended_;
   std::vector<std::unique_ptr<ProcessRestore>> processes_;  // the program first
+  std::unique_ptr<LazyFill> lazy_fill_;
   std::vector<UniqueFd> object_owners_;
   Clock::time_point stage_started_ = Clock::now();
 };
@@ -184,8 +186,7 @@ void Restore::prepare() {
   setting_.object_descriptors = create_objects(*checkpoint_, reader_, setting_.scratch_base);
   for (int fd : setting_.object_descriptors) object_owners_.emplace_back(fd);
   for (auto& process : processes_) process->open_files();
-  if (options_.fill != FillPolicy::kEager && !setting_.has_relatives)
-    setting_.fault_device = open_fault_device(setting_.scratch_base);
+  if (options_.fill != FillPolicy::kEager) setting_.fault_device = open_fault_device(setting_.scratch_base);
 }
 
 void Restore::note_common_memory() {
@@ -234,10 +235,25 @@ void Restore::build(RestoreTimes& times) {
   times.descriptors_us = stage_us();
   for (std::size_t i = 0; i < processes_.size(); ++i) processes_[i]->build_mappings(setting_.built.pids[i]);
   times.mappings_us = stage_us();
-  for (auto& process : processes_) process->fill(times);
+  fill(times);
   times.fill_us = stage_us();
   for (auto& process : processes_) process->finish();
   seal_objects(*checkpoint_, setting_.object_descriptors);
+}
+
+// What is missing is served before any process gets further: from here on each may wait for its memory.
+void Restore::fill(RestoreTimes& times) {
+  std::vector<LazyMemory> memories;
+  std::vector<pid_t> pids;
+  for (auto& process : processes_) {
+    pids.push_back(process->pid());
+    if (auto memory = process->fill(times)) memories.push_back(std::move(*memory));
+  }
+  if (memories.empty()) return;
+  lazy_fill_ = std::make_unique<LazyFill>(LazyFillWork{.reader = setting_.reader,
+                                                       .memories = std::move(memories),
+                                                       .processes = std::move(pids),
+                                                       .directory = options_.directory});
 }
 
 Session Restore::hand_over() {
@@ -274,7 +290,7 @@ void Restore::release(Session& session) {
     if (!process->stays_stopped()) process->release();
   }
   for (auto& process : state.processes) process->calls.released();
-  state.fill = processes_.front()->take_lazy_fill();
+  state.fill = std::move(lazy_fill_);
 }
 
 Restored Restore::run() {
@@ -298,7 +314,8 @@ Restored Restore::run() {
   } catch (...) {
     end_new_process(setting_.built);
     // Then whatever else went wrong is its consequence.
-    if (std::string failure = processes_.front()->fill_failure(); !failure.empty()) throw Error(failure);
+    if (lazy_fill_ && lazy_fill_->done() && !lazy_fill_->report().failure.empty())
+      throw Error(lazy_fill_->report().failure);
     throw;
   }
 }
