@@ -54,6 +54,7 @@ CONF
     expect_eq "workers of nginx" 3 "$(workers_of)"
     wait_until "the recovered nginx to answer" answers "$host:8080" other other
   done
+  find_program_pid
   kill -QUIT "$PROGRAM_PID"  # the master ends its workers and itself
   expect_exit 0
   echo "nginx: serves again"
