@@ -57,7 +57,7 @@ std::unique_ptr<CheckpointReader> ApplicationDirectory::open(Version version,
 }
 
 VerifyReport ApplicationDirectory::verify(const std::vector<Version>& versions) const {
-  return verify_versions(*files_, versions.empty() ? files_->list().visible : versions);
+  return verify_versions(*files_, versions);
 }
 
 void ApplicationDirectory::remove_leftovers() {

@@ -142,11 +142,12 @@ std::shared_ptr<const Segment> ApplicationFiles::open_visible(Version version) c
 
 OpenVersion ApplicationFiles::open_version(Version version) const {
   OpenVersion open{.segment = open_visible(version), .manifest = {}, .segments = nullptr};
-  if (!open.segment) {
-    throw Error(fmt::format("application '{}' has no version {} in {}; ckpt list shows what there is", name_,
-                            version, path_),
-                ENOENT);
-  }
+  auto absent = [&] {
+    return Error(fmt::format("application '{}' has no version {} in {}; ckpt list shows what there is", name_,
+                             version, path_),
+                 ENOENT);
+  };
+  if (!open.segment) throw absent();
   open.manifest = open.segment->read_manifest();
   std::vector<OpenFile> files;
   files.reserve(open.manifest.segments.size());
@@ -154,6 +155,7 @@ OpenVersion ApplicationFiles::open_version(Version version) const {
     if (use.segment == version) continue;
     files.push_back(open_needed(use.segment));
     if (!files.back().fd) {
+      if (!is_visible(*open.segment)) throw absent();  // removed meanwhile, and then what it needed
       throw damaged(open.segment->path(),
                     fmt::format("the segment of version {} that it needs is missing", use.segment));
     }

@@ -261,7 +261,7 @@ std::vector<std::string> leftovers(const ApplicationFiles& files) {
 
 VerifyReport verify_versions(const ApplicationFiles& files, const std::vector<Version>& versions) {
   std::vector<Version> before = files.list().visible;
-  VerifyReport report = Verification(files).run(versions);
+  VerifyReport report = Verification(files).run(versions.empty() ? before : versions);
   // What others removed in the meantime could not be read to the end.
   std::vector<Version> now = files.list().visible;
   std::erase_if(report.damaged, [&](const VerifyReport::Damage& damage) {

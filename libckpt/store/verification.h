@@ -13,8 +13,8 @@
 
 namespace ckpt::store {
 
-// `versions`: which to verify, none of them twice; unknown ones are reported as damaged. Any number of
-// threads read. Throws Error only if the directory itself cannot be read.
+// `versions`: which to verify, none of them twice (none: all); unknown ones are reported as damaged. Any
+// number of threads read. Throws Error only if the directory itself cannot be read.
 VerifyReport verify_versions(const ApplicationFiles& files, const std::vector<Version>& versions);
 
 }  // namespace ckpt::store

@@ -8,6 +8,17 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 CKPT_TEST_SCRIPT+=" $*"  # for the command that repeats a failure
 generations=3
 
+go_through_generations() {
+  local generation
+  for (( generation = 1; generation <= generations; generation++ )); do
+    checkpoint "$1"
+    kill9_family
+    recover "$1" -v
+    wait_for_line "$ERR" "resumed $1@$generation "
+    sleep 0.1  # a little further than the version that it came from
+  done
+}
+
 # What goes through the pipes comes out as if nothing had happened.
 pipeline() {
   cat >pipeline <<'SCRIPT'
@@ -114,20 +125,64 @@ if __name__ == "__main__":
 SCRIPT
   touch go
   python3 pool.py fork >wanted 2>/dev/null
-  rm go
-  local method=fork generation
-  start_run --name pool -- python3 pool.py "$method"
-  wait_for_lines "$ERR" 2
-  for (( generation = 1; generation <= generations; generation++ )); do
-    checkpoint pool
-    kill9_family
-    recover pool -v
-    wait_for_line "$ERR" "resumed pool@$generation "
-    sleep 0.1  # a little further than the version that it came from
+  local method
+  for method in fork spawn; do
+    rm -f go
+    start_run --name "pool.$method" -- python3 pool.py "$method"
+    wait_for_lines "$ERR" 2
+    go_through_generations "pool.$method"
+    touch go
+    expect_exit 0
+    cmp wanted "$OUT"
   done
-  touch go
-  expect_exit 0
-  cmp wanted "$OUT"
+}
+
+# A server that workers keep their state in, beside memory that has a name.
+managed() {
+  cat >managed.py <<'SCRIPT'
+import multiprocessing, os, struct, sys, time
+from multiprocessing import shared_memory
+
+ROUNDS = 400
+
+def work(number, entries, name):
+    block = shared_memory.SharedMemory(name=name)
+    for i in range(1, ROUNDS + 1):
+        before = struct.unpack_from("q", block.buf, number * 8)[0]
+        if (before, entries.get(number, 0)) != (i - 1, i - 1):
+            print("worker", number, "finds", before, entries.get(number, 0), "in round", i, flush=True)
+        struct.pack_into("q", block.buf, number * 8, i)
+        entries[number] = i
+        if number == 0 and i % 20 == 0:
+            print("at", i, file=sys.stderr, flush=True)
+        while i == ROUNDS - 1 and not os.path.exists("go"):
+            time.sleep(0.01)
+    block.close()
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    block = shared_memory.SharedMemory(create=True, size=4096)
+    with context.Manager() as manager:
+        entries = manager.dict()
+        workers = [context.Process(target=work, args=(n, entries, block.name)) for n in range(3)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        print(sorted(entries.items()), struct.unpack_from("qqq", block.buf))
+    block.close()
+    block.unlink()
+SCRIPT
+  local method
+  for method in fork spawn; do
+    rm -f go
+    start_run --name "managed.$method" -- python3 managed.py "$method"
+    wait_for_lines "$ERR" 2
+    go_through_generations "managed.$method"
+    touch go
+    expect_exit 0
+    expect_eq "what the workers have left ($method)" '[(0, 400), (1, 400), (2, 400)] (400, 400, 400)' "$(cat "$OUT")"
+  done
 }
 
 # Children that end while they are being stopped, by themselves or killed: their parents learn of each, and no
@@ -205,7 +260,58 @@ SCRIPT
   expect_eq "what the parent finds" True "$(tail -n 1 "$OUT")"
 }
 
-if (( $# == 0 )); then set -- pipeline relations pool short_lived copies; fi
+# A record lock belongs to one process, also where several share the open file that it was taken by.
+locks() {
+  cat >locks.py <<'SCRIPT'
+import fcntl, os, struct, time
+
+LOCK = "hhqqi4x"
+shared = os.open("locked", os.O_RDWR | os.O_CREAT)
+os.ftruncate(shared, 100)
+
+def wait_for(name):
+    while not os.path.exists(name):
+        time.sleep(0.01)
+
+def holder(at):
+    asked = fcntl.fcntl(shared, fcntl.F_GETLK, struct.pack(LOCK, fcntl.F_WRLCK, os.SEEK_SET, at, 1, 0))
+    kind, _, _, _, pid = struct.unpack(LOCK, asked)
+    return (kind, pid)
+
+def fork(number):
+    taken, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        fcntl.lockf(shared, fcntl.LOCK_EX if number else fcntl.LOCK_SH, 3 + number, number * 10)
+        os.write(told, b"x")
+        wait_for("go")
+        os._exit(0)
+    os.read(taken, 1)
+    return child
+
+fcntl.lockf(shared, fcntl.LOCK_EX, 5, 90)
+children = [fork(number) for number in range(3)]
+print("ready", flush=True)
+wait_for("look")
+print([holder(number * 10 + 2) == ((fcntl.F_WRLCK if number else fcntl.F_RDLCK), child)
+       for number, child in enumerate(children)], holder(20 + 5)[0] == fcntl.F_UNLCK, flush=True)
+if os.fork() == 0:
+    print(holder(91) == (fcntl.F_WRLCK, os.getppid()), flush=True)
+    os._exit(0)
+open("go", "w").close()
+for child in range(4):
+    os.wait()
+print(holder(12)[0] == fcntl.F_UNLCK, flush=True)
+SCRIPT
+  start_run --name locks -- python3 locks.py
+  wait_for_line "$OUT" '^ready$'
+  go_through_generations locks
+  touch look
+  expect_exit 0
+  expect_eq "what the processes find locked" 'True;True;[True, True, True] True;' "$(LC_ALL=C sort "$OUT" | tr '\n' ';')"
+}
+
+if (( $# == 0 )); then set -- pipeline relations pool managed short_lived copies locks; fi
 for row; do
   mkdir "$WORK/$row"
   cd "$WORK/$row" || exit

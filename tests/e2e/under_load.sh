@@ -19,7 +19,8 @@ lives_under_load() {
   wait_for_line "$OUT" '^count '
   end=$((SECONDS + seconds))
   while (( SECONDS < end )); do wait_for_growth "$OUT"; done
-  expect_eq "messages of ckptrun" "" "$(cat "$ERR")"
+  # A machine that is busy otherwise may not manage five checkpoints a second; that is said, and no error.
+  expect_eq "messages of ckptrun" "" "$(grep -v 'checkpoints take longer than the period' "$ERR" || true)"
   expect_match "versions" 'v0*[1-9]' "$(find "$CKPT_STORE/$name" -name 'v*.ckpt')"
   kill9_program
   expect_eq "differences" "" "$(differences)"

@@ -65,6 +65,12 @@ bool can_take(const OpenDescription& description, const image::FileLockT& lock) 
   return mode == O_RDWR || mode == (lock.exclusive ? O_WRONLY : O_RDONLY);
 }
 
+// A record lock that has not been saved with another description of the file.
+bool is_new(SaveState& state, const OpenDescription& description, const image::FileLockT& lock) {
+  auto key = std::tuple(description.status.st_dev, description.status.st_ino, lock.start);
+  return can_take(description, lock) && state.record_locks_saved.insert(key).second;
+}
+
 std::string describe(const image::FileLockT& lock) {
   std::string_view access = lock.exclusive ? "exclusive" : "shared";
   if (lock.kind == image::LockKind::WholeFile) return fmt::format("an {} lock (flock)", access);
@@ -141,6 +147,19 @@ void take(FinishState& state, int number, const image::FileLockT& lock) {
   state.file_locks.push_back({.path = std::move(path), .holder = std::move(holder)});
 }
 
+void take_all(FinishState& state, const image::DescriptionT& description, int number,
+              const std::vector<std::unique_ptr<image::FileLockT>>& locks) {
+  bool inherited = description.detail.type == image::DescriptionDetail::InheritedDetail;
+  for (const auto& lock : locks) {
+    if (inherited) {
+      state.notes.push_back(fmt::format("descriptor {} is the session's; {} that it held is not taken again",
+                                        number, describe(*lock)));
+    } else {
+      take(state, number, *lock);
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<image::FileLockT> parse_locks(const std::string& info, const std::string& what) {
@@ -162,25 +181,37 @@ std::vector<image::FileLockT> parse_locks(const std::string& info, const std::st
 
 void save_locks(SaveState& state, const OpenDescription& description, image::DescriptionT& saved) {
   for (const image::FileLockT& lock : parse_locks(description.info, description.what())) {
-    if (lock.kind == image::LockKind::Record) {
-      if (!can_take(description, lock)) continue;
-      auto key = std::tuple(description.status.st_dev, description.status.st_ino, lock.start);
-      if (!state.record_locks_saved.insert(key).second) continue;
-    }
-    saved.locks.push_back(std::make_unique<image::FileLockT>(lock));
+    if (lock.kind != image::LockKind::Record || is_new(state, description, lock))
+      saved.locks.push_back(std::make_unique<image::FileLockT>(lock));
+  }
+}
+
+void save_own_locks(SaveState& state, const OpenDescription& description, image::DescriptorT& saved) {
+  if (!state.together.record_lock_holders.contains(state.context.pid)) return;
+  std::string info = read_file(fmt::format("/proc/{}/fdinfo/{}", state.context.pid, saved.number));
+  for (const image::FileLockT& lock : parse_locks(info, description.what())) {
+    if (lock.kind == image::LockKind::Record && is_new(state, description, lock))
+      saved.locks.push_back(std::make_unique<image::FileLockT>(lock));
   }
 }
 
 void finish_locks(FinishState& state, const image::DescriptionT& description, int number) {
-  bool inherited = description.detail.type == image::DescriptionDetail::InheritedDetail;
-  for (const auto& lock : description.locks) {
-    if (inherited) {
-      state.notes.push_back(fmt::format("descriptor {} is the session's; {} that it held is not taken again",
-                                        number, describe(*lock)));
-    } else {
-      take(state, number, *lock);
-    }
-  }
+  take_all(state, description, number, description.locks);
+}
+
+void finish_own_locks(FinishState& state, const image::DescriptorT& descriptor) {
+  auto index = static_cast<std::size_t>(descriptor.description);
+  take_all(state, *state.checkpoint.process->descriptions.at(index), descriptor.number, descriptor.locks);
+}
+
+std::set<pid_t> record_lock_holders(const std::string& locks) {
+  std::set<pid_t> holders;
+  for_each_line(locks, "", [&](std::string_view text) {
+    std::optional<LockLine> line = parse_line(text);
+    if (!line || line->kind != "POSIX") return;
+    if (auto pid = parse_unsigned(line->holder)) holders.insert(static_cast<pid_t>(*pid));
+  });
+  return holders;
 }
 
 pid_t find_holder(const std::string& locks, dev_t device, std::uint64_t inode) {

@@ -45,6 +45,7 @@ void finish_descriptors(const ProcessView& view, ProgramCalls& program, LockPoli
     auto index = static_cast<std::size_t>(description);
     if (view.owns(index)) resource::finish_one(state, *process.descriptions.at(index), numbers);
   }
+  for (const auto& descriptor : process.descriptors) resource::finish_own_locks(state, *descriptor);
   resource::finish_controlling_pty(state);
   resource::finish_session_terminal(state);
   if (outcomes != nullptr) std::ranges::move(state.file_locks, std::back_inserter(*outcomes));

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/file_io.h"
 #include "engine/resource/async_owner.h"
 #include "engine/resource/descriptors.h"
 #include "engine/resource/file_locks.h"
@@ -63,6 +64,8 @@ DescriptorCapture::DescriptorCapture(std::span<const pid_t> pids) : state_(std::
   state_->together.processes.assign(pids.begin(), pids.end());
   state_->together.all = resource::list_descriptions(pids);
   state_->saved.resize(state_->together.all.size());
+  if (pids.size() > 1)
+    state_->together.record_lock_holders = resource::record_lock_holders(read_file("/proc/locks"));
 }
 
 DescriptorCapture::~DescriptorCapture() = default;
@@ -74,7 +77,10 @@ void DescriptorCapture::save(SaveContext& context, image::ProcessT& process) {
   for (std::size_t i = 0; i < state.all.size(); ++i) {
     if (state.all[i].holder() == context.pid) state_->saved[i] = resource::save_one(state, state.all[i]);
     for (const auto& number : state.all[i].numbers) {
-      if (number.holder == context.pid) process.descriptors.push_back(resource::save_number(number, i));
+      if (number.holder != context.pid) continue;
+      process.descriptors.push_back(resource::save_number(number, i));
+      if (state.all[i].holder() != context.pid && number.number == state.all[i].number_in(context.pid))
+        resource::save_own_locks(state, state.all[i], *process.descriptors.back());
     }
   }
   std::ranges::sort(process.descriptors, {}, &image::DescriptorT::number);
