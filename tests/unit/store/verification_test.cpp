@@ -1,7 +1,12 @@
 // Every byte that a version needs is looked at, and damage is told from what is sound.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 
+#include <cerrno>
 #include <fstream>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "store/application_files.h"
 #include "store_fixture.h"
@@ -116,6 +121,38 @@ TEST_P(Verification, FilesOfAWriterAtWorkAreNoLeftovers) {
   application_->remove_leftovers();
   commit(*writer);
   EXPECT_THAT(application_->verify().sound, ElementsAre(1, 2, 3, 4));
+}
+
+// Another process removes a version at the worst moment. (The table of system calls takes no state.)
+std::string removed_file;
+
+TEST_P(Verification, WhatIsRemovedOnceItHasBeenListedIsNotDamaged) {
+  removed_file = path(2);
+  system_calls().closedir = [](DIR* directory) {
+    if (!removed_file.empty()) std::filesystem::remove(std::exchange(removed_file, ""));
+    return ::closedir(directory);
+  };
+  VerifyReport report = application_->verify();
+  EXPECT_THAT(report.sound, ElementsAre(1, 3));
+  EXPECT_THAT(report.damaged, IsEmpty());
+}
+
+TEST_P(Verification, VersionThatIsRemovedWhileItIsOpenedIsAbsentAndNotDamaged) {
+  removed_file = path(3);
+  system_calls().openat = [](int directory, const char* file, int flags, mode_t mode) {
+    if (std::string_view(file).find("v0000000001") == std::string_view::npos)
+      return ::openat(directory, file, flags, mode);
+    std::filesystem::remove(removed_file);  // and then nobody needs version 1 any more
+    errno = ENOENT;
+    return -1;
+  };
+  try {
+    application_->open(3);
+    FAIL() << "it was opened";
+  } catch (const Error& error) {
+    EXPECT_EQ(ENOENT, error.code());
+    EXPECT_THAT(error.what(), HasSubstr("has no version 3"));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Codecs, Verification, testing::Values(Compression::kNone, Compression::kLz4),
