@@ -32,7 +32,7 @@ auto recover(std::uint64_t resident_bytes, double lazy_bound_ms) {
 }  // namespace
 
 std::span<const Row> all_rows() {
-  static const std::array<Row, 16> rows{
+  static const std::array<Row, 17> rows{
       Row{"pause-1gib", "16 MiB dirtied per interval, 1 thread", pauses(kGib, 1, 5)},
       Row{"pause-1gib-64-threads", "the same by 64 threads", pauses(kGib, 64, 8)},
       Row{"pause-4gib", "16 MiB dirtied per interval, 1 thread", pauses(4 * kGib, 1, 8)},
@@ -45,6 +45,7 @@ std::span<const Row> all_rows() {
       Row{"recover-64mib", "lazy and eager, while 16 MiB/s are dirtied", recover(64 * kMib, 40)},
       Row{"recover-1gib", "lazy and eager, while 16 MiB/s are dirtied", recover(kGib, 60)},
       Row{"recover-4gib", "lazy and eager, while 16 MiB/s are dirtied", recover(4 * kGib, 80)},
+      Row{"trees", "pause of 1, 10 and 50 processes that have little to copy", measure_trees},
       Row{"supervisor-memory", "64 MiB, 1 GiB and 4 GiB programs", measure_supervisor_memory},
       Row{"warm-start-java", "cold start against resuming", measure_warm_start},
       Row{"warm-start-python", "cold start against the example repository", measure_repository},

@@ -30,6 +30,8 @@ void measure_slowdown(const Settings& settings, Report& report, const char* row,
 // Resuming, eagerly and lazily.
 void measure_recover(const Settings& settings, Report& report, const char* row, std::uint64_t resident_bytes,
                      double lazy_bound_ms);
+// How long trees of several processes stand still.
+void measure_trees(const Settings& settings, Report& report, const char* row);
 void measure_supervisor_memory(const Settings& settings, Report& report, const char* row);
 // A Java program that has to warm up, started cold and resumed.
 void measure_warm_start(const Settings& settings, Report& report, const char* row);

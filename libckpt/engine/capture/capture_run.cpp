@@ -219,6 +219,7 @@ void CaptureRun::stop() {
   auto started = Clock::now();
   clock_ = StageClock();
   StoppedFamily family = session_.stop(look_for_relatives_);
+  result_.stats.freezing_time_us = microseconds(Clock::now() - started);
   meet_processes();
   clock_.done("stop");
   if (is_stale(family)) return survey_again(family);
@@ -245,7 +246,6 @@ void CaptureRun::survey_again(StoppedFamily& family) {
 
 void CaptureRun::finish_stop(StoppedFamily family, std::vector<resource::SilencedConnection> silenced,
                              Clock::time_point started) {
-  auto stopped = family.since();
   if (options_.after == AfterCapture::kHold) {
     session_.held = std::move(family);
     session_.silenced = std::move(silenced);
@@ -256,7 +256,6 @@ void CaptureRun::finish_stop(StoppedFamily family, std::vector<resource::Silence
   }
   step_ = Step::kStore;
   auto released = Clock::now();
-  result_.stats.freezing_time_us = microseconds(stopped - started);
   count_stop(released - started);
   result_.stats.stages = clock_.take();
   std::chrono::microseconds copying(result_.stats.memdump_time_us);
