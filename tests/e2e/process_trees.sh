@@ -19,6 +19,20 @@ go_through_generations() {
   done
 }
 
+# prints_by_both_methods SCRIPT TEXT: of Python's multiprocessing.
+prints_by_both_methods() {
+  local method
+  for method in fork spawn; do
+    rm -f go
+    start_run --name "$1.$method" -- python3 "$1.py" "$method"
+    wait_for_lines "$ERR" 2
+    go_through_generations "$1.$method"
+    touch go
+    expect_exit 0
+    expect_eq "what $1.py prints ($method)" "$2" "$(cat "$OUT")"
+  done
+}
+
 # What goes through the pipes comes out as if nothing had happened.
 pipeline() {
   cat >pipeline <<'SCRIPT'
@@ -125,16 +139,7 @@ if __name__ == "__main__":
 SCRIPT
   touch go
   python3 pool.py fork >wanted 2>/dev/null
-  local method
-  for method in fork spawn; do
-    rm -f go
-    start_run --name "pool.$method" -- python3 pool.py "$method"
-    wait_for_lines "$ERR" 2
-    go_through_generations "pool.$method"
-    touch go
-    expect_exit 0
-    cmp wanted "$OUT"
-  done
+  prints_by_both_methods pool "$(cat wanted)"
 }
 
 # A server that workers keep their state in, beside memory that has a name.
@@ -173,16 +178,7 @@ if __name__ == "__main__":
     block.close()
     block.unlink()
 SCRIPT
-  local method
-  for method in fork spawn; do
-    rm -f go
-    start_run --name "managed.$method" -- python3 managed.py "$method"
-    wait_for_lines "$ERR" 2
-    go_through_generations "managed.$method"
-    touch go
-    expect_exit 0
-    expect_eq "what the workers have left ($method)" '[(0, 400), (1, 400), (2, 400)] (400, 400, 400)' "$(cat "$OUT")"
-  done
+  prints_by_both_methods managed '[(0, 400), (1, 400), (2, 400)] (400, 400, 400)'
 }
 
 # Children that end while they are being stopped, by themselves or killed: their parents learn of each, and no
