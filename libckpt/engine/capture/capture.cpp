@@ -193,14 +193,21 @@ void StoppedCapture::save_descriptors_and_ipc() {
   }
 }
 
+// Of one process, several threads look at large mappings; of several, at several processes.
 void StoppedCapture::save_memory() {
+  PauseThreads* within = processes_.size() == 1 ? &context_.threads : nullptr;
+  std::vector<std::unique_ptr<MemoryCapture>> captures;
   for (std::size_t i = 0; i < processes_.size(); ++i) {
     const ProcessContext& context = context_.processes[i];
-    state_.memories.push_back(MemoryCapture(context.tracee, context.flags, context_.identities, objects_,
-                                            context_.writer, context.tracker, context.needs, context_.threads,
-                                            context.known_content)
-                                  .run(context.maps, *processes_[i]));
+    captures.push_back(std::make_unique<MemoryCapture>(context.tracee, context.flags, context_.identities,
+                                                       objects_, context_.writer, context.tracker,
+                                                       context.needs, within, context.known_content));
+    captures.back()->describe(context.maps, *processes_[i]);
   }
+  state_.memories.resize(captures.size());
+  auto find = [&](std::size_t i) { state_.memories[i] = captures[i]->find_pages(); };
+  if (captures.size() == 1) return find(0);
+  context_.threads.run(captures.size(), find);
 }
 
 StoppedState StoppedCapture::run() {

@@ -92,7 +92,7 @@ void add_private_tasks(const MapEntry& entry, const AddressRanges& pages, store:
 
 MemoryCapture::MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIdentities& identities,
                              ObjectTable& objects, store::CheckpointWriter& writer, WriteTracker* tracker,
-                             const PageNeeds& needs, PauseThreads& threads,
+                             const PageNeeds& needs, PauseThreads* threads,
                              const AddressRanges& known_content)
     : tracee_(tracee),
       flags_(flags),
@@ -102,26 +102,35 @@ MemoryCapture::MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIde
       tracker_(tracker),
       needs_(needs),
       known_content_(known_content),
-      scanner_(tracee.pid(), ScanMethod::kFastest, &threads) {}
+      scanner_(tracee.pid(), ScanMethod::kFastest, threads) {}
 
 // Also where the capture fails in the middle: what has been armed by then must not be forgotten.
 MemoryCapture::~MemoryCapture() {
   if (tracker_ != nullptr) tracker_->owe(written_now_);
 }
 
-CapturedMemory MemoryCapture::run(const std::vector<MapEntry>& maps, image::ProcessT& process) {
+void MemoryCapture::describe(const std::vector<MapEntry>& maps, image::ProcessT& process) {
   space_ = process.space;
   process.executable_file = identities_.describe(process.executable);
   for (const MapEntry& entry : maps) {
     std::unique_ptr<image::MappingT> mapping = describe(entry, process);
     if (mapping == nullptr) continue;
-    plan_content(entry, *mapping);
+    bool is_private =
+        mapping->kind == image::MappingKind::Anonymous || mapping->kind == image::MappingKind::PrivateFile;
+    if (is_private) private_mappings_.push_back({&entry, mapping.get()});
+    bool is_object = mapping->kind == image::MappingKind::SharedObject;
+    if (is_object && std::ranges::count(objects_made_here_, mapping->object) != 0)
+      plan_object_content(entry, objects_.at(mapping->object));
     process.mappings.push_back(std::move(mapping));
   }
   refuse_partial_segments(process);
   for (auto& file : process.mapped_files) {
     if (file->written) store_written_file(*file);
   }
+}
+
+CapturedMemory MemoryCapture::find_pages() {
+  for (const PrivateMapping& one : private_mappings_) plan_private_content(*one.entry, *one.mapping);
   return std::move(result_);
 }
 
@@ -299,21 +308,6 @@ std::int32_t MemoryCapture::shared_object(const MapEntry& entry) {
   index = objects_.add(std::move(object));
   objects_made_here_.push_back(index);
   return index;
-}
-
-void MemoryCapture::plan_content(const MapEntry& entry, image::MappingT& mapping) {
-  switch (mapping.kind) {
-    case image::MappingKind::SharedObject:
-      if (std::ranges::count(objects_made_here_, mapping.object) != 0) {
-        plan_object_content(entry, objects_.at(mapping.object));
-      }
-      return;
-    case image::MappingKind::Anonymous:
-    case image::MappingKind::PrivateFile:
-      return plan_private_content(entry, mapping);
-    default:
-      return;
-  }
 }
 
 void MemoryCapture::plan_private_content(const MapEntry& entry, image::MappingT& mapping) {

@@ -45,17 +45,20 @@ void add_private_tasks(const MapEntry& entry, const AddressRanges& pages, store:
 
 class MemoryCapture {
  public:
+  // `threads`: for find_pages(); none if it runs in one of them.
   MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIdentities& identities, ObjectTable& objects,
                 store::CheckpointWriter& writer, WriteTracker* tracker, const PageNeeds& needs,
-                PauseThreads& threads, const AddressRanges& known_content);
+                PauseThreads* threads, const AddressRanges& known_content);
   ~MemoryCapture();
   MemoryCapture(const MemoryCapture&) = delete;
   MemoryCapture& operator=(const MemoryCapture&) = delete;
 
-  // `maps`: the process's, as it is stopped. Fills mappings, mapped_files and executable_file of `process`,
-  // whose pages go to its `space`. Everything that is tracked is armed anew, and what was written since is
-  // owed (WriteTracker).
-  CapturedMemory run(const std::vector<MapEntry>& maps, image::ProcessT& process);
+  // `maps`: the process's, as it is stopped; they and `process` stay. Fills mappings, mapped_files and
+  // executable_file of `process`, whose pages go to its `space`.
+  void describe(const std::vector<MapEntry>& maps, image::ProcessT& process);
+  // Then, by any thread: which pages there are, and which are needed. Everything that is tracked is armed
+  // anew, and what was written since is owed (WriteTracker).
+  CapturedMemory find_pages();
 
  private:
   std::unique_ptr<image::MappingT> describe(const MapEntry& entry, image::ProcessT& process);
@@ -67,7 +70,6 @@ class MemoryCapture {
   void store_written_file(image::MappedFileT& file);
   std::int32_t shared_object(const MapEntry& entry);
 
-  void plan_content(const MapEntry& entry, image::MappingT& mapping);
   void plan_private_content(const MapEntry& entry, image::MappingT& mapping);
   void plan_object_content(const MapEntry& entry, const image::SharedObjectT& object);
   ScannedPages scan(const MapEntry& entry, PageFilter filter);
@@ -82,6 +84,11 @@ class MemoryCapture {
   const PageNeeds& needs_;
   const AddressRanges& known_content_;  // of anonymous memory, as the last scan found it
   AddressRanges written_now_;
+  struct PrivateMapping {
+    const MapEntry* entry;
+    image::MappingT* mapping;
+  };
+  std::vector<PrivateMapping> private_mappings_;
   PageScanner scanner_;
   store::SpaceId space_ = 0;
   std::vector<std::int32_t> objects_made_here_;  // objects whose content comes from mappings
