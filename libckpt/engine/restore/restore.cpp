@@ -225,7 +225,7 @@ void Restore::start_processes() {
                                        setting_.notes);
   } catch (const Error& error) {
     // The id of a relative, which is made by another one than we are.
-    if (error.code() == EEXIST && !parts_.empty()) throw IdTaken(error.what(), EEXIST);
+    if (error.code() == EEXIST && !(parts_.empty() && ended_.empty())) throw IdTaken(error.what(), EEXIST);
     throw;
   }
 }
