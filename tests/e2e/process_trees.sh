@@ -307,7 +307,55 @@ SCRIPT
   expect_eq "what the processes find locked" 'True;True;[True, True, True] True;' "$(LC_ALL=C sort "$OUT" | tr '\n' ';')"
 }
 
-if (( $# == 0 )); then set -- pipeline relations pool managed short_lived copies locks; fi
+# Orphans, and groups whose leaders were the last processes that were made: when those are made again for a moment,
+# nobody has taken their ids.
+leaderless() {
+  cat >leaderless.py <<'SCRIPT'
+import os, time
+
+COUNT = 8
+
+def fork(work):
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0)
+    return child
+
+def wait_for(name):
+    while not os.path.exists(name):
+        time.sleep(0.01)
+
+def make_orphans():
+    for _ in range(COUNT):
+        fork(lambda: wait_for("go"))
+
+os.waitpid(fork(make_orphans), 0)
+members = [fork(lambda: wait_for("go")) for _ in range(COUNT)]
+go_on = os.pipe()
+leaders = [fork(lambda: (os.setpgid(0, 0), os.read(go_on[0], 1))) for _ in members]
+for member, leader in zip(members, leaders):
+    while os.getpgid(leader) != leader:
+        time.sleep(0.001)
+    os.setpgid(member, leader)
+os.write(go_on[1], b"x" * COUNT)
+for leader in leaders:
+    os.waitpid(leader, 0)
+print("ready", flush=True)
+wait_for("go")
+print([os.getpgid(member) for member in members] == leaders, flush=True)
+for member in members:
+    os.waitpid(member, 0)
+SCRIPT
+  start_run --name leaderless -- python3 leaderless.py
+  wait_for_line "$OUT" '^ready$'
+  go_through_generations leaderless
+  touch go
+  expect_exit 0
+  expect_eq "whether all are in their groups" True "$(cat "$OUT")"
+}
+
+if (( $# == 0 )); then set -- leaderless pipeline relations pool managed short_lived copies locks; fi
 for row; do
   mkdir "$WORK/$row"
   cd "$WORK/$row" || exit

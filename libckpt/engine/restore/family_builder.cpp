@@ -279,11 +279,13 @@ pid_t Builder::make_process(std::int32_t id, int exit_signal) const {
   return pid;
 }
 
-// Under an id that nobody is going to need.
+// Under an id that nobody is going to need, not even for a group or a session whose leader has gone.
 pid_t Builder::make_passing_process() const {
   std::int32_t highest = 0;
   for (const Planned& planned : planned_) {
-    for (const auto& thread : planned.process->threads) highest = std::max(highest, thread->tid);
+    const image::ProcessT& process = *planned.process;
+    highest = std::max({highest, process.process_group, process.session});
+    for (const auto& thread : process.threads) highest = std::max(highest, thread->tid);
   }
   constexpr int kTries = 1000;
   for (int i = 1; old_ids_ && i < kTries; ++i) {
