@@ -45,6 +45,15 @@ bool stopped_now(pid_t pid) {
   return identity && liveness(*identity) == Liveness::kStopped;
 }
 
+enum class News { kTake, kLeave };
+
+// Whether there is news of a stop of the program by job control that nobody has taken yet.
+bool has_news_of_stop(pid_t pid, News news) {
+  siginfo_t info{};
+  int options = WSTOPPED | WNOHANG | __WALL | (news == News::kLeave ? WNOWAIT : 0);
+  return ::waitid(P_PID, static_cast<id_t>(pid), &info, options) == 0 && info.si_pid == pid;
+}
+
 std::string reply_for(const std::string& name, const store::VersionDescription& description) {
   return success_reply({{"name", name},
                         {"version", description.version},
@@ -152,9 +161,12 @@ void Supervisor::reap_children() {
 // The shell that started us waits for our stop, not for the program's. Stopping ourselves with SIGSTOP works
 // in every process group; the signal goes to this thread, so that nothing runs on before the stop.
 void Supervisor::stop_with_program() {
+  pid_t pid = parts_.session.pid();
+  has_news_of_stop(pid, News::kTake);
   ::pthread_kill(::pthread_self(), SIGSTOP);
   ignore_next_continue_ = true;
-  if (stopped_now(parts_.session.pid())) ::kill(parts_.session.pid(), SIGCONT);
+  // Who has been continued with us, and has stopped once more before we got here, is not to be continued.
+  if (stopped_now(pid) && !has_news_of_stop(pid, News::kLeave)) ::kill(pid, SIGCONT);
 }
 
 // ---- requests

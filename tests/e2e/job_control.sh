@@ -51,6 +51,26 @@ check_signals 4712
 touch go
 expect_exit 3
 
+# A stop that comes before ckptrun has got round to going on after the one before is not lost.
+is_stopped() { [[ $(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$1/status") == T ]]; }
+rm -f go
+start_run --name stops -- "$(program counts)" "$WORK/go"
+wait_for_line "$OUT" '^count '
+find_program_pid
+kill -STOP "$PROGRAM_PID"
+wait_until "the stop of ckptrun" is_stopped "$RUN_PID"
+kill -CONT "$PROGRAM_PID"
+wait_for_growth "$OUT"
+kill -STOP "$PROGRAM_PID"
+wait_until "the second stop of the program" is_stopped "$PROGRAM_PID"
+kill -CONT "$RUN_PID"
+wait_until "the second stop of ckptrun" is_stopped "$RUN_PID"
+is_stopped "$PROGRAM_PID" || fail "the program was continued although it had stopped once more"
+kill -CONT "$RUN_PID"  # alone: it continues the program
+wait_for_growth "$OUT"
+touch go
+expect_exit 0
+
 # In a terminal, with a shell that does job control.
 rm -f go
 # shellcheck disable=SC2016  # for the shell in the terminal
