@@ -307,6 +307,34 @@ SCRIPT
   expect_eq "what the processes find locked" 'True;True;[True, True, True] True;' "$(LC_ALL=C sort "$OUT" | tr '\n' ';')"
 }
 
+# A semaphore that has a name is one for who made it and for who opened it.
+semaphores() {
+  cat >semaphores.py <<'SCRIPT'
+import multiprocessing, os, time
+
+def post(semaphore):
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    semaphore.release()
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    semaphore = context.Semaphore(0)
+    child = context.Process(target=post, args=(semaphore,))
+    child.start()
+    print("ready", flush=True)
+    print(semaphore.acquire(timeout=40), flush=True)
+    child.join()
+SCRIPT
+  start_run --name semaphores -- python3 semaphores.py
+  wait_for_line "$OUT" '^ready$'
+  sleep 0.2  # until the child has it, too; if not, the test shows less
+  go_through_generations semaphores
+  touch go
+  expect_exit 0
+  expect_eq "whether the semaphore was had" True "$(cat "$OUT")"
+}
+
 # Orphans, and groups whose leaders were the last processes that were made: when those are made again for a moment,
 # nobody has taken their ids.
 leaderless() {
@@ -355,7 +383,7 @@ SCRIPT
   expect_eq "whether all are in their groups" True "$(cat "$OUT")"
 }
 
-if (( $# == 0 )); then set -- leaderless pipeline relations pool managed short_lived copies locks; fi
+if (( $# == 0 )); then set -- leaderless semaphores pipeline relations pool managed short_lived copies locks; fi
 for row; do
   mkdir "$WORK/$row"
   cd "$WORK/$row" || exit

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <map>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/file_io.h"
@@ -48,6 +49,21 @@ constexpr std::array<Advice, 8> kAdvices{{{"sr", MADV_SEQUENTIAL},
 bool names_mapped_file(const MapEntry& entry) {
   struct stat status {};
   return ::stat(entry.path.c_str(), &status) == 0 && status.st_ino == entry.inode && S_ISREG(status.st_mode);
+}
+
+// sem_open(3) makes a file under a passing name, maps it and links it to its own: the mapping knows only the
+// first. Returns the mapping with the name that there is, if there is one.
+std::optional<MapEntry> with_present_name(const MapEntry& entry) {
+  constexpr std::string_view kSharedMemory = "/dev/shm/";
+  if (!entry.path.starts_with(kSharedMemory) || !entry.path.ends_with(kDeleted)) return std::nullopt;
+  std::error_code failure;
+  std::filesystem::directory_iterator file(kSharedMemory, failure);
+  for (; !failure && file != std::filesystem::directory_iterator(); file.increment(failure)) {
+    MapEntry named = entry;
+    named.path = file->path();
+    if (names_mapped_file(named)) return named;
+  }
+  return std::nullopt;
 }
 
 std::string without_deleted(const std::string& path) {
@@ -229,9 +245,12 @@ void MemoryCapture::describe_shared(const MapEntry& entry, image::ProcessT& proc
   if (flags_.of(entry).has("lo") && entry.path.starts_with("/secretmem")) {
     refuse(entry, "secret memory, which nobody else may read", "unmap it before the checkpoint");
   }
-  if (names_mapped_file(entry)) {
+  std::optional<MapEntry> renamed = with_present_name(entry);
+  const MapEntry& file = renamed ? *renamed : entry;
+  if (renamed || names_mapped_file(entry)) {
     mapping.kind = image::MappingKind::SharedFile;
-    mapping.file = mapped_file(entry, process, mapping.may_write);
+    mapping.file = mapped_file(file, process, mapping.may_write);
+    mapping.name = file.path;
     return;
   }
   mapping.kind = image::MappingKind::SharedObject;
