@@ -307,6 +307,50 @@ SCRIPT
   expect_eq "what the processes find locked" 'True;True;[True, True, True] True;' "$(LC_ALL=C sort "$OUT" | tr '\n' ';')"
 }
 
+# Processes that have gone round, each from the group that it led into the next one's.
+gone_round() {
+  cat >gone_round.py <<'SCRIPT'
+import os, time
+
+COUNT = 6
+
+def wait_for(name):
+    while not os.path.exists(name):
+        time.sleep(0.01)
+
+def fork():
+    child = os.fork()
+    if child == 0:
+        wait_for("go")
+        os._exit(0)
+    os.setpgid(child, child)
+    return child
+
+members = [fork() for _ in range(COUNT)]
+groups = members[1:] + members[:1]
+keeper = os.fork()
+if keeper == 0:
+    wait_for("moved")
+    os._exit(0)
+os.setpgid(keeper, members[1])
+for member, group in zip(members[1:] + members[:1], groups[1:] + groups[:1]):
+    os.setpgid(member, group)
+open("moved", "w").close()
+os.waitpid(keeper, 0)
+print("ready", flush=True)
+wait_for("go")
+print([os.getpgid(member) for member in members] == groups, flush=True)
+for member in members:
+    os.waitpid(member, 0)
+SCRIPT
+  start_run --name gone_round -- python3 gone_round.py
+  wait_for_line "$OUT" '^ready$'
+  go_through_generations gone_round
+  touch go
+  expect_exit 0
+  expect_eq "whether all are in their groups" True "$(cat "$OUT")"
+}
+
 # A semaphore that has a name is one for who made it and for who opened it.
 semaphores() {
   cat >semaphores.py <<'SCRIPT'
@@ -383,7 +427,7 @@ SCRIPT
   expect_eq "whether all are in their groups" True "$(cat "$OUT")"
 }
 
-if (( $# == 0 )); then set -- leaderless semaphores pipeline relations pool managed short_lived copies locks; fi
+if (( $# == 0 )); then set -- leaderless gone_round semaphores pipeline relations pool managed short_lived copies locks; fi
 for row; do
   mkdir "$WORK/$row"
   cd "$WORK/$row" || exit

@@ -182,11 +182,13 @@ class Builder {
 
   [[noreturn]] void live(const Planned& self);
   [[noreturn]] void live_as_leader_for_now(std::int32_t group);
+  [[noreturn]] void live_as_keeper(std::int32_t group);
   [[noreturn]] static void end_as(const image::ProcessT& process);
   void make_children(const image::ProcessT& self);
   void make_orphans(const image::ProcessT& self);
   void make_orphans_of_session(const image::ProcessT& self, std::int32_t session);
   void make_leader_for_now(const image::ProcessT& self);
+  void make_keeper(const image::ProcessT& self);
   void lead_group(const image::ProcessT& process) const;
   void join_group(const image::ProcessT& process) const;
   void discard_news_of_children(const image::ProcessT& self) const;
@@ -211,7 +213,7 @@ class Builder {
   std::set<std::int32_t> leaderless_groups_;
   std::uint32_t count_;  // who meets at the stages
   std::unique_ptr<DescriptorRestore> descriptors_;
-  pid_t leader_for_now_ = 0;
+  std::vector<pid_t> helpers_;  // children that end when all groups are as they were
 };
 
 Builder::Builder(const NewProcessRequest& request, bool old_ids, BuilderLink& link)
@@ -229,7 +231,10 @@ Builder::Builder(const NewProcessRequest& request, bool old_ids, BuilderLink& li
     bool of_session = group == planned.process->session;
     if (!is_outside(group) && !is_planned(group) && !of_session) leaderless_groups_.insert(group);
   }
-  count_ = static_cast<std::uint32_t>(planned_.size() + leaderless_groups_.size());
+  auto keepers = std::ranges::count_if(
+      planned_, [this](const Planned& planned) { return leads_others(*planned.process); });
+  count_ = static_cast<std::uint32_t>(planned_.size() + leaderless_groups_.size()) +
+           static_cast<std::uint32_t>(keepers);
 }
 
 // The group that ckptrun itself is in, unless the program has made one of its own.
@@ -331,11 +336,12 @@ void Builder::live(const Planned& self) {
   do_or_fail([&] {
     const image::ProcessT& process = *self.process;
     bool moves_on = leads_others(process);
-    leader_for_now_ = 0;
+    helpers_.clear();
     lead_session(process);
     make_children(process);
     make_orphans(process);
     make_leader_for_now(process);
+    if (moves_on) make_keeper(process);
     link_.meet(kAllExist, count_);
     lead_group(process);
     link_.meet(kLeadersLead, count_);
@@ -343,8 +349,8 @@ void Builder::live(const Planned& self) {
     link_.meet(kGroupsJoined, count_);
     if (moves_on) join_group(process);
     link_.meet(kLeadersLeft, count_);
+    for (pid_t helper : helpers_) ::waitpid(helper, nullptr, 0);
     if (self.member == nullptr) end_as(process);
-    if (leader_for_now_ != 0) ::waitpid(leader_for_now_, nullptr, 0);
     discard_news_of_children(process);
     become(*self.member);
   });
@@ -390,8 +396,26 @@ void Builder::make_leader_for_now(const image::ProcessT& self) {
   auto first = std::ranges::find_if(
       planned_, [group](const Planned& planned) { return planned.process->process_group == group; });
   if (first->process != &self) return;
-  leader_for_now_ = make_process(group, SIGCHLD);
-  if (leader_for_now_ == 0) live_as_leader_for_now(group);
+  pid_t leader = make_process(group, SIGCHLD);
+  if (leader == 0) live_as_leader_for_now(group);
+  helpers_.push_back(leader);
+}
+
+// The group that a process has left may have others only who have left one, too: in whatever order they go,
+// it has to be there when they come.
+void Builder::make_keeper(const image::ProcessT& self) {
+  pid_t keeper = make_passing_process();
+  if (keeper == 0) live_as_keeper(self.pid);
+  helpers_.push_back(keeper);
+}
+
+void Builder::live_as_keeper(std::int32_t group) {
+  link_.meet(kAllExist, count_);
+  link_.meet(kLeadersLead, count_);
+  if (::setpgid(0, group) != 0) link_.fail(fmt::format("process group {} cannot be kept", group));
+  link_.meet(kGroupsJoined, count_);
+  link_.meet(kLeadersLeft, count_);
+  ::_exit(0);
 }
 
 void Builder::live_as_leader_for_now(std::int32_t group) {
