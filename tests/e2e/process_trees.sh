@@ -351,6 +351,76 @@ SCRIPT
   expect_eq "whether all are in their groups" True "$(cat "$OUT")"
 }
 
+# Children that are in the session which their parent has left: one has ended, but leads the group of a running one; another
+# leads a session itself, and has left a child there, too.
+stayed_behind() {
+  cat >stayed_behind.py <<'SCRIPT'
+import os, sys, time
+
+def wait_for(name):
+    while not os.path.exists(name):
+        time.sleep(0.01)
+
+def fork(work):
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(7)
+    return child
+
+def tell(name, pid):
+    with open(name + ".new", "w") as file:
+        file.write(str(pid))
+    os.rename(name + ".new", name)
+
+def ask(name):
+    wait_for(name)
+    with open(name) as file:
+        return int(file.read())
+
+def lead_group_until_joined():
+    os.setpgid(0, 0)
+    tell("leader", os.getpid())
+    wait_for("joined")
+
+def leave_child_and_session():
+    tell("grandchild", fork(lambda: wait_for("go")))
+    os.setsid()
+    wait_for("go")
+
+def leave_ended_leader_and_session():
+    leader = fork(lead_group_until_joined)
+    child = fork(leave_child_and_session)
+    os.waitid(os.P_PID, leader, os.WEXITED | os.WNOWAIT)
+    while os.getsid(child) != child:
+        time.sleep(0.01)
+    os.setsid()
+    open("left", "w").close()
+    wait_for("go")
+    print("ended", os.waitpid(leader, 0)[1] >> 8, "session", os.getsid(child) == child, flush=True)
+    os.waitpid(child, 0)
+
+parent = fork(leave_ended_leader_and_session)
+member = fork(lambda: wait_for("go"))
+os.setpgid(member, ask("leader"))
+open("joined", "w").close()
+wait_for("left")
+print("ready", flush=True)
+wait_for("look")
+print("sessions", os.getsid(parent) == parent, os.getsid(ask("grandchild")) == os.getsid(member) == os.getsid(0),
+      "group", os.getpgid(member) == ask("leader"), flush=True)
+open("go", "w").close()
+os.waitpid(parent, 0)
+os.waitpid(member, 0)
+SCRIPT
+  start_run --name stayed_behind -- python3 stayed_behind.py
+  wait_for_line "$OUT" '^ready$'
+  go_through_generations stayed_behind
+  touch look
+  expect_exit 0
+  expect_eq "what is as it was" 'ended 7 session True;sessions True True group True;' "$(LC_ALL=C sort "$OUT" | grep -v ready | tr '\n' ';')"
+}
+
 # A semaphore that has a name is one for who made it and for who opened it.
 semaphores() {
   cat >semaphores.py <<'SCRIPT'
@@ -427,7 +497,7 @@ SCRIPT
   expect_eq "whether all are in their groups" True "$(cat "$OUT")"
 }
 
-if (( $# == 0 )); then set -- leaderless gone_round semaphores pipeline relations pool managed short_lived copies locks; fi
+if (( $# == 0 )); then set -- leaderless gone_round stayed_behind semaphores pipeline relations pool managed short_lived copies locks; fi
 for row; do
   mkdir "$WORK/$row"
   cd "$WORK/$row" || exit

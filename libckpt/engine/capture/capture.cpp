@@ -42,6 +42,8 @@ class StoppedCapture {
   SaveContext save_context(const ProcessContext& process, ProgramCalls& calls);
   pid_t parent_of(pid_t pid) const;
   std::int32_t inner_id_of(pid_t pid) const;
+  bool has_been_in(const image::ProcessT& process, std::int32_t session) const;
+  bool can_be_made_in(const image::ProcessT& process, std::int32_t session) const;
   void refuse_unreachable_session(const image::ProcessT& process) const;
 
   const CaptureContext& context_;
@@ -119,20 +121,29 @@ void StoppedCapture::add_ended(const Relative& relative) {
   state_.checkpoint.relatives.push_back(std::move(process));
 }
 
-// A process is in the session of the one that made it, unless it has begun one of its own. An orphan can be
-// put into any but that of ckptrun, if the program has left that.
-void StoppedCapture::refuse_unreachable_session(const image::ProcessT& process) const {
-  if (process.session == process.pid) return;
+// Whether `process` has been in `session` when it made its children: always, or before it began its own. An
+// orphan can be put into any but that of ckptrun, if the program has left that.
+bool StoppedCapture::has_been_in(const image::ProcessT& process, std::int32_t session) const {
+  if (process.session == session) return true;
+  if (process.session != process.pid) return false;
+  return can_be_made_in(process, session);
+}
+
+bool StoppedCapture::can_be_made_in(const image::ProcessT& process, std::int32_t session) const {
+  bool outside = session == 0 || session == ::getsid(0);
+  if (&process == processes_.front()) return outside;
   auto parent = std::ranges::find(processes_, process.parent, &image::ProcessT::pid);
-  std::int32_t program_session = processes_.front()->session;
-  bool outside = process.session == 0 || process.session == ::getsid(0);
-  bool reachable = parent != processes_.end() ? (*parent)->session == process.session
-                                              : process.session == program_session || !outside;
-  if (reachable) return;
-  throw Error(
-      fmt::format("process {} ({}) is in session {}, which its parent has left; such a process cannot be "
-                  "carried over, make the checkpoint when it has ended",
-                  process.pid, process.threads.front()->name, process.session));
+  if (parent != processes_.end()) return has_been_in(**parent, session);
+  return !outside || session == processes_.front()->session;
+}
+
+void StoppedCapture::refuse_unreachable_session(const image::ProcessT& process) const {
+  bool is_program = &process == processes_.front();
+  if (is_program || process.session == process.pid || can_be_made_in(process, process.session)) return;
+  throw Error(fmt::format(
+      "process {} ({}) is in session {}, in which its parent has never been; such a process cannot be "
+      "carried over, make the checkpoint when it has ended",
+      process.pid, process.threads.front()->name, process.session));
 }
 
 // 0 is no process, of which nobody is a child.
@@ -152,8 +163,8 @@ void StoppedCapture::describe_relations() {
     processes_[i]->exit_signal = static_cast<std::int32_t>(ProcStat(tracee.pid()).exit_signal());
     processes_[i]->parent = inner_id_of(parent);
     if (parent != 0) refuse_shared(tracee.pid(), parent);
-    if (i > 0) refuse_unreachable_session(*processes_[i]);
   }
+  for (const image::ProcessT* process : processes_) refuse_unreachable_session(*process);
   for (const Relative& relative : context_.relatives) {
     // Those without a parent are the supervisor's to wait for.
     if (!relative.ended || relative.parent == 0) continue;

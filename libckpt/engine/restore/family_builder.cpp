@@ -20,6 +20,7 @@
 #include <cerrno>
 #include <chrono>
 #include <climits>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <vector>
@@ -184,7 +185,8 @@ class Builder {
   [[noreturn]] void live_as_leader_for_now(std::int32_t group);
   [[noreturn]] void live_as_keeper(std::int32_t group);
   [[noreturn]] static void end_as(const image::ProcessT& process);
-  void make_children(const image::ProcessT& self);
+  enum class Children { StayBehind, Others };
+  void make_children(const image::ProcessT& self, Children which);
   void make_orphans(const image::ProcessT& self);
   void make_orphans_of_session(const image::ProcessT& self, std::int32_t session);
   void make_leader_for_now(const image::ProcessT& self);
@@ -199,7 +201,9 @@ class Builder {
   bool is_outside(std::int32_t group) const;
   bool is_planned(std::int32_t id) const;
   std::int32_t maker_of_orphans(std::int32_t session) const;
+  std::optional<std::int32_t> session_at_birth(const image::ProcessT& process) const;
   std::int32_t session_before(const image::ProcessT& orphan) const;
+  bool stays_behind(const image::ProcessT& process, const image::ProcessT& parent) const;
   bool leads_others(const image::ProcessT& process) const;
   bool is_orphan(const image::ProcessT& process) const;
   template <typename Work>
@@ -254,9 +258,24 @@ std::int32_t Builder::maker_of_orphans(std::int32_t session) const {
   return leader == planned_.end() ? planned_.front().process->pid : leader->process->pid;
 }
 
-// A leader's session is its own: it is made in that of the program.
+// That in which a process has to be made: its own, or, if it leads one, that in which it has left children.
+// None if any will do.
+std::optional<std::int32_t> Builder::session_at_birth(const image::ProcessT& process) const {
+  if (process.session != process.pid) return process.session;
+  for (const Planned& planned : planned_) {
+    const image::ProcessT& child = *planned.process;
+    if (child.parent == process.pid && stays_behind(child, process)) return session_at_birth(child);
+  }
+  return std::nullopt;
+}
+
+bool Builder::stays_behind(const image::ProcessT& process, const image::ProcessT& parent) const {
+  std::optional<std::int32_t> session = session_at_birth(process);
+  return parent.session == parent.pid && session && *session != parent.session;
+}
+
 std::int32_t Builder::session_before(const image::ProcessT& orphan) const {
-  return orphan.session == orphan.pid ? planned_.front().process->session : orphan.session;
+  return session_at_birth(orphan).value_or(planned_.front().process->session);
 }
 
 // It has left the group that it had led.
@@ -337,8 +356,9 @@ void Builder::live(const Planned& self) {
     const image::ProcessT& process = *self.process;
     bool moves_on = leads_others(process);
     helpers_.clear();
+    make_children(process, Children::StayBehind);
     lead_session(process);
-    make_children(process);
+    make_children(process, Children::Others);
     make_orphans(process);
     make_leader_for_now(process);
     if (moves_on) make_keeper(process);
@@ -356,9 +376,10 @@ void Builder::live(const Planned& self) {
   });
 }
 
-void Builder::make_children(const image::ProcessT& self) {
+void Builder::make_children(const image::ProcessT& self, Children which) {
   for (const Planned& planned : planned_) {
     if (planned.process->parent != self.pid || planned.process == &self) continue;
+    if (stays_behind(*planned.process, self) != (which == Children::StayBehind)) continue;
     if (make_process(planned.process->pid, planned.process->exit_signal) == 0) live(planned);
   }
 }

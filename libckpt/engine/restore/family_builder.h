@@ -4,12 +4,11 @@
 // waits for the word of the supervisor, and executes its program file.
 //
 // Hard rules:
-//  1. A child inherits session and group from its maker. Hence a leader of a session starts it before it
-//  makes children,
-//     and groups are joined when all processes exist: first their leaders, then the others.
+//  1. A child inherits session and group from its maker. Hence a leader of a session makes the children that
+//     are in its former session, starts its own, and makes the others; and groups are joined when all
+//     processes exist: first their leaders, then the others.
 //  2. Processes whose parent is gone are made by one that ends at once, so that they fall to whoever adopts
-//  orphans. If
-//     the leader of their session is gone too, that one has its id.
+//     orphans. If the leader of their session is gone too, that one has its id.
 //  3. A group whose leader is gone gets one for as long as others join it.
 //  4. Whoever fails says why in the report, and all others end. Whoever is left without a supervisor ends.
 #pragma once
