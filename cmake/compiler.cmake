@@ -2,6 +2,10 @@
 add_library(ckpt_flags INTERFACE)
 target_compile_options(ckpt_flags INTERFACE
   -Wall -Wextra -Wconversion -Wshadow $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor>)
+if(CMAKE_UNITY_BUILD)
+  # Which sees the anonymous namespace of one source in another.
+  target_compile_options(ckpt_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>)
+endif()
 if(CKPT_WERROR)
   target_compile_options(ckpt_flags INTERFACE -Werror)
 endif()

@@ -6,11 +6,7 @@
 #include "launcher/run_lock.h"
 
 namespace ckpt::launcher {
-namespace {
-
-constexpr std::chrono::milliseconds kGrace{100};
-
-}  // namespace
+namespace {}  // namespace
 
 ApplicationStatus application_status(int directory) {
   ApplicationStatus status;
@@ -77,7 +73,7 @@ void require_no_survivor(const std::string& name, int directory) {
         "it does not, and remove the file 'running' from the application's directory",
         name));
   }
-  if (!running || wait_until_gone(running->program, kGrace)) return;
+  if (!running || wait_until_gone(running->program)) return;
   throw Error(still_running_message(
       name, {.activity = Activity::kRunning, .program = running->program.pid, .supervisor = 0, .ended = {}}));
 }

@@ -10,11 +10,9 @@
 namespace ckpt::launcher {
 namespace {
 
-constexpr std::chrono::milliseconds kGrace{100};
-
 bool has_survivor(int directory) {
   std::optional<RunningRecord> running = RunState(directory).running();
-  return running && !wait_until_gone(running->program, kGrace);
+  return running && !wait_until_gone(running->program);
 }
 
 }  // namespace

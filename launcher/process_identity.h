@@ -43,6 +43,7 @@ Liveness liveness(const ProcessIdentity& identity);
 
 // True once the process is gone. One that is ending is waited for (the end of a large program takes a while),
 // any other only for `grace`: its killer may be ahead of the kernel by a moment.
-bool wait_until_gone(const ProcessIdentity& identity, std::chrono::milliseconds grace);
+bool wait_until_gone(const ProcessIdentity& identity,
+                     std::chrono::milliseconds grace = std::chrono::milliseconds(100));
 
 }  // namespace ckpt::launcher

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 
 #include "base/error.h"
 #include "launcher/process_identity.h"
@@ -14,7 +13,6 @@ namespace ckpt::launcher {
 namespace {
 
 constexpr const char* kLockFile = "lock";
-constexpr std::chrono::milliseconds kGrace{100};
 
 struct flock whole_file() {
   struct flock lock {};
@@ -42,7 +40,7 @@ bool holder_goes_away(int file) {
   std::optional<pid_t> pid = holder_of(file);
   if (!pid) return true;
   std::optional<ProcessIdentity> identity = identify_process(*pid);
-  return !identity || wait_until_gone(*identity, kGrace);
+  return !identity || wait_until_gone(*identity);
 }
 
 }  // namespace

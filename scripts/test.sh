@@ -6,6 +6,7 @@
 #
 #   CKPT_PRESET=NAME       CMake preset, build tree build/NAME (default: release)
 #   CKPT_TEST_LABELS=RE    only tests with a matching label: unit, assumptions, e2e, crash
+#   CKPT_TIMEOUT_FACTOR=N  multiplies how long a test may take (default: 1)
 #   CKPT_SOAK=full         full counts instead of a share, with timeouts to match (scripts/soak.sh)
 #
 # Leaves nothing behind but the build tree.
@@ -17,7 +18,7 @@ preset=${CKPT_PRESET:-release}
 labels=${CKPT_TEST_LABELS:-.}
 build=$root/build/$preset
 ordinary_uid=65534
-timeout_factor=1
+timeout_factor=${CKPT_TIMEOUT_FACTOR:-1}
 [[ ${CKPT_SOAK:-} != full ]] || timeout_factor=60
 passed=0 failed=0 skipped=0
 failures=  # which tests failed, with the end of what they printed

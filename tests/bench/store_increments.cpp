@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "store/checkpoint_store.h"
+#include "store/retention.h"
 #include "store/system_calls.h"
 #include "support/temporary_directory.h"
 
@@ -87,7 +88,7 @@ void run(const std::string& parent, std::uint64_t mib, int versions) {
     written += description.stats.bytes_written;
     most = std::max(most, description.stats.bytes_written);
     std::uint64_t reads_of_writer = reads;
-    static_cast<void>(application->retain(3, "none"));
+    static_cast<void>(application->retain({.last = 3}, "none"));
     reads = reads_of_writer;
   }
   double changed = static_cast<double>(kChangedPages * kPageBytes);

@@ -56,10 +56,8 @@ TEST_F(Spilled, random_changes_match_a_model) {
 }
 
 TEST_F(Spilled, file_systems_without_nameless_files_serve_too) {
-  static SystemCalls real;
-  real = system_calls();
   system_calls().openat = [](int directory, const char* path, int flags, mode_t mode) {
-    if ((flags & O_TMPFILE) != O_TMPFILE) return real.openat(directory, path, flags, mode);
+    if ((flags & O_TMPFILE) != O_TMPFILE) return kRealCalls.openat(directory, path, flags, mode);
     errno = EOPNOTSUPP;
     return -1;
   };
@@ -68,15 +66,13 @@ TEST_F(Spilled, file_systems_without_nameless_files_serve_too) {
   for (std::uint64_t i = 0; i < 1000; ++i) writer->put(0, i * 7, model[0][i * 7] = page_of(i + 1));
   EXPECT_EQ(files(), std::vector<std::string>{".tmp-v0000000001"});
   EXPECT_EQ(content(commit(*writer)), model);
-  system_calls() = real;
+  system_calls() = kRealCalls;
 }
 
 TEST_F(Spilled, a_full_disk_fails_the_version) {
-  static SystemCalls real;
-  real = system_calls();
   auto writer = begin(0, Base::kEmpty);
   system_calls().pwrite = [](int fd, const void* bytes, std::size_t size, off_t offset) -> ssize_t {
-    if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY) return real.pwrite(fd, bytes, size, offset);
+    if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY) return kRealCalls.pwrite(fd, bytes, size, offset);
     errno = ENOSPC;
     return -1;
   };
@@ -84,7 +80,7 @@ TEST_F(Spilled, a_full_disk_fails_the_version) {
     for (std::uint64_t i = 0; i < 1000; ++i) writer->put(0, i * 7, page_of(i + 1));
     commit(*writer);
   });
-  system_calls() = real;
+  system_calls() = kRealCalls;
   EXPECT_EQ(message.find("store is full: write " + path_of(".tmp-changes")), 0U) << message;
   EXPECT_TRUE(files().empty());
 }

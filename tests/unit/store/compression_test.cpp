@@ -71,16 +71,14 @@ TEST_P(Compressed, versions_may_be_compressed_each_in_its_own_way) {
 
 TEST_P(Compressed, neighbours_read_one_by_one_are_decompressed_once) {
   static std::atomic<int> reads;
-  static SystemCalls real;
   auto writer = application_->begin(0, Base::kEmpty, GetParam());
   for (std::uint64_t i = 0; i < 64; ++i) writer->put(0, i, soft_page(i));
   auto reader = application_->open(commit(*writer));
   Page page(kPageBytes);
   reader->read(0, {.first_page = 0, .page_count = 1}, page);
-  real = system_calls();
   system_calls().pread = [](int fd, void* out, std::size_t size, off_t offset) {
     ++reads;
-    return real.pread(fd, out, size, offset);
+    return kRealCalls.pread(fd, out, size, offset);
   };
   reads = 0;
   reader->read(0, {.first_page = 1, .page_count = 1}, page);
@@ -89,7 +87,7 @@ TEST_P(Compressed, neighbours_read_one_by_one_are_decompressed_once) {
   EXPECT_EQ(reads, 15 * reads_of_tree);
   reader->read(0, {.first_page = 16, .page_count = 1}, page);
   EXPECT_EQ(reads, 16 * reads_of_tree + 1);
-  system_calls() = real;
+  system_calls() = kRealCalls;
   EXPECT_EQ(page, soft_page(16));
 }
 
@@ -135,13 +133,12 @@ TEST_P(Compressed, a_late_version_and_one_that_is_given_up_leave_a_whole_store) 
 }
 
 TEST_P(Compressed, a_full_disk_fails_the_version) {
-  SystemCalls real = system_calls();
   system_calls().pwrite = [](int, const void*, std::size_t, off_t) -> ssize_t {
     errno = ENOSPC;
     return -1;
   };
   std::string message = error_of([&] { commit_many(0, 1, 9000); });
-  system_calls() = real;
+  system_calls() = kRealCalls;
   EXPECT_EQ(message.find("store is full: write "), 0U) << message;
   EXPECT_TRUE(files().empty());
 }

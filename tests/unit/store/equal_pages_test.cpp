@@ -7,11 +7,11 @@
 namespace ckpt::store {
 namespace {
 
-constexpr std::uint64_t kPages = 600;  // of more than one node
+constexpr std::uint64_t kManyPages = 600;  // of more than one node
 
 class EqualPagesTest : public StoreTest {
  protected:
-  static std::vector<std::byte> pages(std::uint64_t first_seed, std::uint64_t count = kPages) {
+  static std::vector<std::byte> pages(std::uint64_t first_seed, std::uint64_t count = kManyPages) {
     std::vector<std::byte> bytes;
     for (std::uint64_t seed = first_seed; seed < first_seed + count; ++seed) {
       Page page = page_of(seed);
@@ -29,7 +29,7 @@ class EqualPagesTest : public StoreTest {
   }
 
   static void expect_pages(const Model& model, SpaceId space, std::uint64_t first_page,
-                           std::uint64_t first_seed, std::uint64_t count = kPages) {
+                           std::uint64_t first_seed, std::uint64_t count = kManyPages) {
     for (std::uint64_t i = 0; i < count; ++i)
       ASSERT_EQ(model.at(space).at(first_page + i), page_of(first_seed + i)) << space << " " << i;
   }
@@ -46,7 +46,7 @@ TEST_F(EqualPagesTest, OfSeveralSpacesAreStoredOnce) {
   writer->put(1, 10, pages(0));
   writer->put(2, 777, pages(0));
   auto [version, written] = commit_counting(*writer);
-  EXPECT_EQ(written, kPages);
+  EXPECT_EQ(written, kManyPages);
   Model model = content(version);
   expect_pages(model, 0, 10, 0);
   expect_pages(model, 1, 10, 0);
@@ -87,7 +87,7 @@ TEST_F(EqualPagesTest, CompressedOnesOfAnOlderVersionAreReferredTo) {
   writer->put(2, 3, pages(1000));
   writer->put(3, 3, pages(1000));  // not readable yet
   auto [version, written] = commit_counting(*writer);
-  EXPECT_EQ(written, 2 * kPages);
+  EXPECT_EQ(written, 2 * kManyPages);
   expect_pages(content(version), 1, 3, 0);
   expect_pages(content(version), 3, 3, 1000);
 }
@@ -98,16 +98,16 @@ TEST_F(EqualPagesTest, SegmentsOfRemovedVersionsAreNotReferredTo) {
   first->put(0, 0, pages(0));
   Version removed = commit(*first);
   auto second = application_->begin(removed, Base::kParent);
-  second->drop(0, {.first_page = 0, .page_count = kPages - 1});
+  second->drop(0, {.first_page = 0, .page_count = kManyPages - 1});
   Version parent = commit(*second);
   application_->remove(removed);
   EXPECT_GT(application_->reclaim().bytes_freed, 0U);
   auto writer = application_->begin(parent, Base::kParent);
-  writer->put(1, 0, pages(0, kPages - 1));
+  writer->put(1, 0, pages(0, kManyPages - 1));
   auto [version, written] = commit_counting(*writer);
-  EXPECT_GE(written, kPages - 1);
+  EXPECT_GE(written, kManyPages - 1);
   application_ = store_->application("app");  // nothing is remembered
-  expect_pages(content(version), 1, 0, 0, kPages - 1);
+  expect_pages(content(version), 1, 0, 0, kManyPages - 1);
   expect_sound();
 }
 
@@ -117,12 +117,12 @@ TEST_F(EqualPagesTest, WhatAFailedVersionWroteIsNotTrusted) {
   failed->put(0, 0, pages(0));
   system_calls().fdatasync = tests::failing_sync;
   EXPECT_THROW(commit(*failed), Error);
-  system_calls() = original_;
+  system_calls() = kRealCalls;
   auto writer = application_->begin(0, Base::kParent);
   writer->put(0, 0, pages(5000));
   writer->put(1, 0, pages(0));
   auto [version, written] = commit_counting(*writer);
-  EXPECT_EQ(written, 2 * kPages);
+  EXPECT_EQ(written, 2 * kManyPages);
   expect_pages(content(version), 0, 0, 5000);
   expect_pages(content(version), 1, 0, 0);
 }
@@ -133,7 +133,7 @@ TEST_F(EqualPagesTest, AreNotSharedByAWriterThatReadsBack) {
   writer->put(0, 0, pages(0));
   writer->put(1, 0, pages(0));
   EXPECT_EQ(writer->find_put(1, 3).kind, PutPlace::Kind::kPut);
-  EXPECT_EQ(commit_counting(*writer).second, 2 * kPages);
+  EXPECT_EQ(commit_counting(*writer).second, 2 * kManyPages);
 }
 
 TEST_F(EqualPagesTest, WriterThatHasPutCannotReadBackAnyMore) {

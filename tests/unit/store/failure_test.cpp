@@ -41,7 +41,6 @@ struct Fault {
 };
 
 Fault fault;
-SystemCalls real;
 
 template <auto Member, typename Function>
 struct Failing;
@@ -49,27 +48,26 @@ struct Failing;
 template <auto Member, typename Result, typename... Arguments>
 struct Failing<Member, Result (*)(Arguments...)> {
   static Result call(Arguments... arguments) {
-    return fault.hits() ? Result{-1} : (real.*Member)(arguments...);
+    return fault.hits() ? Result{-1} : (kRealCalls.*Member)(arguments...);
   }
 };
 
 template <auto Member>
 void make_fail() {
-  using Function = std::remove_reference_t<decltype(real.*Member)>;
+  using Function = std::remove_cvref_t<decltype(kRealCalls.*Member)>;
   system_calls().*Member = &Failing<Member, Function>::call;
 }
 
 class Failure : public StoreTest {
  protected:
   Failure() : StoreTest(tests::fast_directory()) {
-    real = system_calls();
     fault = {};
     auto writer = application_->begin(0, Base::kEmpty);
     for (std::uint64_t i = 0; i < 20; ++i) writer->put(0, i * 100, page_of(i + 1));
     commit(*writer);
     before_ = content(1);
   }
-  ~Failure() override { system_calls() = real; }
+  ~Failure() override { system_calls() = kRealCalls; }
 
   void write_second_version() {
     auto writer = application_->begin(1, Base::kParent);
@@ -79,7 +77,7 @@ class Failure : public StoreTest {
   }
 
   void expect_only_first_version() {
-    system_calls() = real;
+    system_calls() = kRealCalls;
     EXPECT_EQ(versions(), std::vector<Version>{1});
     EXPECT_EQ(files(), std::vector<std::string>{"v0000000001.ckpt"});
     EXPECT_EQ(content(1), before_);
@@ -156,12 +154,12 @@ TEST_F(Failure, threads_of_a_version_yield_to_the_program_until_it_is_late) {
     std::lock_guard lock(priorities.mutex);
     EXPECT_NE(thread, getpid()) << "the caller's own thread is none of the store's business";
     priorities.policies.push_back(policy);
-    return real.sched_setscheduler(thread, policy, parameters);
+    return kRealCalls.sched_setscheduler(thread, policy, parameters);
   };
   system_calls().ioprio_set = [](pid_t thread, int priority) {
     std::lock_guard lock(priorities.mutex);
     priorities.io.push_back(priority);
-    return real.ioprio_set(thread, priority);
+    return kRealCalls.ioprio_set(thread, priority);
   };
   auto writer = application_->begin(1, Base::kParent);
   for (std::uint64_t i = 0; i < 6000; ++i) writer->put(1, i, page_of(i + 1));
@@ -213,7 +211,7 @@ TEST_F(Failure, interrupted_and_short_writes_are_continued) {
       errno = EINTR;
       return -1;
     }
-    return real.pwrite(fd, bytes, size > kPageBytes ? kPageBytes * 3 : size, offset);
+    return kRealCalls.pwrite(fd, bytes, size > kPageBytes ? kPageBytes * 3 : size, offset);
   };
   write_second_version();
   EXPECT_GT(calls, 100);
@@ -222,7 +220,7 @@ TEST_F(Failure, interrupted_and_short_writes_are_continued) {
 
 TEST_F(Failure, file_system_without_direct_io_is_written_buffered) {
   system_calls().openat = [](int directory, const char* path, int flags, mode_t mode) {
-    if ((flags & O_DIRECT) == 0) return real.openat(directory, path, flags, mode);
+    if ((flags & O_DIRECT) == 0) return kRealCalls.openat(directory, path, flags, mode);
     errno = EINVAL;
     return -1;
   };
@@ -256,7 +254,7 @@ void for_each_failing_call(const std::function<int(int)>& code_of, const std::fu
       threw = true;
     }
     bool reached = fault.calls_left == -1;
-    system_calls() = real;
+    system_calls() = kRealCalls;
     check();
     if (!reached) {
       EXPECT_FALSE(threw);
@@ -334,7 +332,7 @@ TEST_F(Failure, any_failing_call_of_tagging_leaves_the_tag_or_none) {
 TEST_F(Failure, any_failing_call_of_reclaiming_leaves_the_versions_whole) {
   for_each_failing_call_and_error(
       [&] {
-        SystemCalls failing = std::exchange(system_calls(), real);
+        SystemCalls failing = std::exchange(system_calls(), kRealCalls);
         Version last = versions().back();
         auto writer = application_->begin(last, Base::kParent);
         for (std::uint64_t i = 0; i < 80; ++i) writer->put(1, i, page_of(i + 1000 * last));

@@ -46,12 +46,10 @@ TEST(NodeCache, another_digest_is_another_node) {
 }
 
 std::atomic<int> reads;
-SystemCalls real;
 
 class RepeatedVersions : public StoreTest {
  protected:
   RepeatedVersions() {
-    real = system_calls();
     std::vector<std::byte> bytes;
     for (std::uint64_t i = 0; i < kPages; ++i) {
       Page page = page_of(i + 1);
@@ -64,10 +62,10 @@ class RepeatedVersions : public StoreTest {
     reads = 0;
     system_calls().pread = [](int fd, void* out, std::size_t size, off_t offset) {
       ++reads;
-      return real.pread(fd, out, size, offset);
+      return kRealCalls.pread(fd, out, size, offset);
     };
   }
-  ~RepeatedVersions() override { system_calls() = real; }
+  ~RepeatedVersions() override { system_calls() = kRealCalls; }
 
   static constexpr std::uint64_t kPages = 8192;
   Model model_;
@@ -106,7 +104,7 @@ TEST_F(RepeatedVersions, a_failed_version_leaves_no_nodes_behind_that_count) {
   for (std::uint64_t seed : {1000001ULL, 1000002ULL}) {
     system_calls().fdatasync = tests::failing_sync;
     EXPECT_THROW(commit_page(1, seed), Error);
-    system_calls().fdatasync = real.fdatasync;
+    system_calls().fdatasync = kRealCalls.fdatasync;
   }
   commit_page(1, 1000003);
   model_[0][1] = page_of(1000003);

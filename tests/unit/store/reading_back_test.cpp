@@ -37,30 +37,30 @@ class ReadingBackTest : public StoreTest {
 };
 
 // More than the output's buffers hold, so that some are in the file and some are not.
-constexpr std::uint64_t kPages = 5000;
+constexpr std::uint64_t kPagesOfSegment = 5000;
 
 TEST_F(ReadingBackTest, PagesAreReadableBeforeAndAfterTheCommit) {
   auto writer = application_->begin(0, Base::kParent);
   auto pages = writer->put_pages();
-  for (std::uint64_t page = 0; page < kPages; ++page) writer->put(1, page, page_of(page));
-  expect_all(*writer, *pages, kPages);
+  for (std::uint64_t page = 0; page < kPagesOfSegment; ++page) writer->put(1, page, page_of(page));
+  expect_all(*writer, *pages, kPagesOfSegment);
   commit(*writer);
-  expect_all(*writer, *pages, kPages);
+  expect_all(*writer, *pages, kPagesOfSegment);
 }
 
 TEST_F(ReadingBackTest, PagesSurviveAFailedCommitAndGoIntoTheNextVersion) {
   auto dead = application_->begin(0, Base::kParent);
   auto pages = dead->put_pages();
-  for (std::uint64_t page = 0; page < kPages; ++page) dead->put(1, page, page_of(page));
+  for (std::uint64_t page = 0; page < kPagesOfSegment; ++page) dead->put(1, page, page_of(page));
   system_calls().fdatasync = tests::failing_sync;
   EXPECT_THROW(commit(*dead), Error);
-  system_calls() = original_;
+  system_calls() = kRealCalls;
   auto writer = application_->begin(0, Base::kParent);
-  expect_all(*dead, *pages, kPages);
-  for (std::uint64_t page = 0; page < kPages; ++page)
+  expect_all(*dead, *pages, kPagesOfSegment);
+  for (std::uint64_t page = 0; page < kPagesOfSegment; ++page)
     writer->put(1, page, read_back(*pages, dead->find_put(1, page).unit));
-  expect_all(*dead, *pages, kPages);  // whatever the new one did with the buffers
-  EXPECT_EQ(content(commit(*writer))[1].size(), kPages);
+  expect_all(*dead, *pages, kPagesOfSegment);  // whatever the new one did with the buffers
+  EXPECT_EQ(content(commit(*writer))[1].size(), kPagesOfSegment);
 }
 
 TEST_F(ReadingBackTest, WhatWasNotWrittenWhenADiskWasFullStaysInMemory) {
@@ -69,7 +69,7 @@ TEST_F(ReadingBackTest, WhatWasNotWrittenWhenADiskWasFullStaysInMemory) {
   for (std::uint64_t page = 0; page < 3000; ++page) dead->put(1, page, page_of(page));
   system_calls().pwrite = tests::write_without_space;
   EXPECT_THROW(commit(*dead), Error);
-  system_calls() = original_;
+  system_calls() = kRealCalls;
   expect_all(*dead, *pages, 3000);
 }
 

@@ -11,14 +11,13 @@
 namespace ckpt::store {
 namespace {
 
-SystemCalls real;
 std::atomic<int> reads;
 std::atomic<int> direct_reads;
 
 ssize_t count_read(int fd, void* out, std::size_t size, off_t offset) {
   ++reads;
   if ((fcntl(fd, F_GETFL) & O_DIRECT) != 0) ++direct_reads;
-  return real.pread(fd, out, size, offset);
+  return kRealCalls.pread(fd, out, size, offset);
 }
 
 class Reading : public StoreTest {
@@ -27,7 +26,6 @@ class Reading : public StoreTest {
 
   // A full version, and two that change every third and some pages at random.
   Reading() {
-    real = system_calls();
     nothing_is_cached();
     auto writer = application_->begin(0, Base::kEmpty);
     for (std::uint64_t i = 0; i < kPages; ++i) put(*writer, i, i + 1);
@@ -44,7 +42,7 @@ class Reading : public StoreTest {
     writer.reset();
     reader_ = application_->open(3);
   }
-  ~Reading() override { system_calls() = real; }
+  ~Reading() override { system_calls() = kRealCalls; }
 
   static void nothing_is_cached() {
     system_calls().cached_pages = [](int, std::uint64_t, std::uint64_t) -> std::int64_t { return 0; };
@@ -114,7 +112,7 @@ TEST_F(Reading, any_alignment_of_the_result_will_do) {
 
 TEST_F(Reading, file_systems_without_direct_reads_are_read_through_the_page_cache) {
   system_calls().pread = [](int fd, void* out, std::size_t size, off_t offset) -> ssize_t {
-    if ((fcntl(fd, F_GETFL) & O_DIRECT) == 0) return real.pread(fd, out, size, offset);
+    if ((fcntl(fd, F_GETFL) & O_DIRECT) == 0) return kRealCalls.pread(fd, out, size, offset);
     errno = EINVAL;
     return -1;
   };
@@ -122,7 +120,7 @@ TEST_F(Reading, file_systems_without_direct_reads_are_read_through_the_page_cach
   expect_whole(8);
   reader_ = application_->open(3);
   system_calls().openat = [](int directory, const char* path, int flags, mode_t mode) {
-    if ((flags & O_DIRECT) == 0) return real.openat(directory, path, flags, mode);
+    if ((flags & O_DIRECT) == 0) return kRealCalls.openat(directory, path, flags, mode);
     errno = EINVAL;
     return -1;
   };
@@ -137,7 +135,7 @@ TEST_F(Reading, short_and_interrupted_reads_are_continued) {
       return -1;
     }
     std::size_t part = calls % 2 == 0 ? std::min<std::size_t>(size, 3 * kPageBytes) : size;
-    return real.pread(fd, out, part, offset);
+    return kRealCalls.pread(fd, out, part, offset);
   };
   expect_whole(0);
   expect_whole(16);
@@ -145,7 +143,7 @@ TEST_F(Reading, short_and_interrupted_reads_are_continued) {
 
 TEST_F(Reading, a_failed_read_is_an_error_that_names_the_file) {
   system_calls().pread = [](int fd, void* out, std::size_t size, off_t offset) -> ssize_t {
-    if ((fcntl(fd, F_GETFL) & O_DIRECT) == 0) return real.pread(fd, out, size, offset);
+    if ((fcntl(fd, F_GETFL) & O_DIRECT) == 0) return kRealCalls.pread(fd, out, size, offset);
     errno = EIO;
     return -1;
   };

@@ -8,18 +8,18 @@
 namespace ckpt::store {
 namespace {
 
-constexpr std::uint64_t kPages = 512;
+constexpr std::uint64_t kPagesOfFirst = 512;
 
 class Reclaim : public StoreTest {
  protected:
-  // kPages pages in the first version; the second has new content for all but one in `one_in`.
+  // kPagesOfFirst pages in the first version; the second has new content for all but one in `one_in`.
   void make_versions(std::uint64_t one_in, const WriteOptions& options = {}) {
     auto writer = application_->begin(0, Base::kEmpty, options);
-    for (std::uint64_t page = 0; page < kPages; ++page) writer->put(0, page, page_of(page));
+    for (std::uint64_t page = 0; page < kPagesOfFirst; ++page) writer->put(0, page, page_of(page));
     first_ = commit(*writer);
     writer = application_->begin(first_, Base::kParent, options);
-    for (std::uint64_t page = 0; page < kPages; ++page) {
-      if (page % one_in != 0) writer->put(0, page, page_of(kPages + page));
+    for (std::uint64_t page = 0; page < kPagesOfFirst; ++page) {
+      if (page % one_in != 0) writer->put(0, page, page_of(kPagesOfFirst + page));
     }
     second_ = commit(*writer);
     before_ = content(second_);
@@ -42,7 +42,7 @@ TEST_F(Reclaim, DeadPagesAreGivenBack) {
   std::uint64_t before = disk_bytes("v0000000001.dead");
   Reclaimed reclaimed = application_->reclaim();
   EXPECT_EQ(reclaimed.segments, 1U);
-  EXPECT_GT(reclaimed.bytes_freed, kPages * kPageBytes * 3 / 4);
+  EXPECT_GT(reclaimed.bytes_freed, kPagesOfFirst * kPageBytes * 3 / 4);
   EXPECT_LE(reclaimed.bytes_written, 2 * reclaimed.bytes_freed);
   EXPECT_EQ(disk_bytes("v0000000001.dead"), before - reclaimed.bytes_freed);
   EXPECT_EQ(content(second_), before_);
@@ -76,9 +76,9 @@ TEST_F(Reclaim, OpenReadersAndLaterVersionsGoOn) {
   EXPECT_EQ(application_->reclaim().segments, 1U);
   EXPECT_EQ(content_of(*reader, {0}), before_);
   auto writer = application_->begin(second_, Base::kParent);
-  writer->put(0, kPages, page_of(7));
+  writer->put(0, kPagesOfFirst, page_of(7));
   Version third = commit(*writer);
-  before_[0][kPages] = page_of(7);
+  before_[0][kPagesOfFirst] = page_of(7);
   EXPECT_EQ(content(third), before_);
 }
 

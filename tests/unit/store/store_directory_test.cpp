@@ -70,12 +70,11 @@ int fstat_of_another_user(int fd, struct stat* status) {
 
 TEST_F(StoreDirectory, files_of_another_user_are_refused) {
   commit_page(0, 1);
-  SystemCalls real = system_calls();
   system_calls().fstat = fstat_of_another_user;
   std::string store_error = error_of([&] { Store::open(store_->path(), true); });
   std::string application_error = error_of([&] { store_->application("app"); });
   std::string segment_error = error_of([&] { application_->open(1); });
-  system_calls() = real;
+  system_calls() = kRealCalls;
   for (const std::string& error : {store_error, application_error, segment_error}) {
     EXPECT_NE(error.find("belongs to user"), std::string::npos) << error;
   }

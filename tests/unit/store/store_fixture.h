@@ -49,6 +49,9 @@ inline Model content_of(const CheckpointReader& reader, std::initializer_list<Sp
   return model;
 }
 
+// What tests that stand in for some call the others by.
+inline const SystemCalls kRealCalls = system_calls();
+
 class StoreTest : public testing::Test {
  protected:
   explicit StoreTest(const std::filesystem::path& parent = std::filesystem::temp_directory_path()) {
@@ -58,7 +61,7 @@ class StoreTest : public testing::Test {
     application_ = store_->create_application("app");
   }
   ~StoreTest() override {
-    system_calls() = original_;
+    system_calls() = kRealCalls;
     std::filesystem::remove_all(directory_);
   }
   StoreTest(const StoreTest&) = delete;
@@ -98,7 +101,6 @@ class StoreTest : public testing::Test {
 
   std::string path_of(const std::string& file) { return application_->path() + "/" + file; }
 
-  SystemCalls original_ = system_calls();  // back in place when the test is over
   std::string directory_;
   std::optional<Store> store_;
   std::unique_ptr<Application> application_;

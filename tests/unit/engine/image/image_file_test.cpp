@@ -98,7 +98,7 @@ TEST(ImageFile, WithoutAPartThatEveryReaderNeedsIsRefused) {
 }
 
 TEST(ImageFile, ThatIsNoneIsRefused) {
-  EXPECT_THAT(refusal_of({}), HasSubstr("damaged"));
+  EXPECT_THAT(refusal_of(std::span<const std::byte>()), HasSubstr("damaged"));
   EXPECT_THAT(refusal_of(std::vector<std::byte>(4096)), HasSubstr("damaged"));
 }
 
