@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "engine/capture/host.h"
 #include "engine/restore/path_changes.h"
 #include "image_generated.h"
 #include "launcher/agent_library.h"
@@ -324,7 +325,7 @@ KeptPolicy kept_policy(const Settings& settings, bool is_copy, const store::Vers
 // Only a run whose ckptrun was killed on this machine can have left any.
 void warn_of_survivors(const RunState& state, const std::string& directory, Messages& messages) {
   std::optional<RunningRecord> before = state.running();
-  if (!before || before->program.boot_id != current_boot_id()) return;
+  if (!before || before->program.boot_id != engine::boot_id()) return;
   if (std::string note = survivors_note(find_survivors(directory)); !note.empty()) messages.line(note);
 }
 

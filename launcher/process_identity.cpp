@@ -3,16 +3,17 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/file_io.h"
 #include "base/parse.h"
+#include "base/pidfd.h"
 #include "base/proc_stat.h"
 #include "base/thread_list.h"
 #include "base/unique_fd.h"
 #include "engine/capture/clock_offsets.h"
+#include "engine/capture/host.h"
 
 namespace ckpt::launcher {
 namespace {
@@ -27,11 +28,16 @@ std::optional<std::string> read_proc(pid_t pid, const char* file) {
   }
 }
 
+std::optional<ProcStat> stat_of(pid_t pid) {
+  std::optional<std::string> text = read_proc(pid, "stat");
+  return text ? ProcStat::parse(*text) : std::nullopt;
+}
+
 // A time namespace shifts what its processes read; a record is for readers in any.
-std::uint64_t start_on_machine(const ProcessStat& stat) {
+std::uint64_t start_on_machine(const ProcStat& stat) {
   static const std::int64_t offset_ticks =
       engine::clock_offsets_of("self").boottime_ns / (1'000'000'000 / ::sysconf(_SC_CLK_TCK));
-  return stat.start_time - static_cast<std::uint64_t>(offset_ticks);
+  return static_cast<std::uint64_t>(stat.start_time() - offset_ticks);
 }
 
 bool kill_pending(pid_t pid) {
@@ -44,14 +50,13 @@ bool kill_pending(pid_t pid) {
   return false;
 }
 
-bool is_ended(const ProcessStat& stat) { return stat.state == 'Z' || stat.state == 'X'; }
+bool is_ended(const ProcStat& stat) { return stat.state() == 'Z' || stat.state() == 'X'; }
 
 // After the main thread: a killed process ends thread by thread, and one whose main thread left lives on.
 bool remaining_threads_are_ending(pid_t pid) {
   for (pid_t tid : list_threads(pid)) {
-    std::optional<std::string> text = read_proc(tid, "stat");
-    std::optional<ProcessStat> stat = text ? parse_process_stat(*text) : std::nullopt;
-    if (!stat || is_ended(*stat) || (stat->flags & kFlagExiting) != 0 || kill_pending(tid)) continue;
+    std::optional<ProcStat> stat = stat_of(tid);
+    if (!stat || is_ended(*stat) || (stat->flags() & kFlagExiting) != 0 || kill_pending(tid)) continue;
     return false;
   }
   return true;
@@ -59,44 +64,26 @@ bool remaining_threads_are_ending(pid_t pid) {
 
 }  // namespace
 
-std::optional<ProcessStat> parse_process_stat(std::string_view text) {
-  std::optional<ProcStat> stat = ProcStat::parse(text);
-  if (!stat) return std::nullopt;
-  return ProcessStat{.state = stat->state(),
-                     .flags = stat->flags(),
-                     .thread_count = static_cast<std::uint64_t>(stat->thread_count()),
-                     .start_time = static_cast<std::uint64_t>(stat->start_time())};
-}
-
-std::string current_boot_id() {
-  std::string id = read_file("/proc/sys/kernel/random/boot_id");
-  while (!id.empty() && id.back() == '\n') id.pop_back();
-  return id;
-}
-
 std::optional<ProcessIdentity> identify_process(pid_t pid) {
-  std::optional<std::string> text = read_proc(pid, "stat");
-  if (!text) return std::nullopt;
-  std::optional<ProcessStat> stat = parse_process_stat(*text);
+  std::optional<ProcStat> stat = stat_of(pid);
   if (!stat) return std::nullopt;
-  return ProcessIdentity{.pid = pid, .start_time = start_on_machine(*stat), .boot_id = current_boot_id()};
+  return ProcessIdentity{.pid = pid, .start_time = start_on_machine(*stat), .boot_id = engine::boot_id()};
 }
 
 Liveness liveness(const ProcessIdentity& identity) {
-  if (identity.pid <= 0 || identity.boot_id != current_boot_id()) return Liveness::kGone;
-  std::optional<std::string> text = read_proc(identity.pid, "stat");
-  std::optional<ProcessStat> stat = text ? parse_process_stat(*text) : std::nullopt;
+  if (identity.pid <= 0 || identity.boot_id != engine::boot_id()) return Liveness::kGone;
+  std::optional<ProcStat> stat = stat_of(identity.pid);
   if (!stat || start_on_machine(*stat) != identity.start_time) return Liveness::kGone;
   if (is_ended(*stat)) {
-    if (stat->thread_count <= 1) return Liveness::kGone;
+    if (stat->thread_count() <= 1) return Liveness::kGone;
     return remaining_threads_are_ending(identity.pid) ? Liveness::kEnding : Liveness::kRunning;
   }
-  if ((stat->flags & kFlagExiting) != 0 || kill_pending(identity.pid)) return Liveness::kEnding;
-  return stat->state == 'T' ? Liveness::kStopped : Liveness::kRunning;
+  if ((stat->flags() & kFlagExiting) != 0 || kill_pending(identity.pid)) return Liveness::kEnding;
+  return stat->state() == 'T' ? Liveness::kStopped : Liveness::kRunning;
 }
 
 bool wait_until_gone(const ProcessIdentity& identity, std::chrono::milliseconds grace) {
-  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, identity.pid, 0)));
+  UniqueFd pidfd = open_pidfd(identity.pid);
   auto begin = std::chrono::steady_clock::now();
   for (;;) {
     Liveness now = liveness(identity);

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 
 namespace ckpt::launcher {
 
@@ -21,16 +20,6 @@ struct ProcessIdentity {
   bool operator==(const ProcessIdentity&) const = default;
 };
 
-// What /proc/PID/stat says; only the fields that are needed here.
-struct ProcessStat {
-  char state = '?';
-  std::uint64_t flags = 0;
-  std::uint64_t thread_count = 0;
-  std::uint64_t start_time = 0;
-};
-std::optional<ProcessStat> parse_process_stat(std::string_view text);
-
-std::string current_boot_id();
 std::optional<ProcessIdentity> identify_process(pid_t pid);
 
 enum class Liveness {

@@ -1,7 +1,6 @@
 #include "launcher/survivors.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -11,6 +10,7 @@
 #include "agent/agent_table.h"
 #include "base/error.h"
 #include "base/file_io.h"
+#include "base/list_text.h"
 #include "base/parse.h"
 #include "base/proc_stat.h"
 
@@ -75,16 +75,11 @@ std::vector<Survivor> find_survivors(const std::string& directory) {
 std::string survivors_note(const std::vector<Survivor>& survivors) {
   if (survivors.empty()) return {};
   std::vector<std::string> named;
-  for (const Survivor& each : survivors) {
-    if (named.size() == kMostNames) break;
-    named.push_back(fmt::format("{} ({})", each.pid, each.name));
-  }
-  std::string more =
-      survivors.size() > kMostNames ? fmt::format(" and {} more", survivors.size() - kMostNames) : "";
+  for (const Survivor& each : survivors) named.push_back(fmt::format("{} ({})", each.pid, each.name));
   return fmt::format(
-      "processes of the run before are still there, and may use the same files: {}{}; end them if they "
-      "should not",
-      fmt::join(named, ", "), more);
+      "processes of the run before are still there, and may use the same files: {}; end them if they should "
+      "not",
+      list_some(named, kMostNames));
 }
 
 }  // namespace ckpt::launcher

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "base/pidfd.h"
 #include "base/unique_fd.h"
 #include "launcher/signal_gate.h"
 
@@ -75,7 +75,7 @@ CommandOutcome run_command(const std::string& command, const CommandEnvironment&
   ::setpgid(pid, pid);
   output.writer.reset();
   errors.writer.reset();
-  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  UniqueFd process = open_pidfd(pid);
   CommandOutcome outcome;
   bool ended = false;
   while (!ended) {

@@ -17,6 +17,12 @@ ProcStat::ProcStat(pid_t pid) {
   *this = std::move(*parsed);
 }
 
+std::int64_t ProcStat::field(std::size_t number) const {
+  if (number < 4 || number - 4 >= fields_.size())
+    throw Error(fmt::format("/proc/PID/stat has no field {}", number));
+  return fields_[number - 4];
+}
+
 // The name, in parentheses, may itself contain blanks and parentheses; the state, a letter, follows it.
 std::optional<ProcStat> ProcStat::parse(std::string_view text) {
   constexpr std::size_t kNeeded = 22 - 3;  // later fields are there on every kernel that is new enough

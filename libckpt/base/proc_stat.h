@@ -28,11 +28,11 @@ class ProcStat {
   std::int64_t start_time() const { return field(22); }  // in clock ticks since boot
   std::int64_t exit_signal() const { return field(38); }
   std::int64_t exit_status() const { return field(52); }  // as wait(2) gives it; of a process that has ended
+  // Any other number: counted from 1, as the manual page does; from 4 on. Throws Error if it is not there.
+  std::int64_t field(std::size_t number) const;
 
  private:
   ProcStat() = default;
-  // Counted from 1, as the manual page does; from 4 on.
-  std::int64_t field(std::size_t number) const { return fields_.at(number - 4); }
 
   char state_ = '?';
   std::vector<std::int64_t> fields_;

@@ -22,16 +22,13 @@ constexpr std::uint64_t kFileBlock = 4096;
 constexpr std::uint64_t kStatUnit = 512;  // of st_blocks: stat(2)
 constexpr std::uint64_t kWorthWhile = 64U << 10;
 
-// It has another name, in an application that shares it: making it smaller here would free nothing.
-bool is_shared(int fd, const std::string& path) {
+struct stat status_of(int fd, const std::string& path) {
   struct stat status {};
   if (system_calls().fstat(fd, &status) != 0) throw_errno(fmt::format("fstat {}", path));
-  return status.st_nlink > 1;
+  return status;
 }
 
-std::uint64_t allocated_bytes(int fd, const std::string& path) {
-  struct stat status {};
-  if (system_calls().fstat(fd, &status) != 0) throw_errno(fmt::format("fstat {}", path));
+std::uint64_t allocated_bytes(const struct stat& status) {
   return static_cast<std::uint64_t>(status.st_blocks) * kStatUnit;
 }
 
@@ -80,7 +77,7 @@ class Copy {
     if (system_calls().fdatasync(fd_.get()) != 0) throw write_error(fmt::format("sync {}", path_), errno);
   }
 
-  std::uint64_t allocated() const { return allocated_bytes(fd_.get(), path_); }
+  std::uint64_t allocated() const { return allocated_bytes(status_of(fd_.get(), path_)); }
 
   void publish(const std::string& name) {
     if (system_calls().renameat(files_.directory(), name_.c_str(), files_.directory(), name.c_str()) != 0)
@@ -104,10 +101,12 @@ void shrink(const ApplicationFiles& files, Version version, const std::vector<bo
   UniqueFd fd(open_in(files.directory(), name, O_RDONLY | O_NONBLOCK));
   if (!fd) throw_errno(fmt::format("open {}", path));
   int from = fd.get();
-  if (is_shared(from, path)) return;
+  struct stat status = status_of(from, path);
+  // It has another name, in an application that shares it: making it smaller here would free nothing.
+  if (status.st_nlink > 1) return;
   Segment segment(std::move(fd), path, version);
   std::vector<ByteRange> ranges = segment.needed_ranges(alive);
-  std::uint64_t before = allocated_bytes(from, path);
+  std::uint64_t before = allocated_bytes(status);
   std::uint64_t needed = needed_bytes(ranges);
   // Twice as much is not written as is freed.
   if (before < needed + std::max(kWorthWhile, needed / 2)) return;

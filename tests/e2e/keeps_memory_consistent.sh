@@ -22,21 +22,6 @@ CKPT_TEST_SCRIPT+=" $*"  # for the command that repeats a failure
 # Up to 400 ms: several checkpoints, and every stage of one.
 random_moment() { printf '0.%03d' $((RANDOM % 400)); }
 
-newest_version() { find "$CKPT_STORE/$1" -name 'v*.ckpt' -printf '%f\n' 2>/dev/null | sort | tail -n 1; }
-
-# has_version_after NAME FILE
-has_version_after() {
-  run_is_alive || fail "ckptrun ended: $(tail -n 3 "$OUT" "$ERR")"
-  [[ $(newest_version "$1") > $2 ]]
-}
-
-# A kill may cut the last line short.
-check_sound() {
-  local strange
-  strange=$(grep -vE '^(ready|c|co|cou|coun|count|count [0-9]*|o|ok|)$' "$OUT" || true)
-  expect_eq "what $1 found (seed $seed)" "" "$strange"
-}
-
 stays_consistent() {
   local case=$1 program=${1%-*} mode=${1##*-} generation before=''
   local -a options=(--every 50ms) arguments=()
@@ -55,7 +40,7 @@ stays_consistent() {
     sleep "$(random_moment)"  # the moment is what is tested
     kill9_both
     before=$(newest_version "$case")
-    check_sound "$case"
+    expect_only_counts "$case (seed $seed)"
     recover "$case" "${options[@]}"
     wait_for_line "$OUT" '^count '
   done

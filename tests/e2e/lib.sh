@@ -153,6 +153,12 @@ expect_refusal() {
   expect_match "message of: $*" "$regex" "$(cat refusal.err)"
 }
 
+# expect_only_counts WHAT: a program that tells what it finds wrong with its memory has found nothing. A kill may cut the
+# last line short.
+expect_only_counts() {
+  expect_eq "what $1 found" "" "$(grep -vE '^(ready|c|co|cou|coun|count|count [0-9]*|o|ok|)$' "$OUT" || true)"
+}
+
 # share_of FULL SHARE: how often to do something: FULL in a soak, SHARE else.
 share_of() {
   if [[ ${CKPT_SOAK:-} == full ]]; then echo "$1"; else echo "$2"; fi
@@ -212,6 +218,14 @@ wait_for_lines() {
 # wait_for_growth FILE [LINES]: until FILE has LINES (default 3) more lines than now.
 wait_for_growth() {
   wait_for_lines "$1" $(( $(line_count "$1") + ${2:-3} ))
+}
+
+newest_version() { find "$CKPT_STORE/$1" -name 'v*.ckpt' -printf '%f\n' 2>/dev/null | sort | tail -n 1; }
+
+# has_version_after NAME FILE: there is a newer version than that of FILE; fails if the run has ended. For wait_until.
+has_version_after() {
+  run_is_alive || fail "ckptrun ended: $(tail -n 3 "$OUT" "$ERR")"
+  [[ $(newest_version "$1") > $2 ]]
 }
 
 # order COMMAND REGEX: a program that takes orders from the directory $ORDERS executes COMMAND, and prints a line that

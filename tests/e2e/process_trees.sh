@@ -19,6 +19,16 @@ go_through_generations() {
   done
 }
 
+# stays_as_it_is NAME: what NAME.py has set up when it prints "ready" goes through the generations; then there is the
+# file `go`, and it ends by itself.
+stays_as_it_is() {
+  start_run --name "$1" -- python3 "$1.py"
+  wait_for_line "$OUT" '^ready$'
+  go_through_generations "$1"
+  touch go
+  expect_exit 0
+}
+
 # prints_by_both_methods SCRIPT TEXT: of Python's multiprocessing.
 prints_by_both_methods() {
   local method
@@ -98,13 +108,7 @@ SCRIPT
   chmod +x relations
   start_run --name relations -- ./relations
   wait_for_line "$OUT" '^ready$'
-  local generation
-  for (( generation = 1; generation <= generations; generation++ )); do
-    checkpoint relations
-    kill9_family
-    recover relations -v
-    wait_for_line "$ERR" "resumed relations@$generation "
-  done
+  go_through_generations relations
   touch go
   expect_exit 0
   expect_eq "what the shell says" 'ended 37;killed 137;job 143;group 143;orphan 0;abandoned 0;trapped;' \
@@ -280,7 +284,7 @@ def fork(number):
     if child == 0:
         fcntl.lockf(shared, fcntl.LOCK_EX if number else fcntl.LOCK_SH, 3 + number, number * 10)
         os.write(told, b"x")
-        wait_for("go")
+        wait_for("end")
         os._exit(0)
     os.read(taken, 1)
     return child
@@ -288,22 +292,18 @@ def fork(number):
 fcntl.lockf(shared, fcntl.LOCK_EX, 5, 90)
 children = [fork(number) for number in range(3)]
 print("ready", flush=True)
-wait_for("look")
+wait_for("go")
 print([holder(number * 10 + 2) == ((fcntl.F_WRLCK if number else fcntl.F_RDLCK), child)
        for number, child in enumerate(children)], holder(20 + 5)[0] == fcntl.F_UNLCK, flush=True)
 if os.fork() == 0:
     print(holder(91) == (fcntl.F_WRLCK, os.getppid()), flush=True)
     os._exit(0)
-open("go", "w").close()
+open("end", "w").close()
 for child in range(4):
     os.wait()
 print(holder(12)[0] == fcntl.F_UNLCK, flush=True)
 SCRIPT
-  start_run --name locks -- python3 locks.py
-  wait_for_line "$OUT" '^ready$'
-  go_through_generations locks
-  touch look
-  expect_exit 0
+  stays_as_it_is locks
   expect_eq "what the processes find locked" 'True;True;[True, True, True] True;' "$(LC_ALL=C sort "$OUT" | tr '\n' ';')"
 }
 
@@ -343,11 +343,7 @@ print([os.getpgid(member) for member in members] == groups, flush=True)
 for member in members:
     os.waitpid(member, 0)
 SCRIPT
-  start_run --name gone_round -- python3 gone_round.py
-  wait_for_line "$OUT" '^ready$'
-  go_through_generations gone_round
-  touch go
-  expect_exit 0
+  stays_as_it_is gone_round
   expect_eq "whether all are in their groups" True "$(cat "$OUT")"
 }
 
@@ -384,9 +380,9 @@ def lead_group_until_joined():
     wait_for("joined")
 
 def leave_child_and_session():
-    tell("grandchild", fork(lambda: wait_for("go")))
+    tell("grandchild", fork(lambda: wait_for("end")))
     os.setsid()
-    wait_for("go")
+    wait_for("end")
 
 def leave_ended_leader_and_session():
     leader = fork(lead_group_until_joined)
@@ -396,28 +392,24 @@ def leave_ended_leader_and_session():
         time.sleep(0.01)
     os.setsid()
     open("left", "w").close()
-    wait_for("go")
+    wait_for("end")
     print("ended", os.waitpid(leader, 0)[1] >> 8, "session", os.getsid(child) == child, flush=True)
     os.waitpid(child, 0)
 
 parent = fork(leave_ended_leader_and_session)
-member = fork(lambda: wait_for("go"))
+member = fork(lambda: wait_for("end"))
 os.setpgid(member, ask("leader"))
 open("joined", "w").close()
 wait_for("left")
 print("ready", flush=True)
-wait_for("look")
+wait_for("go")
 print("sessions", os.getsid(parent) == parent, os.getsid(ask("grandchild")) == os.getsid(member) == os.getsid(0),
       "group", os.getpgid(member) == ask("leader"), flush=True)
-open("go", "w").close()
+open("end", "w").close()
 os.waitpid(parent, 0)
 os.waitpid(member, 0)
 SCRIPT
-  start_run --name stayed_behind -- python3 stayed_behind.py
-  wait_for_line "$OUT" '^ready$'
-  go_through_generations stayed_behind
-  touch look
-  expect_exit 0
+  stays_as_it_is stayed_behind
   expect_eq "what is as it was" 'ended 7 session True;sessions True True group True;' "$(LC_ALL=C sort "$OUT" | grep -v ready | tr '\n' ';')"
 }
 
@@ -489,11 +481,7 @@ print([os.getpgid(member) for member in members] == leaders, flush=True)
 for member in members:
     os.waitpid(member, 0)
 SCRIPT
-  start_run --name leaderless -- python3 leaderless.py
-  wait_for_line "$OUT" '^ready$'
-  go_through_generations leaderless
-  touch go
-  expect_exit 0
+  stays_as_it_is leaderless
   expect_eq "whether all are in their groups" True "$(cat "$OUT")"
 }
 

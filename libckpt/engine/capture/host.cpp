@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <cstring>
 #include <string>
 
 #include "base/error.h"
@@ -22,6 +23,15 @@ std::int64_t clock_ns(clockid_t clock) {
   timespec time{};
   if (::clock_gettime(clock, &time) != 0) throw_errno("read clock");
   return time.tv_sec * 1'000'000'000LL + time.tv_nsec;
+}
+
+std::span<const std::byte> find_vdso() {
+  for (const MapEntry& entry : read_memory_map(::getpid())) {
+    if (entry.path != "[vdso]") continue;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): from maps
+    return {reinterpret_cast<const std::byte*>(entry.start), entry.size_bytes()};
+  }
+  return {};
 }
 
 }  // namespace
@@ -42,7 +52,9 @@ std::unique_ptr<image::HostT> describe_host(const std::string& cpu_baseline) {
   VdsoDigest digest = vdso_digest();
   host->vdso_digest_low = digest.low;
   host->vdso_digest_high = digest.high;
-  for (std::byte each : vdso_here()) host->vdso.push_back(static_cast<std::uint8_t>(each));
+  std::span<const std::byte> vdso = vdso_here();
+  host->vdso.resize(vdso.size());
+  std::memcpy(host->vdso.data(), vdso.data(), vdso.size());
   host->instruction_sets = instruction_sets_here();
   host->cpu_baseline = cpu_baseline;
   return host;
@@ -61,18 +73,14 @@ std::unique_ptr<image::ClocksT> read_clocks(pid_t pid) {
 }
 
 std::span<const std::byte> vdso_here() {
-  for (const MapEntry& entry : read_memory_map(::getpid())) {
-    if (entry.path != "[vdso]") continue;
-    // NOLINTNEXTLINE(performance-no-int-to-ptr): from maps
-    return {reinterpret_cast<const std::byte*>(entry.start), entry.size_bytes()};
-  }
-  return {};
+  static const std::span<const std::byte> vdso = find_vdso();
+  return vdso;
 }
 
 VdsoDigest vdso_digest() {
   std::span<const std::byte> vdso = vdso_here();
   if (vdso.empty()) return {};
-  XXH128_hash_t hash = XXH3_128bits(vdso.data(), vdso.size());
+  static const XXH128_hash_t hash = XXH3_128bits(vdso.data(), vdso.size());
   return {hash.low64, hash.high64};
 }
 

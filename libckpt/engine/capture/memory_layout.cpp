@@ -4,39 +4,17 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include <memory>
 #include <string>
-#include <string_view>
-#include <vector>
 
-#include "base/error.h"
 #include "base/file_io.h"
-#include "base/parse.h"
+#include "base/proc_stat.h"
 
 namespace ckpt::engine {
-namespace {
-
-// Fields of /proc/PID/stat by their number in proc_pid_stat(5); the command may contain blanks and brackets.
-std::vector<std::uint64_t> stat_fields(pid_t pid) {
-  std::string text = read_file(fmt::format("/proc/{}/stat", pid));
-  std::size_t close = text.rfind(')');
-  if (close == std::string::npos) throw Error(fmt::format("/proc/{}/stat cannot be understood", pid));
-  std::vector<std::uint64_t> fields(3, 0);
-  std::string_view rest = std::string_view(text).substr(close + 2);
-  while (!rest.empty()) {
-    std::string_view field = rest.substr(0, rest.find_first_of(" \n"));
-    rest.remove_prefix(std::min(rest.size(), field.size() + 1));
-    fields.push_back(parse_unsigned(field).value_or(0));
-  }
-  if (fields.size() < 52) throw Error(fmt::format("/proc/{}/stat has only {} fields", pid, fields.size()));
-  return fields;
-}
-
-}  // namespace
 
 void save_memory_layout(pid_t pid, RemoteQueries& queries, image::ProcessT& process) {
-  std::vector<std::uint64_t> fields = stat_fields(pid);
-  // The third field (state) is the first after the command: fields[3].
-  auto field = [&fields](std::size_t number) { return fields.at(number); };
+  ProcStat stat(pid);
+  auto field = [&stat](std::size_t number) { return static_cast<std::uint64_t>(stat.field(number)); };
   process.layout = std::make_unique<image::MemoryLayoutT>();
   image::MemoryLayoutT* layout = process.layout.get();
   layout->start_code = field(26);

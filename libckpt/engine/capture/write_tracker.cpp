@@ -13,18 +13,13 @@
 #include "base/error.h"
 #include "base/file_io.h"
 #include "base/kernel_abi.h"
+#include "base/pidfd.h"
 
 namespace ckpt::engine {
 namespace {
 
 // Also for pages that fault inside the kernel: write faults in WP_ASYNC mode never reach a handler.
 constexpr std::uint64_t kCreateFlags = O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY;
-
-UniqueFd take_descriptor(pid_t pid, std::int64_t number) {
-  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!process) throw_errno(fmt::format("open process {}", pid));
-  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), number, 0)));
-}
 
 }  // namespace
 
@@ -34,7 +29,7 @@ WriteTracker::WriteTracker(UniqueFd userfault, UniqueFd pagemap)
 std::unique_ptr<WriteTracker> WriteTracker::create(Tracee& tracee) {
   std::int64_t inside = tracee.remote_syscall(SYS_userfaultfd, {kCreateFlags});
   if (inside < 0) return nullptr;
-  UniqueFd userfault = take_descriptor(tracee.pid(), inside);
+  UniqueFd userfault = copy_descriptor_of(tracee.pid(), static_cast<int>(inside));
   tracee.remote_syscall(SYS_close, {static_cast<std::uint64_t>(inside)});
   if (!userfault) return nullptr;
   uffdio_api api{};

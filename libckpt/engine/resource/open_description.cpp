@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/file_io.h"
 #include "base/parse.h"
+#include "base/pidfd.h"
 
 namespace ckpt::engine::resource {
 namespace {
@@ -139,16 +140,8 @@ pid_t innermost_id(pid_t id, std::string_view kind) try {
   throw;
 }
 
-// The raw calls: glibc 2.36 declares its own without C linkage.
-UniqueFd open_process(pid_t pid) {
-  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!pidfd) throw_errno(fmt::format("pidfd_open {}", pid));
-  return pidfd;
-}
-
 UniqueFd copy_descriptor(const OpenDescription& description) {
-  UniqueFd holder = open_process(description.holder());
-  UniqueFd copy(static_cast<int>(::syscall(SYS_pidfd_getfd, holder.get(), description.number(), 0)));
+  UniqueFd copy = copy_descriptor_of(description.holder(), description.number());
   if (!copy) throw_errno(fmt::format("copy descriptor {} of the program", description.number()));
   return copy;
 }

@@ -54,8 +54,6 @@ bool same_description(pid_t pid, int number, int own);
 // 0 if it is gone.
 pid_t innermost_id(pid_t id, std::string_view kind = "NSpid");
 
-UniqueFd open_process(pid_t pid);  // a pidfd
-
 // A descriptor of ours for the very description.
 UniqueFd copy_descriptor(const OpenDescription& description);
 

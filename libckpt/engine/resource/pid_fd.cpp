@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/parse.h"
+#include "base/pidfd.h"
 #include "base/thread_list.h"
 #include "engine/resource/finishing.h"
 #include "engine/resource/reopen.h"
@@ -81,7 +82,7 @@ UniqueFd make_ended() {
 // Threads and relatives do not exist yet; the program stands in for them until they do.
 UniqueFd restore(RestoreState&, const image::DescriptionT& description) {
   if (description.detail.AsPidFdDetail()->id == 0) return make_ended();
-  UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+  UniqueFd fd = open_pidfd(::getpid());
   if (!fd) throw_errno("make a pidfd of the program");
   return fd;
 }

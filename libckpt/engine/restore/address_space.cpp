@@ -10,8 +10,9 @@
 namespace ckpt::engine {
 namespace {
 
-constexpr std::uint64_t kLowest = 1 << 20;  // above any sensible vm.mmap_min_addr
-constexpr std::uint64_t kHighest = 0x7ffffffff000ULL - (1 << 20);
+constexpr std::uint64_t kLowest = 1 << 20;         // above any sensible vm.mmap_min_addr
+constexpr std::uint64_t kEnd = 0x7ffffffff000ULL;  // of what a program may use
+constexpr std::uint64_t kHighest = kEnd - (1 << 20);
 constexpr std::uint64_t kGuard = 1 << 20;  // distance to neighbours: a stack below must not notice us
 constexpr std::uint64_t kStackBytes = 64 << 10;
 constexpr std::uint64_t kParkingBytes = 1 << 20;
@@ -52,6 +53,25 @@ std::uint64_t count_signals(const image::ProcessT& process) {
 }
 
 }  // namespace
+
+std::uint64_t choose_distant_place(const image::CheckpointT& checkpoint, const std::vector<MapEntry>& present,
+                                   const WorkArea& area, std::uint64_t size_bytes) {
+  std::vector<Interval> intervals = taken(checkpoint, present);
+  intervals.emplace_back(area.start.value, area.end().value);
+  intervals.emplace_back(kEnd, kEnd);
+  std::ranges::sort(intervals);
+  std::uint64_t begin = kLowest;
+  Interval hole{0, 0};
+  for (const auto& [start, end] : intervals) {
+    std::uint64_t limit = std::min(start, kEnd);
+    if (limit > begin && limit - begin > hole.second - hole.first) hole = {begin, limit};
+    begin = std::max(begin, end);
+  }
+  std::uint64_t hole_bytes = hole.second - hole.first;
+  if (hole_bytes < 3 * size_bytes)
+    throw Error("the program's address space has no room for another kernel's vDSO");
+  return page_ceil(hole.first + hole_bytes / 2);
+}
 
 WorkArea choose_work_area(const image::CheckpointT& checkpoint, const std::vector<MapEntry>& present,
                           std::uint64_t code_bytes) {

@@ -29,6 +29,11 @@ struct WorkArea {
   RemoteAddr end() const { return start + size_bytes; }
 };
 
+// Far from all that the program has, and from `area`, so that heap, stack and mappings can grow: in the
+// middle of the largest hole. Throws Error if there is no room.
+std::uint64_t choose_distant_place(const image::CheckpointT& checkpoint, const std::vector<MapEntry>& present,
+                                   const WorkArea& area, std::uint64_t size_bytes);
+
 // Throws Error if the address space has no hole of that size.
 WorkArea choose_work_area(const image::CheckpointT& checkpoint, const std::vector<MapEntry>& present,
                           std::uint64_t code_bytes);

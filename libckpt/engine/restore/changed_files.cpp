@@ -1,13 +1,13 @@
 #include "engine/restore/changed_files.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <map>
 #include <vector>
 
+#include "base/list_text.h"
 #include "engine/capture/file_identity.h"
 
 namespace ckpt::engine {
@@ -39,15 +39,9 @@ std::string changed_files_note(const image::ProcessT& process, bool rolled_back)
   }
   if (changes.empty()) return {};
   std::vector<std::string> named;
-  for (const auto& [path, change] : changes) {
-    if (named.size() == kMostNames) break;
-    named.push_back(fmt::format("{} ({})", path, change));
-  }
-  std::string more =
-      changes.size() > kMostNames ? fmt::format(" and {} more", changes.size() - kMostNames) : "";
-  return fmt::format(
-      "files that the program has open changed since the checkpoint, and stay as they are: {}{}",
-      fmt::join(named, ", "), more);
+  for (const auto& [path, change] : changes) named.push_back(fmt::format("{} ({})", path, change));
+  return fmt::format("files that the program has open changed since the checkpoint, and stay as they are: {}",
+                     list_some(named, kMostNames));
 }
 
 }  // namespace ckpt::engine

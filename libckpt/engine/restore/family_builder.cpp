@@ -182,8 +182,7 @@ class Builder {
   };
 
   [[noreturn]] void live(const Planned& self);
-  [[noreturn]] void live_as_leader_for_now(std::int32_t group);
-  [[noreturn]] void live_as_keeper(std::int32_t group);
+  [[noreturn]] void live_as_helper(std::int32_t group, bool leads);
   [[noreturn]] static void end_as(const image::ProcessT& process);
   enum class Children { StayBehind, Others };
   void make_children(const image::ProcessT& self, Children which);
@@ -418,7 +417,7 @@ void Builder::make_leader_for_now(const image::ProcessT& self) {
       planned_, [group](const Planned& planned) { return planned.process->process_group == group; });
   if (first->process != &self) return;
   pid_t leader = make_process(group, SIGCHLD);
-  if (leader == 0) live_as_leader_for_now(group);
+  if (leader == 0) live_as_helper(group, true);
   helpers_.push_back(leader);
 }
 
@@ -426,23 +425,17 @@ void Builder::make_leader_for_now(const image::ProcessT& self) {
 // it has to be there when they come.
 void Builder::make_keeper(const image::ProcessT& self) {
   pid_t keeper = make_passing_process();
-  if (keeper == 0) live_as_keeper(self.pid);
+  if (keeper == 0) live_as_helper(self.pid, false);
   helpers_.push_back(keeper);
 }
 
-void Builder::live_as_keeper(std::int32_t group) {
+// There is a group for as long as somebody is in it: its leader, or another.
+void Builder::live_as_helper(std::int32_t group, bool leads) {
   link_.meet(kAllExist, count_);
+  if (leads && ::setpgid(0, 0) != 0) link_.fail(fmt::format("process group {} cannot be made", group), errno);
   link_.meet(kLeadersLead, count_);
-  if (::setpgid(0, group) != 0) link_.fail(fmt::format("process group {} cannot be kept", group));
-  link_.meet(kGroupsJoined, count_);
-  link_.meet(kLeadersLeft, count_);
-  ::_exit(0);
-}
-
-void Builder::live_as_leader_for_now(std::int32_t group) {
-  link_.meet(kAllExist, count_);
-  if (::setpgid(0, 0) != 0) link_.fail(fmt::format("process group {} cannot be made", group));
-  link_.meet(kLeadersLead, count_);
+  if (!leads && ::setpgid(0, group) != 0)
+    link_.fail(fmt::format("process group {} cannot be kept", group), errno);
   link_.meet(kGroupsJoined, count_);
   link_.meet(kLeadersLeft, count_);
   ::_exit(0);

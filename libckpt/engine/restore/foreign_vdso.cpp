@@ -10,7 +10,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "base/error.h"
 #include "engine/capture/host.h"
@@ -19,9 +18,6 @@
 
 namespace ckpt::engine {
 namespace {
-
-constexpr std::uint64_t kLowest = 1 << 20;  // above any sensible vm.mmap_min_addr
-constexpr std::uint64_t kHighest = 0x7ffffffff000ULL;
 
 struct ElfCloser {
   void operator()(Elf* elf) const { elf_end(elf); }
@@ -112,31 +108,6 @@ std::vector<std::byte> redirect_vdso(std::span<const std::byte> old, std::span<c
     std::ranges::copy(jump, redirected.begin() + static_cast<std::ptrdiff_t>(function.offset));
   }
   return redirected;
-}
-
-std::uint64_t choose_vdso_place(const image::ProcessT& process, const std::vector<MapEntry>& present,
-                                const WorkArea& area, std::uint64_t size_bytes) {
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> taken;
-  taken.reserve(present.size() + process.mappings.size() + 2);
-  for (const MapEntry& entry : present) taken.emplace_back(entry.start, entry.end);
-  for (const auto& mapping : process.mappings) taken.emplace_back(mapping->start, mapping->end);
-  taken.emplace_back(area.start.value, area.end().value);
-  taken.emplace_back(kHighest, kHighest);
-  std::ranges::sort(taken);
-  std::uint64_t begin = kLowest;
-  std::uint64_t hole = 0;
-  std::uint64_t hole_bytes = 0;
-  for (const auto& [start, end] : taken) {
-    std::uint64_t limit = std::min(start, kHighest);
-    if (limit > begin && limit - begin > hole_bytes) {
-      hole = begin;
-      hole_bytes = limit - begin;
-    }
-    begin = std::max(begin, end);
-  }
-  if (hole_bytes < 3 * size_bytes)
-    throw Error("the program's address space has no room for another kernel's vDSO");
-  return page_ceil(hole + hole_bytes / 2);
 }
 
 }  // namespace ckpt::engine

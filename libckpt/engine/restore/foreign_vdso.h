@@ -12,8 +12,6 @@
 #include <span>
 #include <vector>
 
-#include "engine/capture/memory_map.h"
-#include "engine/restore/address_space.h"
 #include "image_generated.h"
 
 namespace ckpt::engine {
@@ -29,10 +27,5 @@ void check_foreign_vdso(const image::HostT& host, const image::ProcessT& process
 // that is not a vDSO.
 std::vector<std::byte> redirect_vdso(std::span<const std::byte> old, std::span<const std::byte> here,
                                      std::uint64_t address);
-
-// Far from all that the program has, so that its heap, stack and mappings can grow. Throws Error if there is
-// no room.
-std::uint64_t choose_vdso_place(const image::ProcessT& process, const std::vector<MapEntry>& present,
-                                const WorkArea& area, std::uint64_t size_bytes);
 
 }  // namespace ckpt::engine

@@ -11,12 +11,11 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "base/pidfd.h"
 #include "engine/restore/program_family.h"
 
 namespace ckpt::engine {
 namespace {
-
-int open_pidfd(pid_t pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
 
 // Nothing that is sent to our process group may end it: it is what is left when everything else is killed.
 [[noreturn]] void watch_over(const std::vector<WatchedProcess>& processes, int supervisor_pidfd) {

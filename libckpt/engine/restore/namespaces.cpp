@@ -20,6 +20,7 @@
 
 #include "base/error.h"
 #include "base/file_io.h"
+#include "base/pidfd.h"
 #include "base/thread_list.h"
 #include "engine/capture/clock_offsets.h"
 
@@ -126,10 +127,10 @@ void enter_namespaces(const SpawnRequest& request, bool user_namespace) {
   if (::dup2(program_pipe, 0) != 0 || ::close_range(1, ~0U, 0) != 0 || ::chdir("/") != 0) ::_exit(1);
   pid_t program = 0;
   if (::read(0, &program, sizeof(program)) != sizeof(program)) ::_exit(1);
-  auto pidfd = static_cast<int>(::syscall(SYS_pidfd_open, program, 0));
-  if (pidfd < 0) ::_exit(0);
+  UniqueFd pidfd = open_pidfd(program);
+  if (!pidfd) ::_exit(0);
   ::close(0);
-  pollfd ended{.fd = pidfd, .events = POLLIN, .revents = 0};
+  pollfd ended{.fd = pidfd.get(), .events = POLLIN, .revents = 0};
   while (::poll(&ended, 1, -1) < 0 && errno == EINTR) {
   }
   while (::waitpid(-1, nullptr, __WALL) > 0 || errno == EINTR) {

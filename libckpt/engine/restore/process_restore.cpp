@@ -99,7 +99,7 @@ std::uint64_t ProcessRestore::place_of_vdso() const {
   for (const MapEntry& entry : present_) {
     if (is_vdso_or_data(entry)) size_bytes += entry.size_bytes();
   }
-  return choose_vdso_place(process_, present_, area_, size_bytes);
+  return choose_distant_place(checkpoint_, present_, area_, size_bytes);
 }
 
 void ProcessRestore::redirect_old_vdso(std::uint64_t place) const {

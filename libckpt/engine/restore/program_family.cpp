@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/pidfd.h"
 #include "engine/process/family.h"
 
 namespace ckpt::engine {
@@ -30,7 +31,7 @@ bool have_ended(const std::vector<WatchedProcess>& processes, int timeout_ms) no
 }
 
 WatchedProcess watch_process(pid_t pid) {
-  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  UniqueFd pidfd = open_pidfd(pid);
   if (!pidfd) throw_errno("watch the program");
   return {.pid = pid, .pidfd = std::move(pidfd)};
 }

@@ -7,21 +7,16 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/pidfd.h"
 
 namespace ckpt::engine {
 namespace {
 
 constexpr std::uint64_t kFlags = O_CLOEXEC | O_NONBLOCK;
 
-UniqueFd take_descriptor(pid_t pid, std::int64_t number) {
-  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!process) return {};
-  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), static_cast<int>(number), 0)));
-}
-
 std::optional<UserFaults> take(Puppet& puppet, std::int64_t made, bool events) {
   if (made < 0) return std::nullopt;
-  UniqueFd taken = take_descriptor(puppet.pid(), made);
+  UniqueFd taken = copy_descriptor_of(puppet.pid(), static_cast<int>(made));
   puppet.call(SYS_close, {static_cast<std::uint64_t>(made)});
   if (!taken) return std::nullopt;
   UserFaults faults(std::move(taken));

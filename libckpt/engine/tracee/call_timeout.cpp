@@ -2,7 +2,6 @@
 
 #include <linux/io_uring.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include <span>
 
 #include "base/error.h"
+#include "base/pidfd.h"
 #include "base/remote_addr.h"
 #include "base/unique_fd.h"
 #include "engine/tracee/remote_memory.h"
@@ -52,10 +52,7 @@ std::optional<nanoseconds> timespec_at(pid_t pid, std::uint64_t address) {
 }
 
 std::optional<nanoseconds> socket_timeout(pid_t pid, std::uint64_t descriptor, int option) {
-  UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  if (!process) return std::nullopt;
-  UniqueFd socket(
-      static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), static_cast<int>(descriptor), 0)));
+  UniqueFd socket = copy_descriptor_of(pid, static_cast<int>(descriptor));
   timeval time{};
   socklen_t size = sizeof(time);
   if (!socket || ::getsockopt(socket.get(), SOL_SOCKET, option, &time, &size) != 0) return std::nullopt;

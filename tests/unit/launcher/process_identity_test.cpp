@@ -10,22 +10,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(ProcessIdentity, StatIsReadPastANameWithParentheses) {
-  std::optional<ProcessStat> stat = parse_process_stat(
-      "12 (a) R (b) c) S 1 12 12 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 3 0 98765 1000 200 "
-      "18446744073709551615\n");
-  ASSERT_TRUE(stat.has_value());
-  EXPECT_EQ(stat->state, 'S');
-  EXPECT_EQ(stat->flags, 4194560U);
-  EXPECT_EQ(stat->thread_count, 3U);
-  EXPECT_EQ(stat->start_time, 98765U);
-}
-
-TEST(ProcessIdentity, NonsenseIsNoStat) {
-  EXPECT_FALSE(parse_process_stat("").has_value());
-  EXPECT_FALSE(parse_process_stat("12 (x) S 1 2").has_value());
-}
-
 TEST(ProcessIdentity, LivingProcessIsRunning) {
   EXPECT_EQ(liveness(*identify_process(::getpid())), Liveness::kRunning);
 }

@@ -71,17 +71,5 @@ TEST(ForeignVdso, ThreadInsideIsNamed) {
   EXPECT_NO_THROW(check_foreign_vdso(host, *checkpoint.process));
 }
 
-TEST(ForeignVdso, PlaceIsInTheMiddleOfTheLargestHole) {
-  image::CheckpointT checkpoint = empty_checkpoint();
-  add_mapping(checkpoint, image::MappingKind::Anonymous, 0x1000000, 0x2000000);
-  WorkArea area;
-  area.start = RemoteAddr{0x3000000};
-  area.size_bytes = 0x1000000;
-  std::uint64_t place = choose_vdso_place(*checkpoint.process, {}, area, 0x8000);
-  EXPECT_GT(place, 0x100000000U);
-  EXPECT_LT(place, 0x7ffff0000000U);
-  EXPECT_EQ(place % kPageSize, 0U);
-}
-
 }  // namespace
 }  // namespace ckpt::engine
