@@ -128,6 +128,7 @@ void CheckpointJob::begin_commit() {
   background_.start([this, moved] {
     sync_files(moved->files_to_sync);
     order_.writer->commit(outcome_.description, moved->image);
+    if (order_.durable) order_.durable(outcome_.description.version);
     try {
       application_->retain(order_.keep, outcome_.description.run_id);
     } catch (const std::exception& error) {

@@ -43,6 +43,8 @@ struct CheckpointOrder {
   engine::CaptureOptions capture;
   store::VersionDescription description;  // without what the capture finds out
   store::Retention keep;
+  std::function<void(store::Version)>
+      durable;  // called in the other thread, before older versions are removed
 };
 
 struct CheckpointOutcome {

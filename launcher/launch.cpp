@@ -97,8 +97,16 @@ void require_what_sockets_need(std::optional<OutsideSockets> sockets) {
   if (sockets == OutsideSockets::kKeep) engine::resource::require_tcp_repair();
 }
 
+void require_what_limit_needs(std::uint64_t heap_resident) {
+  if (heap_resident == 0) return;
+  engine::Session::require_limits();
+  if (wanted_tracking() == engine::Tracking::kCompare)
+    throw Error("--heap-resident needs to be told by the kernel what is written; unset CKPT_TRACKING");
+}
+
 int run_fresh(const RunOptions& options, Messages& messages) {
   require_what_sockets_need(options.sockets);
+  require_what_limit_needs(options.heap_resident.value_or(0));
   std::string program_file = find_program(options.command.at(0));
   refuse_privileged(program_file);
   std::string tunables;
@@ -123,8 +131,10 @@ int run_fresh(const RunOptions& options, Messages& messages) {
                     config.settings.lease_policy.value_or(LeasePolicy::kNotify), claimed.application->name(),
                     claimed.application->directory(), signals, messages);
   leases.issue();
-  ProgramEnvironment environment{
-      .directory = absolute_path(*claimed.application), .preload = {}, .tunables = std::move(tunables)};
+  ProgramEnvironment environment{.directory = absolute_path(*claimed.application),
+                                 .preload = {},
+                                 .tunables = std::move(tunables),
+                                 .small_pages = config.settings.heap_resident != 0};
   if (options.agent) environment.preload = preload_for(program_file, std::getenv("LD_PRELOAD"));
   PendingProgram program(options.command, signals, environment);
   state.write_running(running_record(program.pid(), config));
@@ -138,6 +148,7 @@ int run_fresh(const RunOptions& options, Messages& messages) {
   close_inherited_descriptors();
   state.clear_ended();
   engine::Session session(program.pid());
+  if (config.settings.heap_resident != 0) session.limit_memory();
   return supervise(claimed, control, wake, session, signals, messages, config);
 }
 
@@ -343,6 +354,7 @@ int recover(const RunOptions& options, const std::string& name, store::Store& st
       .working_directory = engine::changed_path(description.working_directory, options.paths),
       .parent = description.version};
   require_what_sockets_need(config.settings.sockets);
+  require_what_limit_needs(config.settings.heap_resident);
   config.settings.cpu_baseline = recorded_baseline(*found.reader);
   record_if_possible(messages, [&] { state.write_settings(config.settings); });
   warn_of_survivors(state, absolute_path(application), messages);
@@ -361,6 +373,7 @@ int recover(const RunOptions& options, const std::string& name, store::Store& st
   RecoverNews news{.directory = absolute_path(application), .arguments = options.new_arguments};
   engine::RestoreOptions how =
       restore_options(options, config.settings.sockets, application, found.is_copy, news, outside, notes);
+  how.limited = config.settings.heap_resident != 0;
   how.version_name = fmt::format("{}@{}", name, description.version);
   engine::Restored restored = with_sound_version(*found.origin, description.version, [&] {
     // The reader goes along: it keeps the version's files open for as long as it lives.

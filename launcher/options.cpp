@@ -12,6 +12,7 @@
 #include "launcher/choices.h"
 #include "launcher/cpu_baseline.h"
 #include "launcher/keep_rule.h"
+#include "launcher/memory_limit.h"
 #include "launcher/signal_names.h"
 
 namespace ckpt::launcher {
@@ -39,7 +40,7 @@ constexpr const char* kFooter =
 // Options as typed; turned into RunOptions afterwards, so that every message about a value is ours.
 struct RawOptions {
   std::string store, name, every, keep, files, on_signal, on_term, pids, locks, recover, mode, pause_budget,
-      compress, clone, lease_policy, sockets, cpu_baseline;
+      compress, clone, lease_policy, sockets, cpu_baseline, heap_resident;
   std::vector<std::string> leases, paths;
   bool recover_or_run = false;
   bool verbose = false;
@@ -93,6 +94,11 @@ void declare(CLI::App& app, RawOptions& raw) {
       ->type_name("auto|copy|precopy|fork");
   app.add_option("--compress", raw.compress, "Compress the memory that checkpoints store (default: none)")
       ->type_name("none|lz4|zstd[:LEVEL]");
+  app.add_option("--heap-resident", raw.heap_resident,
+                 "Keep the memory of the program (heap, stacks of threads, all that no file stands behind) "
+                 "within SIZE: "
+                 "the rest is in the checkpoints, and comes back when it is touched (needs CAP_SYS_PTRACE)")
+      ->type_name("SIZE|none");
   app.add_option("--pids", raw.pids, "Process ids of a recovered program (default: auto)")
       ->type_name("auto|keep|namespace|new");
   app.add_option("--locks", raw.locks,
@@ -265,6 +271,7 @@ RunOptions interpret(const CLI::App& app, const RawOptions& raw, const std::vect
   if (app.count("--cpu-baseline") > 0) options.cpu_baseline = parse_cpu_baseline(raw.cpu_baseline);
   if (app.count("--mode") > 0) options.copy_mode = parse_copy_mode(raw.mode);
   if (app.count("--pause-budget") > 0) options.pause_budget = parse_duration(raw.pause_budget);
+  if (app.count("--heap-resident") > 0) options.heap_resident = parse_heap_resident(raw.heap_resident);
   if (app.count("--compress") > 0) options.write = parse_compression(raw.compress);
   if (raw.lazy && raw.eager) throw Error("--lazy and --eager exclude each other; give one");
   if (raw.lazy) options.fill = engine::FillPolicy::kLazy;
@@ -306,6 +313,7 @@ Settings merge_settings(const RunOptions& given, const std::optional<Settings>& 
   if (!given.leases.empty()) settings.leases = given.leases;
   if (given.lease_policy) settings.lease_policy = given.lease_policy;
   if (given.sockets) settings.sockets = *given.sockets;
+  if (given.heap_resident) settings.heap_resident = *given.heap_resident;
   return settings;
 }
 

@@ -44,6 +44,7 @@ struct RunOptions {
   std::vector<std::string> leases;
   std::optional<LeasePolicy> lease_policy;
   std::optional<OutsideSockets> sockets;
+  std::optional<std::uint64_t> heap_resident;  // 0: none
 };
 
 // A text to print on standard output and end with success: --help, --version.

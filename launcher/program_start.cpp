@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -48,6 +49,7 @@ ssize_t read_retrying(int fd, void* buffer, std::size_t size) {
   if (!environment.preload.empty()) set = ::setenv("LD_PRELOAD", environment.preload.c_str(), 1) == 0 && set;
   if (!environment.tunables.empty())
     set = ::setenv("GLIBC_TUNABLES", environment.tunables.c_str(), 1) == 0 && set;
+  if (environment.small_pages) set = ::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 && set;
   if (!set) ::_exit(kExitOwnFailure);
   char go = 0;
   if (read_retrying(permission, &go, 1) != 1) ::_exit(kExitOwnFailure);

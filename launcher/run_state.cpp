@@ -130,6 +130,7 @@ std::string to_json_text(const Settings& settings) {
        {"compress", name_of(settings.write)},
        {"leases", settings.leases},
        {"cpu_baseline", settings.cpu_baseline},
+       {"heap_resident", settings.heap_resident},
        {"lease_policy", settings.lease_policy ? std::string(name_of(*settings.lease_policy)) : ""},
        {"sockets", name_of(settings.sockets)}});
 }
@@ -148,6 +149,7 @@ std::optional<Settings> parse_settings(std::string_view text) {
         std::chrono::nanoseconds(j.value("pause_budget_ns", settings.pause_budget.count()));
     settings.write = parse_compression(j.value("compress", "none"));
     settings.cpu_baseline = j.value("cpu_baseline", "");
+    settings.heap_resident = j.value("heap_resident", settings.heap_resident);
     settings.leases = j.value("leases", settings.leases);
     if (std::string policy = j.value("lease_policy", ""); !policy.empty())
       settings.lease_policy = parse_lease_policy(policy);

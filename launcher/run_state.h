@@ -62,7 +62,8 @@ struct Settings {
   std::vector<std::string> leases = {};          // as given to --lease, all of them make sense
   std::optional<LeasePolicy> lease_policy = {};  // empty: not given
   OutsideSockets sockets = OutsideSockets::kReset;
-  std::string cpu_baseline = {};  // of the running program; empty: none
+  std::string cpu_baseline = {};    // of the running program; empty: none
+  std::uint64_t heap_resident = 0;  // most memory of its own that the program may have, in bytes; 0: any
 
   bool operator==(const Settings&) const = default;
 };

@@ -32,6 +32,7 @@ engine::CarriedFiles carried_files(FilePolicy policy) {
 }
 
 constexpr int kTellingLateness = 5;
+constexpr std::size_t kCachedTables = 512;
 constexpr std::chrono::seconds kLongestPreparation{60};
 constexpr int kMostLostRelatives = 5;  // checkpoints in a row in which one was killed
 
@@ -68,7 +69,13 @@ Supervisor::Supervisor(SupervisorParts parts, SupervisorConfig config)
       config_(std::move(config)),
       participation_(parts.session),
       period_(config_.settings.every, Clock::now()),
-      last_version_(config_.parent) {}
+      last_version_(config_.parent) {
+  if (config_.settings.heap_resident != 0) {
+    limit_.emplace(config_.settings.heap_resident);
+    tables_ = std::make_shared<store::TableCache>(kCachedTables);
+    parts_.application.spare_memory();
+  }
+}
 
 EndRecord Supervisor::run() {
   while (!over()) {
@@ -80,6 +87,7 @@ EndRecord Supervisor::run() {
     look_at_filling(0);
     if (job_.busy()) advance_checkpoint();
     if (!end_ && !held()) parts_.session.finish_due_calls();
+    if (!end_ && !job_.busy()) look_at_memory();
     if (!job_.busy()) do_removals();
     if (!end_ && !job_.busy()) start_checkpoint();
   }
@@ -99,6 +107,7 @@ timespec Supervisor::time_to_next_event() const {
   bool late = period_.due(Clock::now());
   if (!end_ && (job_.busy() ? !late : !(waiting && wanted_))) consider(period_.next_due());
   if (!end_) consider(preparing_until_);
+  if (!end_ && !job_.busy() && limit_) consider(limit_->next_look());
   if (!end_ && !held()) consider(parts_.session.next_deadline());
   if (!end_ && !job_.busy() && !waiting && wanted_) consider(Clock::now());
   constexpr std::chrono::nanoseconds kLongest = std::chrono::hours(1);
@@ -219,13 +228,17 @@ void Supervisor::do_removals() {
 
 // After a lazy restore: a checkpoint waits until all memory is there, and hurries it.
 void Supervisor::look_at_filling(int timeout_ms) {
-  if (!parts_.session.filling()) return;
+  if (parts_.session.fill_fd() < 0) return;
+  bool limited = parts_.session.limited();
   pollfd done{.fd = parts_.session.fill_fd(), .events = POLLIN, .revents = 0};
   if (::poll(&done, 1, timeout_ms) <= 0) return;
   engine::FillReport report = parts_.session.end_filling();
   if (!report.failure.empty()) {
     fill_failure_ = fmt::format("the program was killed, memory of {}@{} cannot be read: {}",
                                 parts_.application.name(), config_.parent, report.failure);
+  } else if (config_.verbose && limited) {
+    parts_.messages.line(fmt::format("memory came back {} times, {} in all", report.faults,
+                                     human_bytes(report.pages_on_demand * store::kPageBytes)));
   } else if (config_.verbose) {
     parts_.messages.line(fmt::format(
         "all memory of {}@{} came within {}: {} on demand ({} waits), {} prefetched, {} in the background",
@@ -234,6 +247,29 @@ void Supervisor::look_at_filling(int timeout_ms) {
         human_bytes(report.pages_prefetched * store::kPageBytes),
         human_bytes(report.pages_in_background * store::kPageBytes)));
   }
+}
+
+// ---- a limit of memory
+
+void Supervisor::look_at_memory() {
+  if (!limit_ || limit_->next_look() > Clock::now()) return;
+  if (limit_->look(parts_.session.resident_bytes(), Clock::now())) make_room(false);
+}
+
+// What no version has yet can be discarded only when one has it: the program stands still until then.
+void Supervisor::make_room(bool has_version) {
+  std::uint64_t before = parts_.session.resident_bytes();
+  std::uint64_t evicted = 0;
+  try {
+    evicted = parts_.session.evict(limit_->excess(before));
+  } catch (const Error& error) {
+    return parts_.messages.line_once(fmt::format("memory was not discarded: {}", error.what()));
+  }
+  if (limit_->has_room(before - std::min(before, evicted), Clock::now())) return;
+  if (!has_version) return want({.for_room = true});
+  parts_.messages.line_once(
+      fmt::format("the limit of {} cannot be kept: {} of the program's memory cannot be discarded",
+                  human_bytes(config_.settings.heap_resident), human_bytes(before - evicted)));
 }
 
 // ---- what the program asks for itself
@@ -306,6 +342,7 @@ void Supervisor::want(Wanted more) {
   }
   wanted_->by_period = wanted_->by_period && more.by_period;
   wanted_->by_signal = wanted_->by_signal || more.by_signal;
+  wanted_->for_room = wanted_->for_room || more.for_room;
   wanted_->suspend = wanted_->suspend || more.suspend;
   wanted_->clients.insert(wanted_->clients.end(), more.clients.begin(), more.clients.end());
   wanted_->calls.insert(wanted_->calls.end(), more.calls.begin(), more.calls.end());
@@ -323,10 +360,13 @@ void Supervisor::start_checkpoint() {
   current_ = std::exchange(wanted_, std::nullopt);
   current_began_ = Clock::now();
   try {
+    // Until its memory is stored, and can be discarded, a program that is near its limit must not go on.
+    if (limit_ && limit_->is_near(parts_.session.resident_bytes())) parts_.session.hold();
     job_.start(parts_.application, parts_.session, make_order());
     if (!current_->by_period) job_.hurry();
   } catch (const std::exception& error) {
     job_.abandon();
+    release_held();
     return checkpoint_failed(error.what(), -EIO);
   }
   advance_checkpoint();
@@ -335,20 +375,25 @@ void Supervisor::start_checkpoint() {
 CheckpointOrder Supervisor::make_order() {
   CheckpointOrder order;
   order.writer = begin_version();
-  order.capture = {.mode = config_.settings.mode,
-                   .tracking = config_.tracking,
-                   .pause_budget = config_.settings.pause_budget,
-                   .after = current_->suspend ? engine::AfterCapture::kHold : engine::AfterCapture::kResume,
-                   .parent = last_version_,
-                   .files = carried_files(config_.settings.files),
-                   .cpu_baseline = config_.settings.cpu_baseline,
-                   .keep_connections = current_->suspend && config_.settings.sockets == OutsideSockets::kKeep,
-                   .before_reading =
-                       [this] {
-                         if (participation_.deferred()) throw Deferred();
-                       },
-                   .while_stopped = [this](pid_t) { participation_.captured(current_->calls); }};
+  order.capture = {
+      .mode = config_.settings.mode,
+      .tracking = config_.tracking,
+      .pause_budget = config_.settings.pause_budget,
+      .after = current_->suspend || held() ? engine::AfterCapture::kHold : engine::AfterCapture::kResume,
+      .parent = last_version_,
+      .files = carried_files(config_.settings.files),
+      .cpu_baseline = config_.settings.cpu_baseline,
+      .keep_connections = current_->suspend && config_.settings.sockets == OutsideSockets::kKeep,
+      .before_reading =
+          [this] {
+            if (participation_.deferred()) throw Deferred();
+          },
+      .while_stopped = [this](pid_t) { participation_.captured(current_->calls); }};
   order.keep = config_.settings.keep;
+  if (limit_)
+    order.durable = [this](store::Version version) {
+      parts_.session.serve_from(parts_.application.open(version, tables_));
+    };
   order.description.created_realtime_ns = realtime_now_ns();
   order.description.run_id = config_.run_id;
   order.description.command = config_.command;
@@ -431,7 +476,8 @@ void Supervisor::checkpoint_failed(const std::string& error, int result) {
     return;
   }
   std::string message = fmt::format("checkpoint failed: {}", error);
-  bool news = failed.by_period && std::exchange(last_period_failure_, message) != message;
+  bool news =
+      (failed.by_period || failed.for_room) && std::exchange(last_period_failure_, message) != message;
   if (news || failed.by_signal || !failed.calls.empty())
     parts_.messages.line(message);                // clients tell their user themselves
   participation_.finished(failed.calls, result);  // who is told of it can read the message already
@@ -453,6 +499,10 @@ void Supervisor::checkpoint_done(const store::VersionDescription& description) {
                                      human_bytes(description.stats.bytes_written), description.stats.mode));
   }
   std::string reply = reply_for(parts_.application.name(), description);
+  if (held() && !done.suspend) {
+    if (limit_->look(parts_.session.resident_bytes(), Clock::now())) make_room(true);
+    release_held();
+  }
   if (!held()) {
     participation_.finished(done.calls, 0);
     return tell_clients(done.clients, reply);

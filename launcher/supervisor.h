@@ -23,6 +23,7 @@
 #include "launcher/control_server.h"
 #include "launcher/exit_codes.h"
 #include "launcher/lease_log.h"
+#include "launcher/memory_limit.h"
 #include "launcher/messages.h"
 #include "launcher/participation.h"
 #include "launcher/period.h"
@@ -31,6 +32,7 @@
 #include "launcher/signal_gate.h"
 #include "launcher/wake_file.h"
 #include "store/checkpoint_store.h"
+#include "store/table_cache.h"
 
 namespace ckpt::launcher {
 
@@ -73,6 +75,7 @@ class Supervisor {
   struct Wanted {
     bool by_period = false;
     bool by_signal = false;
+    bool for_room = false;  // memory can be discarded when it is done
     bool suspend = false;
     std::vector<ClientId> clients{};
     std::vector<ProgramCall> calls{};
@@ -98,6 +101,8 @@ class Supervisor {
   void do_removals();
 
   void look_at_filling(int timeout_ms);
+  void look_at_memory();
+  void make_room(bool has_version);
 
   void look_at_program();
   void hear_program();
@@ -131,6 +136,8 @@ class Supervisor {
   Participation participation_;
   bool deferred_ = false;                             // until the program leaves its critical sections
   std::optional<Clock::time_point> preparing_until_;  // before-hooks run in the program
+  std::optional<MemoryLimit> limit_;
+  std::shared_ptr<store::TableCache> tables_;  // for memory that comes back
   Period period_;
   std::optional<Wanted> wanted_;
   std::optional<Wanted> current_;

@@ -1,9 +1,16 @@
 #include "engine/session.h"
 
+#include <fmt/format.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <string>
+#include <string_view>
 #include <thread>
 
 #include "base/error.h"
+#include "base/file_io.h"
+#include "base/parse.h"
 #include "base/proc_stat.h"
 #include "engine/agent_tables.h"
 #include "engine/capture/capture_run.h"
@@ -17,6 +24,18 @@ using Clock = std::chrono::steady_clock;
 
 // RFC 9293, 3.8.6.3.
 constexpr std::chrono::milliseconds kLatestAcknowledgement{500};
+
+// 0 if it has ended.
+static std::uint64_t anonymous_bytes(pid_t pid) try {
+  std::string text = read_file(fmt::format("/proc/{}/statm", pid));
+  std::string_view rest = text;
+  take_field(rest, ' ');
+  std::uint64_t resident = parse_unsigned(take_field(rest, ' ')).value_or(0);
+  std::uint64_t of_files = parse_unsigned(take_field(rest, ' ')).value_or(0);
+  return resident < of_files ? 0 : (resident - of_files) * kPageSize;
+} catch (const Error&) {
+  return 0;
+}
 
 ProcessState::ProcessState(pid_t program) : pid(program), space(kProcessSpace) {}
 
@@ -150,6 +169,10 @@ void Session::committed(store::Version version) {
   }
 }
 
+void Session::hold() {
+  if (!state_->held) state_->held = state_->stop(true);
+}
+
 bool Session::holding() const { return state_->held.has_value(); }
 
 void Session::end_held() {
@@ -189,16 +212,56 @@ void Session::finish_due_calls() {
   }
 }
 
+void Session::require_limits() { Paging::check_permission(); }
+
+void Session::limit_memory() {
+  state_->paging = Paging::of_program(pid());
+  state_->roots.guardian = state_->paging->fill().guardian();
+  state_->buffer.limit(Paging::kBufferBytes);
+}
+
+bool Session::limited() const { return state_->paging != nullptr; }
+
+std::uint64_t Session::resident_bytes() const {
+  constexpr std::uint64_t kOurs = 32U << 20U;
+  std::uint64_t ours = anonymous_bytes(::getpid());
+  std::uint64_t bytes = ours - std::min(ours, kOurs);
+  for (const auto& process : state_->processes) bytes += anonymous_bytes(process->pid);
+  return bytes;
+}
+
+std::uint64_t Session::evict(std::uint64_t bytes) {
+  ProcessState& program = *state_->processes.front();
+  if (!state_->paging || !program.tracker || !program.tracker->alive()) return 0;
+  std::optional<StoppedFamily> stopped;
+  if (!state_->held) stopped = state_->stop(false);
+  StoppedFamily& family = stopped ? *stopped : *state_->held;
+  std::uint64_t evicted = state_->paging->evict(*family.processes.front().tracee, *program.tracker,
+                                                unite(program.excluded, program.excluded_in_last), bytes);
+  if (stopped) stopped->resume();
+  return evicted;
+}
+
+void Session::serve_from(std::shared_ptr<const store::CheckpointReader> reader) {
+  if (state_->paging) state_->paging->replace_version(std::move(reader));
+}
+
 bool Session::filling() const { return state_->fill != nullptr; }
-int Session::fill_fd() const { return state_->fill ? state_->fill->done_fd() : -1; }
+
+int Session::fill_fd() const {
+  if (state_->fill) return state_->fill->done_fd();
+  return state_->paging ? state_->paging->fill().done_fd() : -1;
+}
 
 void Session::hurry_filling() {
   if (state_->fill) state_->fill->hurry();
+  if (state_->paging) state_->paging->fill().hurry();
 }
 
 FillReport Session::end_filling() {
-  FillReport report = state_->fill->report();
+  FillReport report = state_->fill ? state_->fill->report() : state_->paging->fill().report();
   state_->fill.reset();
+  state_->paging.reset();
   return report;
 }
 

@@ -140,7 +140,10 @@ class Session {
   void look_again();
   // The version that the last capture was for is durable: the next one may build on it.
   void committed(store::Version version);
-  bool holding() const;  // a capture with kHold has stopped the program
+  // Stops the program, and leaves it stopped until a capture with kHold is over, or end_held() or
+  // release_held().
+  void hold();
+  bool holding() const;  // hold(), or a capture with kHold, has stopped the program
   void end_held();       // kills the held program
   void release_held();   // lets it run on
 
@@ -149,9 +152,23 @@ class Session {
   std::optional<std::chrono::steady_clock::time_point> next_deadline() const;
   void finish_due_calls();
 
+  // A limit of memory: the program's is discarded where a version has it, by evict(), and comes back when it
+  // is touched (engine/paging/paging.h). After the start of the program, or by RestoreOptions::limited; call
+  // it while this process has no other threads. Throws Error if it is not permitted.
+  void limit_memory();
+  static void require_limits();  // throws Error if this process may not do that, with what it takes
+  bool limited() const;
+  // Memory that no file stands behind, of all processes; and of this one, beyond what every run takes.
+  std::uint64_t resident_bytes() const;
+  // Discards about so much, in a stop if the program is not held; returns how much. Between captures.
+  std::uint64_t evict(std::uint64_t bytes);
+  // The version of the capture under way is durable; what is missing comes from there. By any thread.
+  void serve_from(std::shared_ptr<const store::CheckpointReader> reader);
+
   // After a lazy restore: whether memory is still to come. Meanwhile no capture() may be made.
   bool filling() const;
-  int fill_fd() const;       // readable once there is something to end; -1 if there is not
+  // Readable once there is something to end; -1 if there is not. With a limit: once memory was lost.
+  int fill_fd() const;
   void hurry_filling();      // the rest comes as fast as it can
   FillReport end_filling();  // once fill_fd() is readable
 
@@ -184,6 +201,7 @@ struct RestoreOptions {
   std::vector<FileLockOutcome>* file_locks = nullptr;  // receives what became of file locks, if set
   // Beside others of the same version: memory that fork wipes (MADV_WIPEONFORK) is wiped.
   bool is_copy = false;
+  bool limited = false;  // memory comes only when it is touched, and may be discarded again (Session::evict)
   int directory = -1;  // of the application, where it is remembered what a lazy restore touched; -1: nowhere
   // Whether files that are part of the checkpoint are put back; what that replaces is kept beside them, under
   // a name that begins with `version_name`.

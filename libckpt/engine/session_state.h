@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "engine/capture/file_identity.h"
@@ -9,6 +11,7 @@
 #include "engine/capture/pause_model.h"
 #include "engine/capture/pause_threads.h"
 #include "engine/capture/write_tracker.h"
+#include "engine/paging/paging.h"
 #include "engine/process/family.h"
 #include "engine/resource/socket/tcp_repair.h"
 #include "engine/restore/lazy_fill.h"
@@ -66,6 +69,8 @@ struct Session::State {
   void meet(const std::vector<Relative>& relatives);
   // Stops every thread of every process; newcomers included, if `look` or there are relatives already.
   StoppedFamily stop(bool look);
+  // The held ones if they are held, which nobody holds then; else as stop().
+  StoppedFamily take_stopped(bool look) { return held ? *std::exchange(held, std::nullopt) : stop(look); }
 
   FamilyRoots roots;
   std::vector<std::shared_ptr<ProcessState>> processes;  // the program first, parents before their children
@@ -76,6 +81,7 @@ struct Session::State {
   std::optional<StoppedFamily> held;                   // after capture(kHold)
   std::vector<resource::SilencedConnection> silenced;  // of the held program; before it in destruction
   std::unique_ptr<LazyFill> fill;                      // memory that is still to come
+  std::unique_ptr<Paging> paging;                      // memory that is kept within a limit
 };
 
 // The way for restore() to hand over what it knows.

@@ -69,7 +69,7 @@ void ApplicationDirectory::remove_leftovers() {
 
 std::unique_ptr<CheckpointWriter> ApplicationDirectory::begin(Version parent, Base base,
                                                               const WriteOptions& options) {
-  if (!memory_) memory_ = std::make_shared<WriterMemory>();
+  if (!memory_) memory_ = std::make_shared<WriterMemory>(spares_memory_ ? small_memory() : WriterMemory());
   return std::make_unique<SegmentWriter>(files_, memory_, parent, base, options);
 }
 

@@ -27,6 +27,7 @@ class ApplicationDirectory final : public Application {
   void remove_leftovers() override;
   using Application::begin;
   std::unique_ptr<CheckpointWriter> begin(Version parent, Base base, const WriteOptions& options) override;
+  void spare_memory() override { spares_memory_ = true; }
   bool share(const Application& origin, Version version) override;
   void remove(Version version) override;
   std::vector<Version> retain(const Retention& retention, const std::string& current_run_id) override;
@@ -48,6 +49,7 @@ class ApplicationDirectory final : public Application {
 
   std::shared_ptr<const ApplicationFiles> files_;
   std::shared_ptr<WriterMemory> memory_;  // made by the first writer
+  bool spares_memory_ = false;
 };
 
 }  // namespace ckpt::store

@@ -23,7 +23,7 @@ Reference KnownPages::find(const Digest& digest) const {
 }
 
 void KnownPages::add(const Reference& page) {
-  if (used_ * 2 >= slots_.size() && slots_.size() < kMost) grow();
+  if (used_ * 2 >= slots_.size() && slots_.size() < most_) grow();
   Reference& slot = slots_[slot_of(page.digest)];
   if (!slot.present()) ++used_;
   slot = page;

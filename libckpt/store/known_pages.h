@@ -14,6 +14,9 @@ namespace ckpt::store {
 // Of limited size: what comes later may take the place of what was there. Not thread-safe.
 class KnownPages {
  public:
+  // At most so many, a power of two.
+  explicit KnownPages(std::size_t most) : most_(most) {}
+  KnownPages() = default;
   // Absent if it is not known.
   Reference find(const Digest& digest) const;
   void add(const Reference& page);
@@ -28,6 +31,7 @@ class KnownPages {
   std::size_t slot_of(const Digest& digest) const;
   void grow();
 
+  std::size_t most_ = kMost;
   std::vector<Reference> slots_;  // by digest, open addressing; a power of two
   std::size_t used_ = 0;
 };

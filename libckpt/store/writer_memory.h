@@ -21,4 +21,16 @@ struct WriterMemory {
   std::optional<OpenVersion> last;             // mostly the parent of the next one
 };
 
+// Where memory is short.
+inline WriterMemory small_memory() {
+  constexpr std::size_t kNodeBytes = 8U << 20;
+  constexpr std::size_t kKnownPages = 1U << 16;  // of 256 MiB
+  constexpr std::size_t kChanges = 64U << 10;
+  WriterMemory memory;
+  memory.nodes = std::make_shared<NodeCache>(kNodeBytes);
+  memory.known_pages = KnownPages(kKnownPages);
+  memory.changes_in_memory = kChanges;
+  return memory;
+}
+
 }  // namespace ckpt::store

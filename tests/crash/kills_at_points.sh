@@ -15,7 +15,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
 
 seed=${CKPT_CRASH_SEED:-$((RANDOM * 32768 + RANDOM))}
-one_in=$(share_of 1 20)
+one_in=$(share_of 1 30)  # twice in CI: as root and as an ordinary user
 one_in_other=$(share_of 1 100)
 only=${CKPT_CRASH_CASE:-}
 few=3  # once for each thread of the program

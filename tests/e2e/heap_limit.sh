@@ -8,37 +8,9 @@ readonly LIMIT_MIB=24
 size_mib=$(share_of 4096 384)
 readonly BATCH_KIB=4096  # what may be on its way at once
 
-# Prints the directory of a new memory cgroup with this limit; fails where none can be made.
-make_group() {
-  local parent limit_file=memory.limit_in_bytes
-  parent=/sys/fs/cgroup/memory
-  if [[ ! -d $parent ]]; then
-    parent=/sys/fs/cgroup limit_file=memory.max
-    grep -qw memory "$parent/cgroup.subtree_control" 2>/dev/null || return 1
-  fi
-  local group=$parent/ckpt-test.$$
-  mkdir "$group" 2>/dev/null || return 1
-  echo "$(( (LIMIT_MIB + 64) << 20 ))" >"$group/$limit_file" || { rmdir "$group"; return 1; }
-  [[ ! -e $group/memory.swap.max ]] || echo 0 >"$group/memory.swap.max"
-  echo "$group"
-}
-
-run_in_group() {
-  local group=$1 status=0
-  shift
-  # shellcheck disable=SC2016 # of the inner shell
-  sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@" || status=$?
-  rmdir "$group"
-  return "$status"
-}
-
-if group=$(make_group); then
-  run_in_group "$group" "$(program exceeds_memory)" "$WORK/heap" "$size_mib" "$LIMIT_MIB" >measured 2>err.measured \
-    || fail "in a memory cgroup: $(cat err.measured)"
-else
-  (( EUID != 0 )) || echo "no memory cgroup can be made here"
-  "$(program exceeds_memory)" "$WORK/heap" "$size_mib" "$LIMIT_MIB" >measured 2>err.measured || fail "$(cat err.measured)"
-fi
+make_memory_group $((LIMIT_MIB + 64)) || (( EUID != 0 )) || echo "no memory cgroup can be made here"
+"${IN_MEMORY_GROUP[@]}" "$(program exceeds_memory)" "$WORK/heap" "$size_mib" "$LIMIT_MIB" >measured 2>err.measured \
+  || fail "${MEMORY_GROUP:+in a memory cgroup: }$(cat err.measured)"
 expect_eq "the last line" ok "$(tail -n 1 measured)"
 file=$(sed -n 's/^file //p' measured) grown=$(sed -n 's/^grown //p' measured)
 (( file <= LIMIT_MIB * 1024 + BATCH_KIB )) || fail "the heap's memory file had $file KiB, the limit is $LIMIT_MIB MiB"

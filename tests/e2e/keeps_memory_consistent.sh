@@ -39,7 +39,7 @@ stays_consistent() {
     wait_until "a version of $case from this run" has_version_after "$case" "$before"
     sleep "$(random_moment)"  # the moment is what is tested
     kill9_both
-    before=$(newest_version "$case")
+    before=$(newest_version_file "$case")
     expect_only_counts "$case (seed $seed)"
     recover "$case" "${options[@]}"
     wait_for_line "$OUT" '^count '

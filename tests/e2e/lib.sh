@@ -58,6 +58,7 @@ CAUSE=$WORK/cause  # why the script fails: shown at the very end, also where a c
 : >"$CAUSE"
 
 RUN_PID='' RUN_STATUS='' OUT='' ERR='' RUN_COUNT=0
+MEMORY_GROUP=''  # of enter_memory_group
 RUN_UNDER=()  # a command that executes ckptrun: start_run goes through it
 
 # --- ending ---------------------------------------------------------------------------------------------------------
@@ -110,6 +111,7 @@ at_exit() {
     { show_outputs; reproduce; echo "FAILED ${CKPT_TEST_SCRIPT##*/} (status $status) as uid $EUID"; tail -n 3 "$CAUSE"; } >&2
   fi
   end_own_processes
+  remove_memory_group
   cd /
   if [[ ${CKPT_KEEP:-} == 1 ]]; then echo "kept $WORK" >&2; else rm -rf "$WORK"; fi
   exit "$status"
@@ -220,12 +222,12 @@ wait_for_growth() {
   wait_for_lines "$1" $(( $(line_count "$1") + ${2:-3} ))
 }
 
-newest_version() { find "$CKPT_STORE/$1" -name 'v*.ckpt' -printf '%f\n' 2>/dev/null | sort | tail -n 1; }
+newest_version_file() { find "$CKPT_STORE/$1" -name 'v*.ckpt' -printf '%f\n' 2>/dev/null | sort | tail -n 1; }
 
 # has_version_after NAME FILE: there is a newer version than that of FILE; fails if the run has ended. For wait_until.
 has_version_after() {
   run_is_alive || fail "ckptrun ended: $(tail -n 3 "$OUT" "$ERR")"
-  [[ $(newest_version "$1") > $2 ]]
+  [[ $(newest_version_file "$1") > $2 ]]
 }
 
 # order COMMAND REGEX: a program that takes orders from the directory $ORDERS executes COMMAND, and prints a line that
@@ -242,6 +244,32 @@ order() {
   echo "$1" >"$ORDERS/do.$ORDERS_GIVEN.new"
   mv "$ORDERS/do.$ORDERS_GIVEN.new" "$ORDERS/do.$ORDERS_GIVEN"
   wait_for_line "$OUT" "$2"
+}
+
+# Processes that have been killed are in it until they have given everything back.
+remove_memory_group() {
+  local end=$((SECONDS + 5))
+  [[ -n $MEMORY_GROUP ]] || return 0
+  until rmdir "$MEMORY_GROUP" 2>/dev/null || (( SECONDS > end )); do sleep 0.05; done
+}
+
+# --- limits ---------------------------------------------------------------------------------------------------------
+
+# make_memory_group MIB: $MEMORY_GROUP is a memory cgroup with this limit, page cache included, and without swap; false
+# where none can be made. IN_MEMORY_GROUP is a command that executes its arguments there.
+IN_MEMORY_GROUP=()
+make_memory_group() {
+  local parent=/sys/fs/cgroup/memory limit_file=memory.limit_in_bytes
+  if [[ ! -d $parent ]]; then
+    parent=/sys/fs/cgroup limit_file=memory.max
+    grep -qw memory "$parent/cgroup.subtree_control" 2>/dev/null || return 1
+  fi
+  mkdir "$parent/ckpt-test.$$" 2>/dev/null || return 1
+  MEMORY_GROUP=$parent/ckpt-test.$$
+  echo "$(( $1 << 20 ))" 2>/dev/null >"$MEMORY_GROUP/$limit_file" || return 1
+  [[ ! -e $MEMORY_GROUP/memory.swap.max ]] || echo 0 >"$MEMORY_GROUP/memory.swap.max"
+  # shellcheck disable=SC2016,SC2034  # of the inner shell; used by the scripts
+  IN_MEMORY_GROUP=(sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$MEMORY_GROUP")
 }
 
 # --- running --------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ in_mode() {
     sleep "0.$(( RANDOM % 4 ))$(( RANDOM % 10 ))"  # the moment is what is tested
     kill9_family
     expect_only_counts "the processes"
-    before=$(newest_version "$mode")
+    before=$(newest_version_file "$mode")
     recover "$mode" --every 50ms --mode "$mode" --lazy -v
     wait_for_line "$ERR" "^ckptrun: resumed $mode@"
     grep -q 'lazy restore needs' "$ERR" ||

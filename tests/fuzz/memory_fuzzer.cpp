@@ -1,7 +1,8 @@
 // Checkpoints a program that changes its memory at random (changes_memory_at_random, beside this file), at
 // every step in another way of copying, and compares each version byte for byte with a full copy of the
 // program, taken while it was stopped for that version. A version that is not the program at that moment ends
-// the run with status 1.
+// the run with status 1. Some programs run with a limit of memory, where that is permitted: between the
+// steps, what the last version has is discarded at random.
 //
 //   memory_fuzzer [--seed N] [--seconds N] [--steps-per-program N] [--program PATH]
 //
@@ -139,10 +140,20 @@ class Program {
   pid_t namespace_init_ = 0;
 };
 
+bool may_limit() {
+  try {
+    engine::Session::require_limits();
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 struct Totals {
   std::map<std::string, unsigned> versions;  // by the way in which they were copied
   unsigned refused = 0;
   unsigned restored = 0;
+  std::uint64_t evicted_bytes = 0;
   CheckTotals compared;
 };
 
@@ -167,11 +178,16 @@ class Fuzzer {
                            .create_application(fmt::format("fuzzed-{}", ++programs_));
     store::Version parent = 0;
     tracking_ = random_() % 4 == 0 ? engine::Tracking::kCompare : engine::Tracking::kKernel;
+    if (may_limit_ && tracking_ == engine::Tracking::kKernel && random_() % 3 == 0) session.limit_memory();
     for (unsigned step = 0; step < arguments_.steps_per_program && Clock::now() < end; ++step) {
       program.wait_for_operations(random_() % 2000);
       moment_ = fmt::format("program {} (seed {}, {}), step {}", programs_, program_seed,
-                            tracking_ == engine::Tracking::kCompare ? "compared" : "tracked", step);
+                            session.limited()                         ? "limited"
+                            : tracking_ == engine::Tracking::kCompare ? "compared"
+                                                                      : "tracked",
+                            step);
       if (auto version = take_and_compare(session, *application, parent)) parent = *version;
+      if (session.limited() && parent != 0) totals_.evicted_bytes += session.evict(random_() % (8U << 20U));
       application->retain({.last = 2}, "run");
       program.check_alive();
     }
@@ -217,12 +233,14 @@ class Fuzzer {
     description.run_id = "run";
     store::Version version = 0;
     engine::CaptureOptions options = chosen_options(parent);
-    options.while_stopped = [&snapshot](pid_t pid) { snapshot = std::make_unique<Snapshot>(pid); };
+    auto missing = session.limited() ? Snapshot::Missing::kComes : Snapshot::Missing::kNone;
+    options.while_stopped = [&](pid_t pid) { snapshot = std::make_unique<Snapshot>(pid, missing); };
     try {
       auto writer = application.begin(parent, parent == 0 ? store::Base::kEmpty : store::Base::kParent);
       engine::CaptureResult result = session.capture(*writer, options);
       description.stats = result.stats;
       version = writer->commit(description, result.image);
+      if (session.limited()) session.serve_from(application.open(version));
       session.committed(version);
     } catch (const Error& error) {
       // On a busy machine threads may take too long to stop; the program goes on unharmed.
@@ -241,6 +259,7 @@ class Fuzzer {
   tests::TemporaryDirectory directory_;
   Totals totals_;
   engine::Tracking tracking_ = engine::Tracking::kKernel;
+  const bool may_limit_ = may_limit();
   unsigned programs_ = 0;
   std::string moment_;
 };
@@ -281,6 +300,7 @@ void report(const Totals& totals) {
   fmt::print("{} versions ({}), {} refused, {} restored; {} mappings and {} pages compared, all equal\n",
              count, versions, totals.refused, totals.restored, totals.compared.mappings_compared,
              totals.compared.pages_compared);
+  if (totals.evicted_bytes > 0) fmt::print("{} MiB were discarded in between\n", totals.evicted_bytes >> 20U);
 }
 
 int run(int argc, char** argv) {

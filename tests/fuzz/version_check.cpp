@@ -240,6 +240,7 @@ std::optional<std::string> Comparison::compare_absent() {
       const std::uint64_t address = number * kPageBytes;
       while (next != snapshot_.pages().end() && next->address < address) ++next;
       if (next != snapshot_.pages().end() && next->address == address) continue;
+      if (snapshot_.is_unknown(address)) continue;
       const image::MappingT* mapping = mapping_at(address);
       if (mapping == nullptr)
         return fmt::format("the version has a page at {:x}, where nothing is mapped", address);

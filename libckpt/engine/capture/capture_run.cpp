@@ -121,9 +121,14 @@ void CaptureRun::take_step() {
 template <typename Action>
 void CaptureRun::with_all_stopped(const Action& action) {
   auto started = Clock::now();
-  StoppedFamily family = session_.stop(false);
+  bool held = session_.held.has_value();
+  StoppedFamily family = session_.take_stopped(false);
   meet_processes();
   for (StoppedProcess& process : family.processes) action(process);
+  if (held) {
+    session_.held = std::move(family);
+    return;
+  }
   family.resume();
   count_stop(Clock::now() - started);
 }
@@ -147,7 +152,10 @@ void CaptureRun::count_stop(Clock::duration duration) {
 
 void CaptureRun::track() {
   ++registrations_;
-  with_all_stopped([this](StoppedProcess& process) { part_of(process.state).track(*process.tracee); });
+  with_all_stopped([this](StoppedProcess& process) {
+    bool limited = process.state == session_.processes.front();
+    part_of(process.state).track(*process.tracee, limited ? session_.paging.get() : nullptr);
+  });
   step_ = Step::kSurvey;
 }
 
@@ -190,6 +198,7 @@ CaptureRun::Step CaptureRun::choose(const PendingPages& pending) {
 
 // To share much memory with a snapshot may take longer than to copy what is left.
 bool CaptureRun::wants_snapshot(const ProcessCapture& part) const {
+  if (session_.paging) return false;  // which would need as much memory again
   if (snapshots_ != Snapshots::kWherePaid) return snapshots_ == Snapshots::kAll;
   return session_.pause.snapshot_time(part.pending().forked_bytes) <
          session_.pause.copy_time(part.pending().bytes);
@@ -218,10 +227,12 @@ bool CaptureRun::is_stale(const StoppedFamily& family) {
 void CaptureRun::stop() {
   auto started = Clock::now();
   clock_ = StageClock();
-  StoppedFamily family = session_.stop(look_for_relatives_);
+  StoppedFamily family = session_.take_stopped(look_for_relatives_);
   result_.stats.freezing_time_us = microseconds(Clock::now() - started);
   meet_processes();
   clock_.done("stop");
+  // Before mappings are looked at: those of children may become one where all memory is there.
+  if (session_.paging) parts_.front()->know_missing(*session_.paging);
   if (is_stale(family)) return survey_again(family);
   std::vector<resource::SilencedConnection> silenced;
   try {

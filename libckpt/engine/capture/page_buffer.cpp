@@ -19,7 +19,7 @@ PageBuffer::PageBuffer() {
 PageBuffer::~PageBuffer() { ::munmap(memory_, kCapacity); }
 
 void PageBuffer::warm(std::size_t bytes) {
-  std::size_t wanted = std::min(kCapacity, used_ + bytes);
+  std::size_t wanted = std::min(capacity_, used_ + bytes);
   if (wanted <= warm_) return;
   // A failure costs time in the pause, nothing else.
   ::madvise(memory_ + warm_, wanted - warm_, MADV_POPULATE_WRITE);

@@ -24,7 +24,9 @@ class PageBuffer {
 
   // Touches memory for `bytes` more, so that claiming them costs nothing. Not during a pause.
   void warm(std::size_t bytes);
-  std::size_t free_bytes() const { return kCapacity - used_; }
+  // From now on no more than this, at most kCapacity; what does not fit is not copied, but stored at once.
+  void limit(std::size_t bytes) { capacity_ = bytes; }
+  std::size_t free_bytes() const { return capacity_ - used_; }
   // Where further pages are to be copied, at most free_bytes(); the room is taken, whatever is put there.
   std::span<std::byte> take_room(std::size_t bytes);
   // `bytes`, in room that was taken, are these pages.
@@ -41,6 +43,7 @@ class PageBuffer {
   };
 
   std::byte* memory_;
+  std::size_t capacity_ = kCapacity;
   std::size_t used_ = 0;
   std::size_t warm_ = 0;
   std::vector<Part> parts_;

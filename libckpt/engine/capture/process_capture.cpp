@@ -43,7 +43,10 @@ void PendingPages::add(const PendingPages& more) {
 }
 
 ProcessCapture::ProcessCapture(std::shared_ptr<ProcessState> process, const CaptureOptions& options)
-    : process_(std::move(process)), tracking_(options.tracking), excluded_before_(process_->excluded) {
+    : process_(std::move(process)),
+      tracking_(options.tracking),
+      excluded_before_(process_->excluded),
+      parent_(options.parent) {
   wants_tracker_ =
       tracking_ == Tracking::kKernel && process_->can_track && !has_pinned_writers(process_->pid);
   bool has_tracker = wants_tracker_ && process_->tracker != nullptr && process_->tracker->alive();
@@ -54,9 +57,10 @@ ProcessCapture::ProcessCapture(std::shared_ptr<ProcessState> process, const Capt
   }
 }
 
-void ProcessCapture::track(Tracee& tracee) {
+void ProcessCapture::track(Tracee& tracee, Paging* paging) {
   if (!wants_tracker_) return;
-  if (process_->tracker == nullptr) process_->tracker = WriteTracker::create(tracee);
+  if (process_->tracker == nullptr)
+    process_->tracker = paging != nullptr ? paging->watch(tracee) : WriteTracker::create(tracee);
   process_->can_track = process_->tracker != nullptr;
   if (!process_->can_track) return;
   for (const MapEntry& entry : read_memory_map(process_->pid)) {
@@ -138,6 +142,18 @@ bool ProcessCapture::look_at_maps() {
   return !flags_.covers(maps_);
 }
 
+void ProcessCapture::know_missing(Paging& paging) {
+  paging_ = &paging;
+  MissingState state = paging.settle();
+  missing_ = std::move(state.pieces);
+  AddressRanges moved;
+  for (const store::PageRun& run : state.moved_to)
+    moved.push_back({run.first_page * kPageSize, (run.first_page + run.page_count) * kPageSize});
+  normalize(moved);
+  if (process_->tracker) process_->tracker->owe(moved);
+  needs_.must = unite(needs_.must, moved);
+}
+
 ProcessContext ProcessCapture::context(Tracee& tracee) {
   learn_excluded();
   return {.tracee = tracee,
@@ -187,7 +203,43 @@ void ProcessCapture::store(store::CheckpointWriter& writer, image::ProcessT& pro
     late_guards_.insert(late_guards_.end(), guards.begin(), guards.end());
   }
   if (!late_guards_.empty()) describe_late_guards(process);
+  store_missing(writer, process);
   writer.keep_only(process_->space, memory_.present);
+}
+
+// The version has them already where its parent has the same at the same place.
+void ProcessCapture::store_missing(store::CheckpointWriter& writer, const image::ProcessT& process) {
+  if (missing_.empty()) return;
+  AddressRanges guards;
+  std::vector<store::PageRun> guard_runs;
+  for (const auto& mapping : process.mappings) {
+    for (const image::GuardRegion& guard : mapping->guards) {
+      guards.push_back({guard.start(), guard.end()});
+      guard_runs.push_back({guard.start() / kPageSize, (guard.end() - guard.start()) / kPageSize});
+    }
+  }
+  normalize(guards);
+  paging_->forget(guard_runs);
+  constexpr std::uint64_t kPagesAtOnce = 1024;
+  std::vector<std::byte> bytes(kPagesAtOnce * kPageSize);
+  AddressRanges present;
+  for (const MissingPiece& piece : missing_) {
+    AddressRange range{piece.page * kPageSize, (piece.page + piece.page_count) * kPageSize};
+    present.push_back(range);
+    if (piece.page == piece.source && paging_->version() == parent_) continue;
+    for (std::uint64_t done = 0; done < piece.page_count; done += kPagesAtOnce) {
+      std::uint64_t count = std::min(kPagesAtOnce, piece.page_count - done);
+      std::span<std::byte> part = std::span(bytes).first(count * kPageSize);
+      paging_->read({.first_page = piece.source + done, .page_count = count}, part);
+      writer.put(process_->space, piece.page + done, part);
+    }
+  }
+  for (const store::PageRun& run : memory_.present)
+    present.push_back({run.first_page * kPageSize, (run.first_page + run.page_count) * kPageSize});
+  normalize(present);
+  memory_.present.clear();
+  for (const AddressRange& range : subtract(subtract(present, guards), needs_.excluded))
+    memory_.present.push_back({range.start / kPageSize, range.size_bytes() / kPageSize});
 }
 
 // The scan in the pause takes for content what had some a moment before; only reading it tells.

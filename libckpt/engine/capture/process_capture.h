@@ -11,6 +11,7 @@
 #include "engine/capture/page_needs.h"
 #include "engine/capture/page_tasks.h"
 #include "engine/capture/snapshot.h"
+#include "engine/paging/paging.h"
 #include "engine/session.h"
 #include "engine/session_state.h"
 
@@ -34,7 +35,8 @@ class ProcessCapture {
   bool lacks_tracker() const { return wants_tracker_ && process_->can_track && process_->tracker == nullptr; }
 
   // In a stop: makes the WriteTracker if there is none yet, and registers what is not registered.
-  void track(Tracee& tracee);
+  // `paging`: where the memory of this process is kept within a limit; else none.
+  void track(Tracee& tracee, Paging* paging);
   // While the process runs: reads mapping flags and counts what was written.
   PendingPages survey();
   const PendingPages& pending() const { return pending_; }  // as it was counted last
@@ -45,6 +47,8 @@ class ProcessCapture {
 
   // In the stop. True if mappings came or went since their flags were read.
   bool look_at_maps();
+  // Pages that are missing in the process: the version keeps them, or `store` copies them.
+  void know_missing(Paging& paging);
   ProcessContext context(Tracee& tracee);
   // Copies pages into `buffer`, or takes a snapshot of the process that has them. What is copied already, in
   // bytes.
@@ -63,6 +67,7 @@ class ProcessCapture {
 
  private:
   void learn_excluded();
+  void store_missing(store::CheckpointWriter& writer, const image::ProcessT& process);
   template <typename Action>
   void for_each_private_mapping(const Action& action);
   void describe_late_guards(image::ProcessT& process);
@@ -81,6 +86,9 @@ class ProcessCapture {
   CapturedMemory memory_;
   PageTasks snapshot_tasks_;
   AddressRanges late_guards_;  // found when pages were read
+  Paging* paging_ = nullptr;
+  std::vector<MissingPiece> missing_;
+  store::Version parent_;
 };
 
 }  // namespace ckpt::engine

@@ -40,6 +40,15 @@ std::unique_ptr<WriteTracker> WriteTracker::create(Tracee& tracee) {
   return std::unique_ptr<WriteTracker>(new WriteTracker(std::move(userfault), std::move(pagemap)));
 }
 
+std::unique_ptr<WriteTracker> WriteTracker::of(int userfault, pid_t pid, store::Version base) {
+  UniqueFd own(::fcntl(userfault, F_DUPFD_CLOEXEC, 0));
+  if (!own) throw_errno("copy a userfaultfd");
+  UniqueFd pagemap = open_or_throw(fmt::format("/proc/{}/pagemap", pid), O_RDONLY);
+  std::unique_ptr<WriteTracker> tracker(new WriteTracker(std::move(own), std::move(pagemap)));
+  tracker->base_ = base;
+  return tracker;
+}
+
 bool WriteTracker::alive() const {
   kernel::PagemapScanArguments arguments{};
   arguments.size = sizeof(arguments);
@@ -56,6 +65,13 @@ bool WriteTracker::register_mapping(AddressRange range) {
   uffdio_register request{};
   request.range = {.start = range.start, .len = range.size_bytes()};
   request.mode = UFFDIO_REGISTER_MODE_WP;
+  return ::ioctl(userfault_.get(), UFFDIO_REGISTER, &request) == 0;
+}
+
+bool WriteTracker::serve_missing(AddressRange mapping) {
+  uffdio_register request{};
+  request.range = {.start = mapping.start, .len = mapping.size_bytes()};
+  request.mode = UFFDIO_REGISTER_MODE_WP | UFFDIO_REGISTER_MODE_MISSING;
   return ::ioctl(userfault_.get(), UFFDIO_REGISTER, &request) == 0;
 }
 

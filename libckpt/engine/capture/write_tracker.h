@@ -35,12 +35,19 @@ class WriteTracker {
   // Makes one for the stopped program; nullptr if the kernel cannot do this.
   static std::unique_ptr<WriteTracker> create(Tracee& tracee);
 
+  // Of process `pid`, through a userfaultfd that has been started for writes, too, and stays the caller's.
+  // What it has armed is unchanged since `base`.
+  static std::unique_ptr<WriteTracker> of(int userfault, pid_t pid, store::Version base);
+
   // False once the program has replaced its address space (exec).
   bool alive() const;
 
   // From now on writes to the mapping can be seen; its content counts as written until it is armed. False if
   // the kernel refuses (not writable for ever, already registered elsewhere, vanished).
   bool register_mapping(AddressRange range);
+
+  // From now on pages of the mapping that are missing are waited for, too. False if the kernel refuses.
+  bool serve_missing(AddressRange mapping);
 
   // Written pages reported by arming scans since the last settled().
   const AddressRanges& owed() const { return owed_; }

@@ -44,7 +44,8 @@ void add_orphans(const FamilyRoots& roots, std::vector<Relative>& family) {
   }
   if (!roots.orphans) return;
   for (pid_t pid : list_children(::getpid())) {
-    if (pid != roots.program && pid != roots.namespace_init && !is_of_a_lease(pid)) add(pid, 0, family);
+    bool ours = pid == roots.program || pid == roots.namespace_init || pid == roots.guardian;
+    if (!ours && !is_of_a_lease(pid)) add(pid, 0, family);
   }
 }
 

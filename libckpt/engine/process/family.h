@@ -16,6 +16,7 @@ namespace ckpt::engine {
 struct FamilyRoots {
   pid_t program = 0;
   pid_t namespace_init = 0;  // 0: none; its children have lost their parent
+  pid_t guardian = 0;        // 0: none; a child of this process that is not the program's
   bool orphans = false;      // other children of this process are the program's, too
 };
 

@@ -44,6 +44,7 @@ Guardian::Guardian(const std::vector<WatchedProcess>& processes) : supervisor_(o
   if (child < 0) throw_errno("start the guardian of lazily restored memory");
   if (child == 0) watch_over(processes, supervisor_.get());
   guardian_.reset(guardian);
+  pid_ = static_cast<pid_t>(child);
 }
 
 Guardian::~Guardian() {

@@ -5,6 +5,8 @@
 // are gone.
 #pragma once
 
+#include <sys/types.h>
+
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -20,9 +22,12 @@ class Guardian {
   Guardian(const Guardian&) = delete;
   Guardian& operator=(const Guardian&) = delete;
 
+  pid_t pid() const { return pid_; }  // a child of ours
+
  private:
   UniqueFd supervisor_;  // pidfd of ours, for the guardian to look at
   UniqueFd guardian_;    // pidfd
+  pid_t pid_ = 0;
 };
 
 }  // namespace ckpt::engine

@@ -19,7 +19,8 @@ LazyFill::LazyFill(LazyFillWork work) {
   server_.emplace(PageServerWork{.reader = std::move(work.reader),
                                  .memories = std::move(work.memories),
                                  .directory = work.directory,
-                                 .processes = processes_});
+                                 .processes = processes_,
+                                 .stays = work.stays});
 }
 
 LazyFill::~LazyFill() {

@@ -17,6 +17,7 @@ struct LazyFillWork {
   std::vector<LazyMemory> memories;  // the program's first, if it is one of them
   std::vector<pid_t> processes;      // that end together if memory is lost: all of the program
   int directory = -1;
+  bool stays = false;  // see PageServer
 };
 
 class LazyFill {
@@ -31,6 +32,8 @@ class LazyFill {
   int done_fd() const { return server_->done_fd(); }
   void hurry() { server_->hurry(); }
   const FillReport& report() const { return server_->report(); }
+  PageServer& server() { return *server_; }
+  pid_t guardian() const { return guardian_->pid(); }
 
  private:
   std::vector<WatchedProcess> processes_;

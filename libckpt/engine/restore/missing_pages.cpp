@@ -31,6 +31,21 @@ void MissingPages::add(const MissingPiece& piece) {
   page_count_ += piece.page_count;
 }
 
+void MissingPages::add_joined(const MissingPiece& piece) {
+  auto next = by_page_.lower_bound(piece.page);
+  if (next != by_page_.begin()) {
+    MissingPiece& before = std::prev(next)->second;
+    bool goes_on =
+        before.page + before.page_count == piece.page && before.source + before.page_count == piece.source;
+    if (goes_on) {
+      before.page_count += piece.page_count;
+      page_count_ += piece.page_count;
+      return;
+    }
+  }
+  add(piece);
+}
+
 std::vector<MissingPiece> MissingPages::take(std::uint64_t page, std::uint64_t page_count) {
   std::vector<MissingPiece> taken;
   std::uint64_t end = page + page_count;

@@ -23,6 +23,8 @@ class MissingPages {
  public:
   // Must not overlap what is there already, on neither side.
   void add(const MissingPiece& piece);
+  // The same; what goes on where the piece before it ends becomes one with it, whatever mappings they are in.
+  void add_joined(const MissingPiece& piece);
   // Those that are missing in this range of addresses no longer are; take() returns them.
   std::vector<MissingPiece> take(std::uint64_t page, std::uint64_t page_count);
   void remove(std::uint64_t page, std::uint64_t page_count);

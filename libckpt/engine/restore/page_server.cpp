@@ -50,11 +50,11 @@ std::uint64_t microseconds_since(std::chrono::steady_clock::time_point start) {
 
 PageServer::PageServer(PageServerWork work)
     : work_(std::move(work)),
-      reads_(*work_.reader),
-      recording_(work_.directory >= 0 && work_.memories.front().space == kProcessSpace),
+      recording_(!work_.stays && work_.directory >= 0 && work_.memories.front().space == kProcessSpace),
       zeroes_(kLongestZeroes * kPageSize),
       done_fd_(make_eventfd()),
       control_fd_(make_eventfd()) {
+  if (!work_.stays) reads_.emplace(*work_.reader);
   if (recording_) {
     remove_stale_touched(work_.directory);
     touched_ = load_touched(work_.directory, work_.reader->description().version);
@@ -91,6 +91,11 @@ void PageServer::run() noexcept {
     end_program();
   }
   report_.total_us = microseconds_since(started_);
+  {
+    std::lock_guard lock(mutex_);
+    deaf_ = true;
+    calls_.clear();  // whoever waits for an answer learns that there is none
+  }
   if (stop_) return;  // who stops us takes care of the rest
   for (Space& space : spaces_) space.faults = UserFaults(UniqueFd());
   done_ = true;
@@ -103,15 +108,27 @@ void PageServer::end_program() {
 }
 
 void PageServer::serve() {
-  while (!stop_ && anything_missing()) {
+  while (!stop_ && goes_on()) {
     if (hurry_) read_faster();
     read_messages();
+    answer_calls();
     if (serve_fault()) continue;
     request_reads();
     if (install_slice()) continue;
     if (recording_ && Clock::now() - started_ > kRecording) finish_recording();
     wait();
   }
+}
+
+bool PageServer::goes_on() {
+  if (!work_.stays) return anything_missing();
+  if (hurry_) {
+    read_all_messages();
+    for (Space& space : spaces_) complete(space);
+    return false;
+  }
+  forget_ended_children();
+  return true;
 }
 
 bool PageServer::anything_missing() {
@@ -122,6 +139,158 @@ bool PageServer::anything_missing() {
     space.faults = UserFaults(UniqueFd());
   }
   return std::ranges::any_of(spaces_, [](const Space& space) { return !space.over; });
+}
+
+// ---- where it stays --------------------------------------------------------------------------------------
+
+void PageServer::call(std::function<void()> work) {
+  std::packaged_task<void()> task(std::move(work));
+  std::future<void> answer = task.get_future();
+  {
+    std::lock_guard lock(mutex_);
+    if (deaf_) throw Error("memory of the program was lost");
+    calls_.push_back(std::move(task));
+  }
+  wake_server();
+  try {
+    answer.get();
+  } catch (const std::future_error&) {
+    throw Error("memory of the program was lost");
+  }
+}
+
+void PageServer::answer_calls() {
+  for (;;) {
+    std::packaged_task<void()> task;
+    {
+      std::lock_guard lock(mutex_);
+      if (calls_.empty()) return;
+      task = std::move(calls_.front());
+      calls_.pop_front();
+    }
+    task();
+  }
+}
+
+void PageServer::watch_program(pid_t pid, UserFaults faults) {
+  call([&] {
+    Space space{.pid = pid, .id = kProcessSpace, .faults = std::move(faults), .missing = {}};
+    moved_to_.clear();
+    if (spaces_.empty()) {
+      spaces_.push_back(std::move(space));
+    } else {
+      spaces_.front() = std::move(space);  // it has executed another program
+    }
+  });
+}
+
+void PageServer::read_all_messages() {
+  for (std::size_t number = 0; number < spaces_.size(); ++number) {
+    for (;;) {
+      if (spaces_[number].over) break;
+      UserFaultMessages messages = spaces_[number].faults.read();
+      if (messages.events.empty() && messages.faults.empty()) break;
+      for (UserFaultEvent& event : messages.events) apply(number, event);
+      for (const UserFault& fault : messages.faults) waiting_.push_back({number, fault});
+    }
+  }
+}
+
+// Its process stands still, or is in nobody's way.
+void PageServer::complete(Space& space) {
+  for (const MissingPiece& piece : space.missing.all()) {
+    for (std::uint64_t done = 0; done < piece.page_count && !space.missing.empty();) {
+      std::uint64_t count = std::min(kReadPages, piece.page_count - done);
+      std::span<std::byte> bytes = buffer_.pages(count);
+      work_.reader->read(space.id, {.first_page = piece.source + done, .page_count = count}, bytes);
+      if (!install(space, piece.page + done, bytes, false)) {
+        read_messages();  // it is changing its memory
+        continue;
+      }
+      done += count;
+    }
+  }
+  space.over = true;
+  space.faults = UserFaults(UniqueFd());
+}
+
+// Nobody tells of the end of an address space: a page that cannot be there shows it.
+void PageServer::forget_ended_children() {
+  constexpr std::chrono::seconds kOften{1};
+  if (spaces_.size() < 2 || Clock::now() - looked_at_children_ < kOften) return;
+  looked_at_children_ = Clock::now();
+  for (auto space = spaces_.begin() + 1; space != spaces_.end(); ++space) {
+    if (space->over || space->faults.install_zeroes(0, 1).outcome != Installing::kGone) continue;
+    space->missing = {};
+    space->over = true;
+    space->faults = UserFaults(UniqueFd());
+  }
+  while (spaces_.size() > 1 && spaces_.back().over && waiting_.empty()) spaces_.pop_back();
+}
+
+MissingState PageServer::settle() {
+  MissingState state;
+  call([&] {
+    read_all_messages();
+    for (std::size_t number = 1; number < spaces_.size(); ++number) {
+      if (!spaces_[number].over) complete(spaces_[number]);
+    }
+    state.moved_to = std::exchange(moved_to_, {});
+    if (spaces_.empty()) return;
+    spaces_.front().settled = spaces_.front().missing;
+    state.pieces = spaces_.front().missing.all();
+  });
+  return state;
+}
+
+void PageServer::forget(const std::vector<store::PageRun>& runs) {
+  call([&] {
+    Space& program = spaces_.front();
+    for (const store::PageRun& run : runs) {
+      for (const MissingPiece& then : program.settled.take(run.first_page, run.page_count)) {
+        for (const MissingPiece& now : program.missing.from_source(then.source, then.page_count))
+          program.missing.remove(now.page, now.page_count);
+      }
+    }
+  });
+}
+
+std::vector<store::PageRun> PageServer::begin_eviction() {
+  std::vector<store::PageRun> moved;
+  call([&] {
+    read_all_messages();
+    evicting_ = true;
+    moved = moved_to_;
+  });
+  return moved;
+}
+
+void PageServer::end_eviction(const std::vector<MissingPiece>& evicted) {
+  call([&] {
+    read_all_messages();
+    evicting_ = false;
+    for (const MissingPiece& piece : evicted) spaces_.front().missing.add_joined(piece);
+  });
+}
+
+void PageServer::replace_version(std::shared_ptr<const store::CheckpointReader> reader) {
+  call([&] {
+    work_.reader = std::move(reader);
+    for (Space& space : spaces_) {
+      MissingPages now;
+      for (const MissingPiece& piece : space.missing.all()) {
+        for (const MissingPiece& then : space.settled.from_source(piece.source, piece.page_count)) {
+          now.add_joined({.page = piece.page + (then.source - piece.source),
+                          .source = then.page,
+                          .page_count = then.page_count});
+        }
+      }
+      if (now.page_count() != space.missing.page_count())
+        throw Error("missing memory is not in the new version; this is an error in ckptrun");
+      space.missing = std::move(now);
+      space.settled = {};
+    }
+  });
 }
 
 // ---- what the program does -------------------------------------------------------------------------------
@@ -138,8 +307,11 @@ void PageServer::read_messages() {
 void PageServer::apply(std::size_t number, UserFaultEvent& event) {
   switch (event.kind) {
     case UserFaultEvent::Kind::kRemoved:
+      if (evicting_ && number == 0) return;
       return spaces_[number].missing.remove(event.page, event.page_count);
     case UserFaultEvent::Kind::kMoved:
+      if (work_.stays && number == 0)
+        moved_to_.push_back({.first_page = event.to, .page_count = event.page_count});
       return spaces_[number].missing.move(event.page, event.to, event.page_count);
     case UserFaultEvent::Kind::kForked:
       ++report_.forks;
@@ -148,8 +320,9 @@ void PageServer::apply(std::size_t number, UserFaultEvent& event) {
       if (parent.pid != 0) forget_wiped(parent.pid, missing);
       spaces_.push_back({.id = parent.id,
                          .order = parent.order,
-                         .faults = UserFaults(std::move(event.child)),
-                         .missing = std::move(missing)});
+                         .faults = parent.faults.of_child(std::move(event.child)),
+                         .missing = std::move(missing),
+                         .settled = parent.settled});
   }
 }
 
@@ -195,10 +368,10 @@ bool PageServer::serve_stored(std::size_t number, std::uint64_t page, const Miss
   }
   space.fault_end = end;
   space.long_windows = in_order && space.window == kLongestWindow ? space.long_windows + 1 : 0;
-  if (space.long_windows >= kFollowedWindows) follow(space, source + (end - first));
+  if (space.long_windows >= kFollowedWindows && reads_) follow(space, source + (end - first));
   std::span<std::byte> bytes = buffer_.pages(end - first);
   work_.reader->read(space.id, {.first_page = source, .page_count = end - first}, bytes);
-  if (!install(space, first, bytes)) return false;
+  if (!install(space, first, bytes, first == source)) return false;
   ++report_.faults;
   report_.pages_on_demand += end - first;
   return true;
@@ -260,11 +433,12 @@ void PageServer::skip(Space& space, std::uint64_t page) {
 }
 
 // False if the program is changing its memory: then part of it may not have been installed.
-bool PageServer::install(Space& space, std::uint64_t page, std::span<const std::byte> bytes) {
+// `unwritten`: the version has the same there.
+bool PageServer::install(Space& space, std::uint64_t page, std::span<const std::byte> bytes, bool unwritten) {
   std::uint64_t most = bytes.size() / kPageSize;
   while (!bytes.empty()) {
     std::uint64_t count = std::min<std::uint64_t>(most, bytes.size() / kPageSize);
-    Installed done = space.faults.install(page, bytes.first(count * kPageSize));
+    Installed done = space.faults.install(page, bytes.first(count * kPageSize), unwritten);
     space.missing.remove(page, done.page_count);
     page += done.page_count;
     bytes = bytes.subspan(done.page_count * kPageSize);
@@ -288,8 +462,9 @@ bool PageServer::install(Space& space, std::uint64_t page, std::span<const std::
 // ---- everything else -------------------------------------------------------------------------------------
 
 bool PageServer::install_slice() {
+  if (!reads_) return false;
   if (!current_) {
-    current_ = reads_.take();
+    current_ = reads_->take();
     if (!current_) return false;
     if (current_->failure) std::rethrow_exception(current_->failure);
     current_run_ = 0;
@@ -323,24 +498,25 @@ void PageServer::end_current() {
   });
   std::ranges::move(held_, std::back_inserter(waiting_));
   held_.clear();
-  reads_.recycle(std::move(current_->bytes));
+  reads_->recycle(std::move(current_->bytes));
   current_.reset();
 }
 
 void PageServer::read_faster() {
-  if (!std::exchange(reads_fast_, true)) reads_.hurry();
+  if (reads_ && !std::exchange(reads_fast_, true)) reads_->hurry();
 }
 
 void PageServer::request_reads() {
-  while (reads_.outstanding() < kReadsAhead) {
+  if (!reads_) return;
+  while (reads_->outstanding() < kReadsAhead) {
     std::optional<BackgroundRead> read = next_touched_read();
     for (std::size_t i = 0; !read && i < spaces_.size(); ++i) read = next_read(i);
     if (!read) break;
     for (const store::PageRun& run : read->runs) requested_.push_back({.space = read->receiver, .run = run});
-    reads_.request(std::move(*read));
+    reads_->request(std::move(*read));
   }
   // All has been asked for and yet something is missing: what was asked for came while the program changed.
-  if (reads_.outstanding() > 0 || current_) return;
+  if (reads_->outstanding() > 0 || current_) return;
   for (Space& space : spaces_) space.next_run = space.run_done = 0;
 }
 
@@ -383,7 +559,7 @@ std::optional<BackgroundRead> PageServer::next_read(std::size_t number) {
 
 void PageServer::wait() {
   std::vector<pollfd> polled{{.fd = control_fd_.get(), .events = POLLIN, .revents = 0},
-                             {.fd = reads_.fd(), .events = POLLIN, .revents = 0}};
+                             {.fd = reads_ ? reads_->fd() : -1, .events = POLLIN, .revents = 0}};
   for (const Space& space : spaces_) {
     if (!space.over) polled.push_back({.fd = space.faults.fd(), .events = POLLIN, .revents = 0});
   }

@@ -5,6 +5,9 @@
 // installs pages. So a page that was read from the store is installed only if it is still missing where the
 // program has it now. Other threads only read from the store (BackgroundReads).
 //
+// Where memory is kept within a limit (`stays`), it serves until the end: nothing comes in the background,
+// and what the version it serves from has can become missing again (evict).
+//
 // Hard rules:
 //  1. Events are applied as soon as they are read, before any page is installed: the program goes on behind
 //  an madvise, munmap, mremap or fork when its event has been read.
@@ -23,7 +26,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
+#include <future>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -56,6 +62,12 @@ struct PageServerWork {
   // Of the application, for what the program itself touched; -1: not recorded.
   int directory = -1;
   const std::vector<WatchedProcess>& processes;  // that end if one cannot have its memory; outlive the server
+  bool stays = false;  // then `memories` may be empty and there may be no reader yet
+};
+
+struct MissingState {
+  std::vector<MissingPiece> pieces;
+  std::vector<store::PageRun> moved_to;
 };
 
 class PageServer {
@@ -68,7 +80,25 @@ class PageServer {
   // By any thread.
   bool done() const { return done_; }
   int done_fd() const { return done_fd_.get(); }  // readable once done()
+  // All that is missing comes now, at full speed, and then the server is done.
   void hurry();
+
+  // Of a server that stays. By one thread at a time, while the program stands still (but replace_version());
+  // each returns when it is done. They throw Error if the server has failed.
+  //
+  // Serves the memory of the program, from now on, through what watches its writes, too. Nothing is missing.
+  void watch_program(pid_t pid, UserFaults faults);
+  // Children have all of their memory from now on. What is missing of the program, and stays so in the
+  // version that is being made; and where it has moved memory to since the last call (page numbers).
+  MissingState settle();
+  // What was missing there at the last settle() has no content any more. Also while the program runs.
+  void forget(const std::vector<store::PageRun>& runs);
+  // Until end_eviction() the program's memory is discarded on our behalf. Returns where it has moved memory
+  // to since the last settle().
+  std::vector<store::PageRun> begin_eviction();
+  void end_eviction(const std::vector<MissingPiece>& evicted);
+  // What was missing at the last settle() is now at the same place in this version.
+  void replace_version(std::shared_ptr<const store::CheckpointReader> reader);
   // After done().
   const FillReport& report() const { return report_; }
 
@@ -88,6 +118,7 @@ class PageServer {
     std::uint64_t zero_end = 0, zero_window = 0;
     unsigned long_windows = 0;  // one after the other: it goes through its memory in order
     bool over = false;
+    MissingPages settled = {};  // as it was at the last settle()
   };
   struct Fault {
     std::size_t space;
@@ -98,6 +129,13 @@ class PageServer {
     std::size_t space;
     store::PageRun run;
   };
+
+  void call(std::function<void()> work);
+  void answer_calls();
+  void read_all_messages();
+  void complete(Space& space);
+  void forget_ended_children();
+  bool goes_on();
 
   void run() noexcept;
   void serve();
@@ -110,7 +148,7 @@ class PageServer {
   bool serve_zeroes(Space& space, const UserFault& fault);
   void follow(Space& space, std::uint64_t source);
   bool comes_soon(std::size_t number, std::uint64_t source) const;
-  bool install(Space& space, std::uint64_t page, std::span<const std::byte> bytes);
+  bool install(Space& space, std::uint64_t page, std::span<const std::byte> bytes, bool unwritten = false);
   void skip(Space& space, std::uint64_t page);
   bool install_slice();
   void end_current();
@@ -126,8 +164,8 @@ class PageServer {
   PageServerWork work_;
   std::deque<Space> spaces_;  // those of work_.memories first
   std::deque<Fault> waiting_;
-  std::vector<Fault> held_;  // for pages that are being read anyway
-  BackgroundReads reads_;
+  std::vector<Fault> held_;                // for pages that are being read anyway
+  std::optional<BackgroundReads> reads_;   // none if it stays
   std::vector<RequestedRun> requested_;    // of reads_, until it is installed
   std::optional<BackgroundRead> current_;  // being installed
   std::size_t current_run_ = 0;
@@ -140,6 +178,12 @@ class PageServer {
   Clock::time_point started_ = Clock::now();
   Clock::time_point last_fault_{};
   FillReport report_;
+  std::vector<store::PageRun> moved_to_;
+  bool evicting_ = false;
+  Clock::time_point looked_at_children_ = Clock::now();
+  std::mutex mutex_;
+  std::deque<std::packaged_task<void()>> calls_;  // under mutex_
+  bool deaf_ = false;                             // under mutex_: no more calls
   std::atomic<bool> done_ = false, stop_ = false, hurry_ = false;
   UniqueFd done_fd_, control_fd_;
   std::jthread thread_;  // last

@@ -158,7 +158,11 @@ bool ProcessRestore::wants_lazy(const FillPlan& plan) const {
 std::optional<LazyMemory> ProcessRestore::fill(RestoreTimes& times) {
   FillPlan plan = plan_fill(process_, runs_.by_page, FillTime::kLater);
   std::optional<UserFaults> faults;
-  if (wants_lazy(plan)) faults = take_user_faults(*puppet_, setting_.fault_device.get());
+  bool limited = options_.limited && process_.pid == view_.program_id;
+  if (limited || (!options_.limited && wants_lazy(plan)))
+    faults = take_user_faults(*puppet_, setting_.fault_device.get(),
+                              limited ? Watching::kFaultsAndWrites : Watching::kFaults);
+  if (limited && !faults) throw Error("a limit of memory needs userfaultfd with all events (CAP_SYS_PTRACE)");
   for (const store::PageRun& run : runs_.by_page) times.pages_filled += run.page_count;
   if (!faults) {
     if (options_.fill == FillPolicy::kLazy && process_.pid == view_.program_id) {
@@ -175,7 +179,7 @@ std::optional<LazyMemory> ProcessRestore::fill(RestoreTimes& times) {
   std::uint64_t to_come = plan.later.page_count();
   times.pages_to_come += to_come;
   times.pages_filled -= to_come;
-  if (to_come == 0) return std::nullopt;
+  if (to_come == 0 && !limited) return std::nullopt;
   return LazyMemory{.pid = puppet_->pid(),
                     .space = process_.space,
                     .faults = std::move(*faults),

@@ -67,6 +67,7 @@ class Restore {
   std::vector<std::unique_ptr<image::ProcessT>> ended_;
   std::vector<std::unique_ptr<ProcessRestore>> processes_;  // the program first
   std::unique_ptr<LazyFill> lazy_fill_;
+  std::unique_ptr<WriteTracker> tracker_;  // of a program whose memory is limited
   std::vector<UniqueFd> object_owners_;
   Clock::time_point stage_started_ = Clock::now();
 };
@@ -250,10 +251,15 @@ void Restore::fill(RestoreTimes& times) {
     if (auto memory = process->fill(times)) memories.push_back(std::move(*memory));
   }
   if (memories.empty()) return;
+  if (options_.limited) {
+    const LazyMemory& program = memories.front();
+    tracker_ = WriteTracker::of(program.faults.fd(), program.pid, reader_.description().version);
+  }
   lazy_fill_ = std::make_unique<LazyFill>(LazyFillWork{.reader = setting_.reader,
                                                        .memories = std::move(memories),
                                                        .processes = std::move(pids),
-                                                       .directory = options_.directory});
+                                                       .directory = options_.directory,
+                                                       .stays = options_.limited});
 }
 
 Session Restore::hand_over() {
@@ -290,7 +296,14 @@ void Restore::release(Session& session) {
     if (!process->stays_stopped()) process->release();
   }
   for (auto& process : state.processes) process->calls.released();
-  state.fill = std::move(lazy_fill_);
+  if (options_.limited) {
+    state.processes.front()->tracker = std::move(tracker_);
+    state.roots.guardian = lazy_fill_->guardian();
+    state.buffer.limit(Paging::kBufferBytes);
+    state.paging = std::make_unique<Paging>(std::move(lazy_fill_), setting_.reader);
+  } else {
+    state.fill = std::move(lazy_fill_);
+  }
 }
 
 Restored Restore::run() {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/kernel_abi.h"
 #include "base/remote_addr.h"
 
 namespace ckpt::engine {
@@ -57,15 +58,26 @@ UserFaultEvent event_of(const uffd_msg& message) {
 
 }  // namespace
 
-void UserFaults::start(bool events) const {
-  uffdio_api api{.api = UFFD_API, .features = events ? kEvents : 0, .ioctls = 0};
+void UserFaults::start(Watching watching) {
+  watches_writes_ = watching == Watching::kFaultsAndWrites;
+  uffdio_api api{.api = UFFD_API, .features = 0, .ioctls = 0};
+  if (watching != Watching::kNothing) api.features |= kEvents;
+  if (watches_writes_)
+    api.features |= kernel::kUserfaultWriteProtectAsync | kernel::kUserfaultWriteProtectUnpopulated;
   if (::ioctl(fd_.get(), UFFDIO_API, &api) != 0) throw_errno("watch memory by userfaultfd");
 }
 
 bool UserFaults::watch(std::uint64_t start, std::uint64_t end) const {
   uffdio_register request{
       .range = {.start = start, .len = end - start}, .mode = UFFDIO_REGISTER_MODE_MISSING, .ioctls = 0};
+  if (watches_writes_) request.mode |= UFFDIO_REGISTER_MODE_WP;
   return ::ioctl(fd_.get(), UFFDIO_REGISTER, &request) == 0;
+}
+
+UserFaults UserFaults::of_child(UniqueFd child) const {
+  UserFaults faults(std::move(child));
+  faults.watches_writes_ = watches_writes_;
+  return faults;
 }
 
 UserFaultMessages UserFaults::read() const {
@@ -85,11 +97,11 @@ UserFaultMessages UserFaults::read() const {
   return messages;
 }
 
-Installed UserFaults::install(std::uint64_t page, std::span<const std::byte> bytes) const {
+Installed UserFaults::install(std::uint64_t page, std::span<const std::byte> bytes, bool unwritten) const {
   uffdio_copy request{.dst = page * kPageSize,
                       .src = reinterpret_cast<std::uintptr_t>(bytes.data()),
                       .len = bytes.size(),
-                      .mode = 0,
+                      .mode = unwritten && watches_writes_ ? UFFDIO_COPY_MODE_WP : 0U,
                       .copy = 0};
   int result = ::ioctl(fd_.get(), UFFDIO_COPY, &request);
   return outcome_of(result, request.copy, page, bytes.size() / kPageSize);

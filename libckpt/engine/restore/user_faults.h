@@ -49,28 +49,40 @@ struct Installed {
   std::uint64_t page_count;  // installed, from the first one on
 };
 
+// What a userfaultfd is for.
+enum class Watching {
+  kNothing,         // to install pages while the process stands still
+  kFaults,          // its faults on missing pages, and what it does to its memory
+  kFaultsAndWrites  // and which pages it has written (WriteTracker)
+};
+
 class UserFaults {
  public:
   explicit UserFaults(UniqueFd fd) : fd_(std::move(fd)) {}
 
-  // With events, or only to install pages while the process stands still. Throws Error: EPERM if events are
-  // not permitted to us.
-  void start(bool events) const;
+  // Throws Error: EPERM if events are not permitted to us.
+  void start(Watching watching);
   // Whole mappings of anonymous memory. False if the kernel refuses this one.
   bool watch(std::uint64_t start, std::uint64_t end) const;
 
+  // Of a child that the process has forked (kForked).
+  UserFaults of_child(UniqueFd child) const;
+
   // Without waiting.
   UserFaultMessages read() const;
-  // Puts pages where none are and wakes who waits for them. Throws Error if the machine has no memory left.
-  Installed install(std::uint64_t page, std::span<const std::byte> bytes) const;
+  // Puts pages where none are and wakes who waits for them. `unwritten`: they count as not written since they
+  // were armed, where writes are watched. Throws Error if the machine has no memory left.
+  Installed install(std::uint64_t page, std::span<const std::byte> bytes, bool unwritten = false) const;
   Installed install_zeroes(std::uint64_t page, std::uint64_t page_count) const;
   // Lets threads that wait for these pages look again.
   void wake(std::uint64_t page, std::uint64_t page_count) const;
 
   int fd() const { return fd_.get(); }
+  bool watches_writes() const { return watches_writes_; }
 
  private:
   UniqueFd fd_;
+  bool watches_writes_ = false;
 };
 
 }  // namespace ckpt::engine

@@ -18,7 +18,7 @@ UniqueFd open_fault_device(int scratch_base);
 //
 // To run with memory missing: all faults, all events; through the device if it is not -1 (a descriptor of the
 // process).
-std::optional<UserFaults> take_user_faults(Puppet& puppet, int device);
+std::optional<UserFaults> take_user_faults(Puppet& puppet, int device, Watching watching = Watching::kFaults);
 // To be filled while it stands still.
 std::optional<UserFaults> take_filling_faults(Puppet& puppet);
 

@@ -51,7 +51,8 @@ TEST_F(RunStateTest, RecordsComeBackAsWritten) {
                     .mode = engine::CopyMode::kFork,
                     .pause_budget = std::chrono::milliseconds(3),
                     .write = {.compression = store::Compression::kZstd, .level = 5},
-                    .sockets = OutsideSockets::kKeep};
+                    .sockets = OutsideSockets::kKeep,
+                    .heap_resident = 64 << 20};
   state_.write_settings(settings);
   EXPECT_EQ(state_.settings(), settings);
 }

@@ -34,6 +34,16 @@ TEST(MissingPages, TellsTheNextMissingPage) {
   EXPECT_EQ(missing.next(15), ~std::uint64_t{0});
 }
 
+TEST(MissingPages, WhatIsJoinedIsOnePiece) {
+  MissingPages missing = pages({{10, 110, 5}});
+  missing.add_joined({15, 115, 3});
+  missing.add_joined({18, 200, 2});
+  EXPECT_EQ(missing.find(12), (MissingPiece{10, 110, 8}));
+  EXPECT_EQ(missing.find(18), (MissingPiece{18, 200, 2}));
+  EXPECT_EQ(missing.page_count(), 10U);
+  EXPECT_EQ(missing.from_source(115, 2), (std::vector<MissingPiece>{{15, 115, 2}}));
+}
+
 TEST(MissingPages, RemovalSplitsAPiece) {
   MissingPages missing = pages({{10, 110, 10}});
   missing.remove(13, 2);

@@ -1,0 +1,188 @@
+#include "engine/paging/paging.h"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <exception>
+#include <iterator>
+#include <optional>
+#include <utility>
+
+#include "base/error.h"
+#include "base/pidfd.h"
+#include "engine/capture/memory.h"
+#include "engine/capture/memory_map.h"
+#include "engine/capture/page_scan.h"
+#include "engine/capture/pinned_writers.h"
+
+namespace ckpt::engine {
+
+using Discard = Paging::Discard;
+
+namespace {
+
+constexpr std::uint64_t kFlags = O_CLOEXEC | O_NONBLOCK;
+constexpr std::size_t kMostCalls = 256;  // of one batch
+
+bool may_be_missing(const MapEntry& entry) {
+  return is_private_memory(entry) && entry.inode == 0 && !entry.path.starts_with("[stack");
+}
+
+// The bytes that the new ones are to discard, not more than `most` but for the rest of a page.
+std::uint64_t add_discards(const AddressRanges& clean, const AddressRanges& dirty, std::uint64_t most,
+                           std::vector<Discard>& discards) {
+  std::uint64_t added = 0;
+  std::size_t begun = discards.size();
+  auto next_dirty = dirty.begin();
+  for (AddressRange range : clean) {
+    if (added >= most) break;
+    range.end = std::min(range.end, range.start + page_ceil(most - added));
+    added += range.size_bytes();
+    while (next_dirty != dirty.end() && next_dirty->end <= range.start) ++next_dirty;
+    bool joins = false;
+    if (discards.size() > begun) {
+      std::uint64_t end = discards.back().pages.back().end;
+      auto before = next_dirty == dirty.begin() ? dirty.end() : std::prev(next_dirty);
+      joins = before == dirty.end() || before->end <= end;
+    }
+    if (!joins)
+      discards.push_back(
+          {.call = {.number = SYS_madvise, .arguments = {range.start, 0, MADV_DONTNEED}}, .pages = {}});
+    Discard& last = discards.back();
+    last.pages.push_back(range);
+    last.call.arguments[1] = range.end - last.call.arguments[0];
+  }
+  return std::min(added, most);
+}
+
+}  // namespace
+
+void Paging::check_permission() {
+  UniqueFd fd(static_cast<int>(::syscall(SYS_userfaultfd, kFlags)));
+  try {
+    if (!fd) throw_errno("userfaultfd");
+    UserFaults(std::move(fd)).start(Watching::kFaultsAndWrites);
+  } catch (const Error& error) {
+    if (error.code() == EINVAL) throw Error("a limit of memory needs Linux 6.7", EINVAL);
+    throw Error("a limit of memory needs CAP_SYS_PTRACE, for faults and forks of the program", error.code());
+  }
+}
+
+std::unique_ptr<Paging> Paging::of_program(pid_t pid) {
+  auto fill = std::make_unique<LazyFill>(
+      LazyFillWork{.reader = nullptr, .memories = {}, .processes = {pid}, .stays = true});
+  return std::make_unique<Paging>(std::move(fill), nullptr);
+}
+
+Paging::Paging(std::unique_ptr<LazyFill> fill, std::shared_ptr<const store::CheckpointReader> reader)
+    : fill_(std::move(fill)) {
+  if (reader) serve_from(std::move(reader));
+}
+
+void Paging::serve_from(std::shared_ptr<const store::CheckpointReader> reader) {
+  stored_.clear();
+  for (const store::PageRun& run : reader->runs(kProcessSpace))
+    append(stored_, {run.first_page * kPageSize, (run.first_page + run.page_count) * kPageSize});
+  version_ = reader->description().version;
+  reader_ = std::move(reader);
+}
+
+std::unique_ptr<WriteTracker> Paging::watch(Tracee& tracee) {
+  std::int64_t inside = tracee.remote_syscall(SYS_userfaultfd, {kFlags});
+  if (inside < 0) return nullptr;
+  UserFaults faults(copy_descriptor_of(tracee.pid(), static_cast<int>(inside)));
+  tracee.remote_syscall(SYS_close, {static_cast<std::uint64_t>(inside)});
+  if (faults.fd() < 0) return nullptr;
+  try {
+    faults.start(Watching::kFaultsAndWrites);
+  } catch (const Error&) {
+    return nullptr;
+  }
+  std::unique_ptr<WriteTracker> tracker = WriteTracker::of(faults.fd(), tracee.pid(), 0);
+  fill_->server().watch_program(tracee.pid(), std::move(faults));
+  return tracker;
+}
+
+void Paging::read(const store::PageRun& source, std::span<std::byte> out) const {
+  reader_->read(kProcessSpace, source, out);
+}
+
+void Paging::replace_version(std::shared_ptr<const store::CheckpointReader> reader) {
+  fill_->server().replace_version(reader);
+  serve_from(std::move(reader));
+}
+
+// Round and round, from where it ended last.
+std::vector<Discard> Paging::choose(Tracee& tracee, WriteTracker& tracker, const AddressRanges& not_clean,
+                                    std::uint64_t bytes) {
+  PageScanner scanner(tracee.pid());
+  std::vector<MapEntry> maps = read_memory_map(tracee.pid());
+  std::erase_if(maps, [](const MapEntry& entry) { return !may_be_missing(entry); });
+  std::ranges::rotate(maps,
+                      std::ranges::find_if(maps, [this](const auto& entry) { return entry.end > hand_; }));
+  std::uint64_t from = std::exchange(hand_, 0);
+  std::vector<Discard> discards;
+  for (const MapEntry& entry : maps) {
+    AddressRange mapping{std::max(entry.start, from), entry.end};
+    from = 0;
+    std::optional<ScannedPages> pages = scanner.scan_tracked(mapping, PageFilter::kAnyContent, Arm::kNo);
+    if (!pages) continue;
+    AddressRanges clean = subtract(subtract(pages->content, pages->written), not_clean);
+    if (clean.empty() || !tracker.serve_missing({entry.start, entry.end})) continue;
+    bytes -= add_discards(clean, subtract(pages->content, clean), bytes, discards);
+    if (bytes > 0) continue;
+    hand_ = discards.back().pages.back().end;
+    break;
+  }
+  return discards;
+}
+
+void Paging::discard(Tracee& tracee, std::vector<Discard>& discards) {
+  std::vector<RemoteCall> calls;
+  for (std::size_t done = 0; done < discards.size(); done += calls.size()) {
+    calls.clear();
+    for (std::size_t i = done; i < discards.size() && calls.size() < kMostCalls; ++i)
+      calls.push_back(discards[i].call);
+    ThreadCalls batch{.thread = &tracee.main_thread(), .calls = calls};
+    tracee.remote_syscalls(std::span(&batch, 1));
+    for (std::size_t i = 0; i < calls.size(); ++i) discards[done + i].call.result = calls[i].result;
+  }
+}
+
+std::uint64_t Paging::evict(Tracee& tracee, WriteTracker& tracker, const AddressRanges& kept,
+                            std::uint64_t bytes) {
+  if (version_ == 0 || tracker.base() != version_ || has_pinned_writers(tracee.pid())) return 0;
+  PageServer& server = fill_->server();
+  // What was moved is not where the version has it.
+  AddressRanges moved;
+  for (const store::PageRun& run : server.begin_eviction())
+    moved.push_back({run.first_page * kPageSize, (run.first_page + run.page_count) * kPageSize});
+  normalize(moved);
+  std::vector<Discard> discards;
+  std::exception_ptr failure;
+  try {
+    discards = choose(tracee, tracker, unite(unite(tracker.owed(), kept), moved), bytes);
+    discard(tracee, discards);
+  } catch (...) {
+    failure = std::current_exception();  // then any of them may have been discarded
+  }
+  std::vector<MissingPiece> evicted;
+  std::uint64_t evicted_bytes = 0;
+  for (const Discard& one : discards) {
+    if (one.call.result != 0 && failure == nullptr) continue;  // it is locked, say
+    evicted_bytes += total_bytes(one.pages);
+    for (const AddressRange& range : intersect(one.pages, stored_)) {
+      std::uint64_t page = range.start / kPageSize;
+      evicted.push_back({.page = page, .source = page, .page_count = range.size_bytes() / kPageSize});
+    }
+  }
+  server.end_eviction(evicted);
+  if (failure) std::rethrow_exception(failure);
+  return evicted_bytes;
+}
+
+}  // namespace ckpt::engine

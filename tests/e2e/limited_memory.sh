@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# Programs that need several times as much memory as they may have (--heap-resident) run within it, are checkpointed, killed
+# and recovered, and find all of it as it must be. A memory cgroup of the limit and 64 MiB shows the limit, page cache
+# included, without swap.
+#
+#   limited_memory.sh [ROW...]
+#
+# timeout: 300
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+CKPT_TEST_SCRIPT+=" $*"  # for the command that repeats a failure
+
+LIMIT_MIB=$(share_of 256 48)
+size_mib=$(share_of 2560 192)
+generations=$(share_of 10 2)
+
+# runs_within NAME COMMAND...: a program that prints "built", then "round N" for as long as there is no file `go`, and at the
+# end "ok", if everything is as it must be.
+runs_within() {
+  local name=$1 generation
+  shift
+  RUN_UNDER=(${IN_MEMORY_GROUP[@]+"${IN_MEMORY_GROUP[@]}"})
+  start_run --name "$name" --heap-resident "${LIMIT_MIB}M" -v -- "$@"
+  wait_for_line "$OUT" '^built$'
+  find_program_pid
+  expect_within
+  wait_for_growth "$OUT" 2
+  for (( generation = 1; generation <= generations; generation++ )); do
+    checkpoint "$name"
+    wait_for_growth "$OUT" 2
+    if (( generation % 2 )); then
+      kill9_family
+    else
+      kill9_supervisor
+      wait_until "the end of the program without ckptrun" process_is_gone "$PROGRAM_PID"
+    fi
+    recover "$name" -v
+    wait_for_growth "$OUT" 3
+    find_program_pid
+    expect_within
+  done
+  touch go
+  expect_exit 0
+  expect_eq "what is wrong with the memory of $name" ok "$(grep -vE '^(built|round [0-9]+)$' "$OUT")"
+  expect_match "what came back" 'memory came back [1-9][0-9]* times' "$(cat "$ERR")"
+  rm go
+  echo "$name: $size_mib MiB within $LIMIT_MIB MiB"
+}
+
+# Of the program's own memory; the most that it ever had is the group's to say.
+expect_within() {
+  local anonymous
+  anonymous=$(sed -n 's/^RssAnon:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$PROGRAM_PID/status")
+  (( anonymous <= LIMIT_MIB * 1024 )) || fail "the program has $anonymous KiB, the limit is $LIMIT_MIB MiB"
+}
+
+in_python() {
+  cat >in_python.py <<'SCRIPT'
+import os, random, sys, zlib
+
+PIECE = 32768
+count = int(sys.argv[1]) * 2**20 // PIECE
+random.seed(1)
+pieces = [bytearray(random.randbytes(PIECE)) for _ in range(count)]
+sums = [zlib.crc32(piece) for piece in pieces]
+print("built", flush=True)
+number = 0
+while not os.path.exists("go"):
+    for _ in range(count // 16):
+        at = random.randrange(count)
+        if zlib.crc32(pieces[at]) != sums[at]:
+            print("piece", at, "differs in round", number, flush=True)
+        if at % 3 == 0:
+            pieces[at][random.randrange(PIECE)] ^= 0x55
+            sums[at] = zlib.crc32(pieces[at])
+        elif at % 3 == 1:
+            pieces[at] = bytearray(random.randbytes(PIECE + at % 5 * 4096))
+            sums[at] = zlib.crc32(pieces[at])
+    number += 1
+    print("round", number, flush=True)
+print("ok" if all(zlib.crc32(piece) == total for piece, total in zip(pieces, sums)) else "differs")
+SCRIPT
+  runs_within in_python "$PYTHON" in_python.py "$size_mib"
+}
+
+in_lua() {
+  cat >in_lua.lua <<'SCRIPT'
+local count = tonumber(arg[1]) * 64
+local values = {}
+for i = 1, count do values[i] = { i, string.rep(string.char(i % 251 + 1), 16000 + i % 97), i * 7 } end
+print("built")
+io.stdout:flush()
+local function is_there(name)
+  local file = io.open(name)
+  if file then file:close() end
+  return file ~= nil
+end
+local function check(i)
+  local value = values[i]
+  local same = value[1] == i and value[3] == i * 7 and #value[2] == 16000 + i % 97 and
+    value[2]:byte(i % 16000 + 1) == i % 251 + 1 and value[2]:byte(-1) == i % 251 + 1
+  if not same then print("value", i, "differs") end
+  return same
+end
+local round = 0
+while not is_there("go") do
+  for _ = 1, count // 16 do
+    local i = math.random(count)
+    check(i)
+    if i % 2 == 0 then values[i] = { i, string.rep(string.char(i % 251 + 1), 16000 + i % 97), i * 7 } end
+  end
+  round = round + 1
+  print("round " .. round)
+  io.stdout:flush()
+end
+local same = true
+for i = 1, count do same = check(i) and same end
+print(same and "ok" or "differs")
+SCRIPT
+  runs_within in_lua "$LUA" in_lua.lua "$size_mib"
+}
+
+# Arrays that move when they grow, children with a copy of the memory, memory that is given back.
+in_c() {
+  runs_within in_c "$(program moves_much_memory)" "$size_mib" "$WORK/in_c/go"
+}
+
+if ! "$CKPT_BIN/ckptrun" --heap-resident 64M -- true 2>refused; then
+  rm -rf "$CKPT_STORE"
+  expect_refusal 125 'a limit of memory needs (CAP_SYS_PTRACE|Linux 6.7)' "$CKPT_BIN/ckptrun" --heap-resident 64M -- true
+  expect_eq "applications" '' "$(ls "$CKPT_STORE" 2>/dev/null || true)"
+  echo "refused to who may not see the faults of the program"
+  exit 0
+fi
+for wrong in 12 1M 5X -3M '' 99999999999G; do
+  expect_refusal 125 "heap-resident" "$CKPT_BIN/ckptrun" --heap-resident "$wrong" -- true
+done
+make_memory_group $((LIMIT_MIB + 64)) || echo "no memory cgroup can be made here"
+if (( $# == 0 )); then set -- in_python in_lua in_c; fi
+for row; do
+  mkdir "$WORK/$row"
+  cd "$WORK/$row" || exit
+  "$row"
+  cd "$WORK" || exit
+done
