@@ -234,8 +234,9 @@ void Supervisor::look_at_filling(int timeout_ms) {
   if (::poll(&done, 1, timeout_ms) <= 0) return;
   engine::FillReport report = parts_.session.end_filling();
   if (!report.failure.empty()) {
-    fill_failure_ = fmt::format("the program was killed, memory of {}@{} cannot be read: {}",
-                                parts_.application.name(), config_.parent, report.failure);
+    fill_failure_ =
+        fmt::format("the program was killed, memory of {}@{} cannot be read: {}", parts_.application.name(),
+                    limited ? last_version_ : config_.parent, report.failure);
   } else if (config_.verbose && limited) {
     parts_.messages.line(fmt::format("memory came back {} times, {} in all", report.faults,
                                      human_bytes(report.pages_on_demand * store::kPageBytes)));
@@ -263,6 +264,7 @@ void Supervisor::make_room(bool has_version) {
   try {
     evicted = parts_.session.evict(limit_->excess(before));
   } catch (const Error& error) {
+    limit_->has_room(before, Clock::now());
     return parts_.messages.line_once(fmt::format("memory was not discarded: {}", error.what()));
   }
   if (limit_->has_room(before - std::min(before, evicted), Clock::now())) return;

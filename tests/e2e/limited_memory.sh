@@ -53,8 +53,8 @@ expect_within() {
   (( anonymous <= LIMIT_MIB * 1024 )) || fail "the program has $anonymous KiB, the limit is $LIMIT_MIB MiB"
 }
 
-in_python() {
-  cat >in_python.py <<'SCRIPT'
+write_python() {
+  cat >pieces.py <<'SCRIPT'
 import os, random, sys, zlib
 
 PIECE = 32768
@@ -77,9 +77,21 @@ while not os.path.exists("go"):
             sums[at] = zlib.crc32(pieces[at])
     number += 1
     print("round", number, flush=True)
+    if number == 4 and len(sys.argv) > 2:
+        os.execv(sys.executable, [sys.executable, sys.argv[0], sys.argv[1]])
 print("ok" if all(zlib.crc32(piece) == total for piece, total in zip(pieces, sums)) else "differs")
 SCRIPT
-  runs_within in_python "$PYTHON" in_python.py "$size_mib"
+}
+
+in_python() {
+  write_python
+  runs_within in_python "$PYTHON" pieces.py "$size_mib"
+}
+
+# One that executes another program, of whose memory nothing is missing.
+replaced() {
+  write_python
+  runs_within replaced "$PYTHON" pieces.py "$((size_mib / 2))" replaced
 }
 
 in_lua() {
@@ -135,7 +147,7 @@ for wrong in 12 1M 5X -3M '' 99999999999G; do
   expect_refusal 125 "heap-resident" "$CKPT_BIN/ckptrun" --heap-resident "$wrong" -- true
 done
 make_memory_group $((LIMIT_MIB + 64)) || echo "no memory cgroup can be made here"
-if (( $# == 0 )); then set -- in_python in_lua in_c; fi
+if (( $# == 0 )); then set -- in_python replaced in_lua in_c; fi
 for row; do
   mkdir "$WORK/$row"
   cd "$WORK/$row" || exit

@@ -7,7 +7,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 
 #include "base/error.h"
@@ -49,16 +48,18 @@ std::unique_ptr<WriteTracker> WriteTracker::of(int userfault, pid_t pid, store::
   return tracker;
 }
 
+std::unique_ptr<WriteTracker> WriteTracker::another() const {
+  UniqueFd userfault(::fcntl(userfault_.get(), F_DUPFD_CLOEXEC, 0));
+  UniqueFd pagemap(::fcntl(pagemap_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!userfault || !pagemap) throw_errno("copy a userfaultfd");
+  return std::unique_ptr<WriteTracker>(new WriteTracker(std::move(userfault), std::move(pagemap)));
+}
+
+// Nothing is mapped at the lowest page; only where there is no address space any more the kernel says ESRCH.
 bool WriteTracker::alive() const {
-  kernel::PagemapScanArguments arguments{};
-  arguments.size = sizeof(arguments);
-  arguments.end = kPageSize;
-  std::array<kernel::PageRegion, 1> regions{};
-  arguments.vec = reinterpret_cast<std::uintptr_t>(regions.data());
-  arguments.vec_len = regions.size();
-  arguments.category_anyof_mask = kernel::kPageIsPresent;
-  arguments.return_mask = kernel::kPageIsPresent;
-  return ::ioctl(pagemap_.get(), kernel::kPagemapScan, &arguments) >= 0;
+  uffdio_writeprotect request{};
+  request.range = {.start = kPageSize, .len = kPageSize};
+  return ::ioctl(userfault_.get(), UFFDIO_WRITEPROTECT, &request) == 0 || errno != ESRCH;
 }
 
 bool WriteTracker::register_mapping(AddressRange range) {

@@ -39,6 +39,9 @@ class WriteTracker {
   // What it has armed is unchanged since `base`.
   static std::unique_ptr<WriteTracker> of(int userfault, pid_t pid, store::Version base);
 
+  // Another one of the same memory, which knows of no version.
+  std::unique_ptr<WriteTracker> another() const;
+
   // False once the program has replaced its address space (exec).
   bool alive() const;
 

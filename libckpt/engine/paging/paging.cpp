@@ -75,11 +75,12 @@ void Paging::check_permission() {
 std::unique_ptr<Paging> Paging::of_program(pid_t pid) {
   auto fill = std::make_unique<LazyFill>(
       LazyFillWork{.reader = nullptr, .memories = {}, .processes = {pid}, .stays = true});
-  return std::make_unique<Paging>(std::move(fill), nullptr);
+  return std::make_unique<Paging>(std::move(fill), nullptr, nullptr);
 }
 
-Paging::Paging(std::unique_ptr<LazyFill> fill, std::shared_ptr<const store::CheckpointReader> reader)
-    : fill_(std::move(fill)) {
+Paging::Paging(std::unique_ptr<LazyFill> fill, std::shared_ptr<const store::CheckpointReader> reader,
+               std::unique_ptr<WriteTracker> watched)
+    : fill_(std::move(fill)), watched_(std::move(watched)) {
   if (reader) serve_from(std::move(reader));
 }
 
@@ -91,7 +92,10 @@ void Paging::serve_from(std::shared_ptr<const store::CheckpointReader> reader) {
   reader_ = std::move(reader);
 }
 
+// Memory that is watched already stays with its userfaultfd, without which what is missing would read as
+// zeroes.
 std::unique_ptr<WriteTracker> Paging::watch(Tracee& tracee) {
+  if (watched_ && watched_->alive()) return watched_->another();
   std::int64_t inside = tracee.remote_syscall(SYS_userfaultfd, {kFlags});
   if (inside < 0) return nullptr;
   UserFaults faults(copy_descriptor_of(tracee.pid(), static_cast<int>(inside)));
@@ -102,9 +106,18 @@ std::unique_ptr<WriteTracker> Paging::watch(Tracee& tracee) {
   } catch (const Error&) {
     return nullptr;
   }
-  std::unique_ptr<WriteTracker> tracker = WriteTracker::of(faults.fd(), tracee.pid(), 0);
+  watched_ = WriteTracker::of(faults.fd(), tracee.pid(), 0);
   fill_->server().watch_program(tracee.pid(), std::move(faults));
-  return tracker;
+  return watched_->another();
+}
+
+// A program that has been replaced by another (exec) misses nothing.
+MissingState Paging::settle() {
+  if (watched_ && !watched_->alive()) {
+    fill_->server().forget_program();
+    watched_.reset();
+  }
+  return fill_->server().settle();
 }
 
 void Paging::read(const store::PageRun& source, std::span<std::byte> out) const {

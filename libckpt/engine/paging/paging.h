@@ -51,7 +51,8 @@ class Paging {
   // Of a program that has all of its memory. Call it while this process has no other threads.
   static std::unique_ptr<Paging> of_program(pid_t pid);
   // Of one that is restored from `reader`, if there is one; `fill` stays.
-  Paging(std::unique_ptr<LazyFill> fill, std::shared_ptr<const store::CheckpointReader> reader);
+  Paging(std::unique_ptr<LazyFill> fill, std::shared_ptr<const store::CheckpointReader> reader,
+         std::unique_ptr<WriteTracker> watched);
 
   // In a stop: what tells which pages of the program are written, and serves those that are missing. Nothing
   // if the kernel cannot do that, or does not permit it to the program.
@@ -61,7 +62,7 @@ class Paging {
   std::uint64_t evict(Tracee& tracee, WriteTracker& tracker, const AddressRanges& kept, std::uint64_t bytes);
 
   // In the stop for a version, before its pages are looked for (PageServer::settle).
-  MissingState settle() { return fill_->server().settle(); }
+  MissingState settle();
   // What has become a guard region (MADV_GUARD_INSTALL), of which nobody is told, is not missing.
   void forget(const std::vector<store::PageRun>& guards) { fill_->server().forget(guards); }
   // Its content of `piece`, in the version that is served from.
@@ -79,6 +80,7 @@ class Paging {
   static void discard(Tracee& tracee, std::vector<Discard>& discards);
 
   std::unique_ptr<LazyFill> fill_;
+  std::unique_ptr<WriteTracker> watched_;  // the memory that the server knows; none: nothing yet
   std::shared_ptr<const store::CheckpointReader> reader_;
   std::atomic<store::Version> version_ = 0;
   AddressRanges stored_;    // by the version; what is not reads as zeroes

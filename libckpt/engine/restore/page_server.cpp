@@ -184,6 +184,16 @@ void PageServer::watch_program(pid_t pid, UserFaults faults) {
   });
 }
 
+void PageServer::forget_program() {
+  call([this] {
+    moved_to_.clear();
+    Space& program = spaces_.front();
+    program.missing = program.settled = {};
+    program.over = true;
+    program.faults = UserFaults(UniqueFd());
+  });
+}
+
 void PageServer::read_all_messages() {
   for (std::size_t number = 0; number < spaces_.size(); ++number) {
     for (;;) {

@@ -88,6 +88,8 @@ class PageServer {
   //
   // Serves the memory of the program, from now on, through what watches its writes, too. Nothing is missing.
   void watch_program(pid_t pid, UserFaults faults);
+  // Its address space is gone.
+  void forget_program();
   // Children have all of their memory from now on. What is missing of the program, and stays so in the
   // version that is being made; and where it has moved memory to since the last call (page numbers).
   MissingState settle();

@@ -297,10 +297,11 @@ void Restore::release(Session& session) {
   }
   for (auto& process : state.processes) process->calls.released();
   if (options_.limited) {
+    std::unique_ptr<WriteTracker> watched = tracker_->another();
     state.processes.front()->tracker = std::move(tracker_);
     state.roots.guardian = lazy_fill_->guardian();
     state.buffer.limit(Paging::kBufferBytes);
-    state.paging = std::make_unique<Paging>(std::move(lazy_fill_), setting_.reader);
+    state.paging = std::make_unique<Paging>(std::move(lazy_fill_), setting_.reader, std::move(watched));
   } else {
     state.fill = std::move(lazy_fill_);
   }
