@@ -62,6 +62,9 @@ bool is_known_refusal(const std::string& message) {
   return false;
 }
 
+// On a busy machine threads may also take too long to stop; the program goes on unharmed.
+bool is_harmless(const Error& error) { return error.code() == ETIMEDOUT || is_known_refusal(error.what()); }
+
 // The program, running; killed at the end.
 class Program {
  public:
@@ -187,12 +190,21 @@ class Fuzzer {
                                                                       : "tracked",
                             step);
       if (auto version = take_and_compare(session, *application, parent)) parent = *version;
-      if (session.limited() && parent != 0) totals_.evicted_bytes += session.evict(random_() % (8U << 20U));
+      if (session.limited() && parent != 0) evict(session);
       application->retain({.last = 2}, "run");
       program.check_alive();
     }
     if (parent != 0) restore_and_compare(program, application->open(parent));
     store::Store::open(directory_.file("store"), false).remove_application(application->name());
+  }
+
+  void evict(engine::Session& session) {
+    try {
+      totals_.evicted_bytes += session.evict(random_() % (8U << 20U));
+    } catch (const Error& error) {
+      if (!is_harmless(error)) throw;
+      ++totals_.refused;
+    }
   }
 
   // The program as it comes back must be what the version says, before it runs on.
@@ -243,8 +255,7 @@ class Fuzzer {
       if (session.limited()) session.serve_from(application.open(version));
       session.committed(version);
     } catch (const Error& error) {
-      // On a busy machine threads may take too long to stop; the program goes on unharmed.
-      if (error.code() != ETIMEDOUT && !is_known_refusal(error.what())) throw;
+      if (!is_harmless(error)) throw;
       ++totals_.refused;
       return std::nullopt;
     }
