@@ -1,6 +1,7 @@
 // When the memory of a program has come near its limit, and how much of it has to go.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <string>
@@ -26,9 +27,10 @@ class MemoryLimit {
 
  private:
   // The program goes on between two looks: room for what it may use in that time.
-  std::uint64_t high() const { return limit_ - limit_ / 8; }
+  std::uint64_t high() const { return limit_ - std::max(limit_ / 8, std::min(limit_ / 4, kRoom)); }
   std::uint64_t low() const { return limit_ - limit_ / 8 * 3; }
 
+  static constexpr std::uint64_t kRoom = 16U << 20;
   std::uint64_t limit_;
   Clock::time_point next_look_{};
 };

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,6 +34,7 @@ engine::CarriedFiles carried_files(FilePolicy policy) {
 
 constexpr int kTellingLateness = 5;
 constexpr std::size_t kCachedTables = 512;
+constexpr int kPriority = -10;
 constexpr std::chrono::seconds kLongestPreparation{60};
 constexpr int kMostLostRelatives = 5;  // checkpoints in a row in which one was killed
 
@@ -74,6 +76,8 @@ Supervisor::Supervisor(SupervisorParts parts, SupervisorConfig config)
     limit_.emplace(config_.settings.heap_resident);
     tables_ = std::make_shared<store::TableCache>(kCachedTables);
     parts_.application.spare_memory();
+    // To look in time, on a busy machine, too; where that is not permitted it is as it was.
+    ::setpriority(PRIO_PROCESS, 0, kPriority);
   }
 }
 

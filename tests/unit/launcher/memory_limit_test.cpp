@@ -14,7 +14,7 @@ const MemoryLimit::Clock::time_point kNow{};
 
 TEST(MemoryLimit, NothingGoesBelowIt) {
   MemoryLimit limit(64 * kMiB);
-  EXPECT_FALSE(limit.look(50 * kMiB, kNow));
+  EXPECT_FALSE(limit.look(47 * kMiB, kNow));
   EXPECT_EQ(limit.excess(30 * kMiB), 0U);
 }
 
@@ -23,6 +23,12 @@ TEST(MemoryLimit, SomethingGoesBeforeItIsReached) {
   EXPECT_TRUE(limit.look(60 * kMiB, kNow));
   EXPECT_EQ(limit.excess(60 * kMiB), 20 * kMiB);
   EXPECT_TRUE(limit.has_room(40 * kMiB, kNow));
+}
+
+TEST(MemoryLimit, RoomForWhatIsUsedBetweenTwoLooksIsLeft) {
+  EXPECT_TRUE(MemoryLimit(64 * kMiB).look(49 * kMiB, kNow));
+  EXPECT_FALSE(MemoryLimit(1024 * kMiB).look(890 * kMiB, kNow));
+  EXPECT_TRUE(MemoryLimit(1024 * kMiB).look(900 * kMiB, kNow));
 }
 
 TEST(MemoryLimit, TheNearerTheSoonerIsTheNextLook) {
