@@ -6,8 +6,6 @@
 #include "launcher/run_lock.h"
 
 namespace ckpt::launcher {
-namespace {}  // namespace
-
 ApplicationStatus application_status(int directory) {
   ApplicationStatus status;
   RunState state(directory);

@@ -35,7 +35,7 @@ class MemoryLimit {
   Clock::time_point next_look_{};
 };
 
-// "256M", "4G", "65536K", or bytes; "none" is 0. Throws Error, also below 1 MiB.
+// "256M", "4G", "65536K", or bytes; "none" is 0. Throws Error, also where it is too little to run in.
 std::uint64_t parse_heap_resident(const std::string& text);
 
 }  // namespace ckpt::launcher

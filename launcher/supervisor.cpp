@@ -257,13 +257,14 @@ void Supervisor::look_at_filling(int timeout_ms) {
 // ---- a limit of memory
 
 void Supervisor::look_at_memory() {
-  if (!limit_ || limit_->next_look() > Clock::now()) return;
-  if (limit_->look(parts_.session.resident_bytes(), Clock::now())) make_room(false);
+  if (limit_ && limit_->next_look() <= Clock::now()) make_room(false);
 }
 
-// What no version has yet can be discarded only when one has it: the program stands still until then.
+// If there is too little. What no version has yet can be discarded only when one has it: the program stands
+// still until then.
 void Supervisor::make_room(bool has_version) {
   std::uint64_t before = parts_.session.resident_bytes();
+  if (!limit_->look(before, Clock::now())) return;
   std::uint64_t evicted = 0;
   try {
     evicted = parts_.session.evict(limit_->excess(before));
@@ -506,7 +507,7 @@ void Supervisor::checkpoint_done(const store::VersionDescription& description) {
   }
   std::string reply = reply_for(parts_.application.name(), description);
   if (held() && !done.suspend) {
-    if (limit_->look(parts_.session.resident_bytes(), Clock::now())) make_room(true);
+    make_room(true);
     release_held();
   }
   if (!held()) {

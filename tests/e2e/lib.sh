@@ -58,7 +58,7 @@ CAUSE=$WORK/cause  # why the script fails: shown at the very end, also where a c
 : >"$CAUSE"
 
 RUN_PID='' RUN_STATUS='' OUT='' ERR='' RUN_COUNT=0
-MEMORY_GROUP=''  # of enter_memory_group
+MEMORY_GROUP=''  # of make_memory_group
 RUN_UNDER=()  # a command that executes ckptrun: start_run goes through it
 
 # --- ending ---------------------------------------------------------------------------------------------------------
@@ -101,6 +101,13 @@ show_outputs() {
     echo "--- last lines of $file"
     tail -n 15 "$file"
   done
+}
+
+# Processes that have been killed are in it until they have given everything back.
+remove_memory_group() {
+  local end=$((SECONDS + 5))
+  [[ -n $MEMORY_GROUP ]] || return 0
+  until rmdir "$MEMORY_GROUP" 2>/dev/null || (( SECONDS > end )); do sleep 0.05; done
 }
 
 at_exit() {
@@ -244,13 +251,6 @@ order() {
   echo "$1" >"$ORDERS/do.$ORDERS_GIVEN.new"
   mv "$ORDERS/do.$ORDERS_GIVEN.new" "$ORDERS/do.$ORDERS_GIVEN"
   wait_for_line "$OUT" "$2"
-}
-
-# Processes that have been killed are in it until they have given everything back.
-remove_memory_group() {
-  local end=$((SECONDS + 5))
-  [[ -n $MEMORY_GROUP ]] || return 0
-  until rmdir "$MEMORY_GROUP" 2>/dev/null || (( SECONDS > end )); do sleep 0.05; done
 }
 
 # --- limits ---------------------------------------------------------------------------------------------------------

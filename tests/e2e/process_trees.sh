@@ -29,6 +29,24 @@ stays_as_it_is() {
   expect_exit 0
 }
 
+# processes.py, which the rows' programs import.
+write_processes() {
+  cat >processes.py <<'SCRIPT'
+import os, time
+
+def wait_for(name):
+    while not os.path.exists(name):
+        time.sleep(0.01)
+
+def fork(work, status=0):
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(status)
+    return child
+SCRIPT
+}
+
 # prints_by_both_methods SCRIPT TEXT: of Python's multiprocessing.
 prints_by_both_methods() {
   local method
@@ -221,25 +239,18 @@ SCRIPT
 # Memory that children have in common with their parent since fork is stored once.
 copies() {
   cat >copies.py <<'SCRIPT'
-import os, time
+import os
+from processes import fork, wait_for
 
 held = os.urandom(48 << 20)
 
-def wait_for(name):
-    while not os.path.exists(name):
-        time.sleep(0.01)
+def fork_one():
+    return fork(lambda: wait_for("go"), held[-1])
 
-def fork():
-    child = os.fork()
-    if child == 0:
-        wait_for("go")
-        os._exit(held[-1])
-    return child
-
-children = [fork() for _ in range(3)]
+children = [fork_one() for _ in range(3)]
 print("ready", flush=True)
 wait_for("more")
-children.append(fork())
+children.append(fork_one())
 print("more", flush=True)
 wait_for("go")
 print(all(os.waitpid(child, 0)[1] >> 8 == held[-1] for child in children), flush=True)
@@ -263,15 +274,12 @@ SCRIPT
 # A record lock belongs to one process, also where several share the open file that it was taken by.
 locks() {
   cat >locks.py <<'SCRIPT'
-import fcntl, os, struct, time
+import fcntl, os, struct
+from processes import wait_for
 
 LOCK = "hhqqi4x"
 shared = os.open("locked", os.O_RDWR | os.O_CREAT)
 os.ftruncate(shared, 100)
-
-def wait_for(name):
-    while not os.path.exists(name):
-        time.sleep(0.01)
 
 def holder(at):
     asked = fcntl.fcntl(shared, fcntl.F_GETLK, struct.pack(LOCK, fcntl.F_WRLCK, os.SEEK_SET, at, 1, 0))
@@ -310,28 +318,19 @@ SCRIPT
 # Processes that have gone round, each from the group that it led into the next one's.
 gone_round() {
   cat >gone_round.py <<'SCRIPT'
-import os, time
+import os
+from processes import fork, wait_for
 
 COUNT = 6
 
-def wait_for(name):
-    while not os.path.exists(name):
-        time.sleep(0.01)
-
-def fork():
-    child = os.fork()
-    if child == 0:
-        wait_for("go")
-        os._exit(0)
+def fork_leader():
+    child = fork(lambda: wait_for("go"))
     os.setpgid(child, child)
     return child
 
-members = [fork() for _ in range(COUNT)]
+members = [fork_leader() for _ in range(COUNT)]
 groups = members[1:] + members[:1]
-keeper = os.fork()
-if keeper == 0:
-    wait_for("moved")
-    os._exit(0)
+keeper = fork(lambda: wait_for("moved"))
 os.setpgid(keeper, members[1])
 for member, group in zip(members[1:] + members[:1], groups[1:] + groups[:1]):
     os.setpgid(member, group)
@@ -351,18 +350,8 @@ SCRIPT
 # leads a session itself, and has left a child there, too.
 stayed_behind() {
   cat >stayed_behind.py <<'SCRIPT'
-import os, sys, time
-
-def wait_for(name):
-    while not os.path.exists(name):
-        time.sleep(0.01)
-
-def fork(work):
-    child = os.fork()
-    if child == 0:
-        work()
-        os._exit(7)
-    return child
+import os, time
+from processes import fork, wait_for
 
 def tell(name, pid):
     with open(name + ".new", "w") as file:
@@ -385,7 +374,7 @@ def leave_child_and_session():
     wait_for("end")
 
 def leave_ended_leader_and_session():
-    leader = fork(lead_group_until_joined)
+    leader = fork(lead_group_until_joined, 7)
     child = fork(leave_child_and_session)
     os.waitid(os.P_PID, leader, os.WEXITED | os.WNOWAIT)
     while os.getsid(child) != child:
@@ -446,19 +435,9 @@ SCRIPT
 leaderless() {
   cat >leaderless.py <<'SCRIPT'
 import os, time
+from processes import fork, wait_for
 
 COUNT = 8
-
-def fork(work):
-    child = os.fork()
-    if child == 0:
-        work()
-        os._exit(0)
-    return child
-
-def wait_for(name):
-    while not os.path.exists(name):
-        time.sleep(0.01)
 
 def make_orphans():
     for _ in range(COUNT):
@@ -489,6 +468,7 @@ if (( $# == 0 )); then set -- leaderless gone_round stayed_behind semaphores pip
 for row; do
   mkdir "$WORK/$row"
   cd "$WORK/$row" || exit
+  write_processes
   "$row"
   cd "$WORK" || exit
   echo "$row: as if it had not been recovered"

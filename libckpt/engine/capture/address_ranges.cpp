@@ -1,6 +1,9 @@
 #include "engine/capture/address_ranges.h"
 
 #include <algorithm>
+#include <iterator>
+
+#include "base/remote_addr.h"
 
 namespace ckpt::engine {
 
@@ -75,6 +78,27 @@ std::uint64_t total_bytes(const AddressRanges& ranges) {
   std::uint64_t total = 0;
   for (const AddressRange& range : ranges) total += range.size_bytes();
   return total;
+}
+
+AddressRange range_of(const store::PageRun& run) {
+  return {run.first_page * kPageSize, (run.first_page + run.page_count) * kPageSize};
+}
+
+store::PageRun run_of(const AddressRange& range) {
+  return {.first_page = range.start / kPageSize, .page_count = range.size_bytes() / kPageSize};
+}
+
+AddressRanges ranges_of(std::span<const store::PageRun> runs) {
+  AddressRanges ranges;
+  std::ranges::transform(runs, std::back_inserter(ranges), range_of);
+  normalize(ranges);
+  return ranges;
+}
+
+std::vector<store::PageRun> runs_of(const AddressRanges& ranges) {
+  std::vector<store::PageRun> runs;
+  std::ranges::transform(ranges, std::back_inserter(runs), run_of);
+  return runs;
 }
 
 }  // namespace ckpt::engine

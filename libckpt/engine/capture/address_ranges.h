@@ -2,7 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
+
+#include "store/checkpoint_store.h"
 
 namespace ckpt::engine {
 
@@ -32,5 +35,11 @@ AddressRanges subtract(const AddressRanges& a, const AddressRanges& b);  // what
 AddressRanges slice(const AddressRanges& ranges, AddressRange window);
 
 std::uint64_t total_bytes(const AddressRanges& ranges);
+
+// The store counts by the numbers of pages.
+AddressRange range_of(const store::PageRun& run);
+store::PageRun run_of(const AddressRange& range);
+AddressRanges ranges_of(std::span<const store::PageRun> runs);  // in any order; the result is normalized
+std::vector<store::PageRun> runs_of(const AddressRanges& ranges);
 
 }  // namespace ckpt::engine

@@ -344,7 +344,7 @@ void MemoryCapture::plan_private_content(const MapEntry& entry, image::MappingT&
   add_private_tasks(entry, wanted, space_, in_snapshot, result_.tasks);
   for (const AddressRange& range : pages.content) {
     count(range);
-    result_.present.push_back({range.start / kPageSize, range.size_bytes() / kPageSize});
+    result_.present.push_back(run_of(range));
   }
   if (wanted.empty() && in_snapshot && total_bytes(pages.content) >= kLargeMappingBytes)
     result_.quiet.push_back(all);

@@ -146,10 +146,7 @@ void ProcessCapture::know_missing(Paging& paging) {
   paging_ = &paging;
   MissingState state = paging.settle();
   missing_ = std::move(state.pieces);
-  AddressRanges moved;
-  for (const store::PageRun& run : state.moved_to)
-    moved.push_back({run.first_page * kPageSize, (run.first_page + run.page_count) * kPageSize});
-  normalize(moved);
+  AddressRanges moved = ranges_of(state.moved_to);
   if (process_->tracker) process_->tracker->owe(moved);
   needs_.must = unite(needs_.must, moved);
 }
@@ -207,39 +204,33 @@ void ProcessCapture::store(store::CheckpointWriter& writer, image::ProcessT& pro
   writer.keep_only(process_->space, memory_.present);
 }
 
-// The version has them already where its parent has the same at the same place.
+// What has become a guard region has no content, and is not missing any more.
 void ProcessCapture::store_missing(store::CheckpointWriter& writer, const image::ProcessT& process) {
   if (missing_.empty()) return;
   AddressRanges guards;
-  std::vector<store::PageRun> guard_runs;
   for (const auto& mapping : process.mappings) {
-    for (const image::GuardRegion& guard : mapping->guards) {
-      guards.push_back({guard.start(), guard.end()});
-      guard_runs.push_back({guard.start() / kPageSize, (guard.end() - guard.start()) / kPageSize});
-    }
+    for (const image::GuardRegion& guard : mapping->guards) guards.push_back({guard.start(), guard.end()});
   }
   normalize(guards);
-  paging_->forget(guard_runs);
-  constexpr std::uint64_t kPagesAtOnce = 1024;
-  std::vector<std::byte> bytes(kPagesAtOnce * kPageSize);
-  AddressRanges present;
+  paging_->forget(runs_of(guards));
+  std::vector<store::PageRun> present = memory_.present;
   for (const MissingPiece& piece : missing_) {
-    AddressRange range{piece.page * kPageSize, (piece.page + piece.page_count) * kPageSize};
-    present.push_back(range);
-    if (piece.page == piece.source && paging_->version() == parent_) continue;
-    for (std::uint64_t done = 0; done < piece.page_count; done += kPagesAtOnce) {
-      std::uint64_t count = std::min(kPagesAtOnce, piece.page_count - done);
-      std::span<std::byte> part = std::span(bytes).first(count * kPageSize);
-      paging_->read({.first_page = piece.source + done, .page_count = count}, part);
-      writer.put(process_->space, piece.page + done, part);
-    }
+    present.push_back({.first_page = piece.page, .page_count = piece.page_count});
+    // The version has it already where its parent has the same at the same place.
+    if (piece.page != piece.source || paging_->version() != parent_) copy_missing(piece, writer);
   }
-  for (const store::PageRun& run : memory_.present)
-    present.push_back({run.first_page * kPageSize, (run.first_page + run.page_count) * kPageSize});
-  normalize(present);
-  memory_.present.clear();
-  for (const AddressRange& range : subtract(subtract(present, guards), needs_.excluded))
-    memory_.present.push_back({range.start / kPageSize, range.size_bytes() / kPageSize});
+  memory_.present = runs_of(subtract(subtract(ranges_of(present), guards), needs_.excluded));
+}
+
+void ProcessCapture::copy_missing(const MissingPiece& piece, store::CheckpointWriter& writer) const {
+  constexpr std::uint64_t kPagesAtOnce = 1024;
+  std::vector<std::byte> bytes(std::min(kPagesAtOnce, piece.page_count) * kPageSize);
+  for (std::uint64_t done = 0; done < piece.page_count; done += kPagesAtOnce) {
+    std::uint64_t count = std::min(kPagesAtOnce, piece.page_count - done);
+    std::span<std::byte> part = std::span(bytes).first(count * kPageSize);
+    paging_->read({.first_page = piece.source + done, .page_count = count}, part);
+    writer.put(process_->space, piece.page + done, part);
+  }
 }
 
 // The scan in the pause takes for content what had some a moment before; only reading it tells.
@@ -251,12 +242,7 @@ void ProcessCapture::describe_late_guards(image::ProcessT& process) {
     for (const AddressRange& guard : late) mapping->guards.emplace_back(guard.start, guard.end);
     std::ranges::sort(mapping->guards, {}, &image::GuardRegion::start);
   }
-  AddressRanges present;
-  for (const store::PageRun& run : memory_.present)
-    append(present, {run.first_page * kPageSize, (run.first_page + run.page_count) * kPageSize});
-  memory_.present.clear();
-  for (const AddressRange& range : subtract(present, late_guards_))
-    memory_.present.push_back({range.start / kPageSize, range.size_bytes() / kPageSize});
+  memory_.present = runs_of(subtract(ranges_of(memory_.present), late_guards_));
 }
 
 void ProcessCapture::end_snapshot() {

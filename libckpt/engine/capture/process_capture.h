@@ -68,6 +68,7 @@ class ProcessCapture {
  private:
   void learn_excluded();
   void store_missing(store::CheckpointWriter& writer, const image::ProcessT& process);
+  void copy_missing(const MissingPiece& piece, store::CheckpointWriter& writer) const;
   template <typename Action>
   void for_each_private_mapping(const Action& action);
   void describe_late_guards(image::ProcessT& process);

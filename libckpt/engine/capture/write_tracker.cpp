@@ -22,14 +22,19 @@ constexpr std::uint64_t kCreateFlags = O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_O
 
 }  // namespace
 
+UniqueFd take_userfaultfd(Tracee& tracee, std::uint64_t flags) {
+  std::int64_t inside = tracee.remote_syscall(SYS_userfaultfd, {flags});
+  if (inside < 0) return {};
+  UniqueFd taken = copy_descriptor_of(tracee.pid(), static_cast<int>(inside));
+  tracee.remote_syscall(SYS_close, {static_cast<std::uint64_t>(inside)});
+  return taken;
+}
+
 WriteTracker::WriteTracker(UniqueFd userfault, UniqueFd pagemap)
     : userfault_(std::move(userfault)), pagemap_(std::move(pagemap)) {}
 
 std::unique_ptr<WriteTracker> WriteTracker::create(Tracee& tracee) {
-  std::int64_t inside = tracee.remote_syscall(SYS_userfaultfd, {kCreateFlags});
-  if (inside < 0) return nullptr;
-  UniqueFd userfault = copy_descriptor_of(tracee.pid(), static_cast<int>(inside));
-  tracee.remote_syscall(SYS_close, {static_cast<std::uint64_t>(inside)});
+  UniqueFd userfault = take_userfaultfd(tracee, kCreateFlags);
   if (!userfault) return nullptr;
   uffdio_api api{};
   api.api = UFFD_API;
@@ -62,18 +67,19 @@ bool WriteTracker::alive() const {
   return ::ioctl(userfault_.get(), UFFDIO_WRITEPROTECT, &request) == 0 || errno != ESRCH;
 }
 
-bool WriteTracker::register_mapping(AddressRange range) {
+bool WriteTracker::register_for(std::uint64_t mode, AddressRange mapping) const {
   uffdio_register request{};
-  request.range = {.start = range.start, .len = range.size_bytes()};
-  request.mode = UFFDIO_REGISTER_MODE_WP;
+  request.range = {.start = mapping.start, .len = mapping.size_bytes()};
+  request.mode = mode;
   return ::ioctl(userfault_.get(), UFFDIO_REGISTER, &request) == 0;
 }
 
+bool WriteTracker::register_mapping(AddressRange range) {
+  return register_for(UFFDIO_REGISTER_MODE_WP, range);
+}
+
 bool WriteTracker::serve_missing(AddressRange mapping) {
-  uffdio_register request{};
-  request.range = {.start = mapping.start, .len = mapping.size_bytes()};
-  request.mode = UFFDIO_REGISTER_MODE_WP | UFFDIO_REGISTER_MODE_MISSING;
-  return ::ioctl(userfault_.get(), UFFDIO_REGISTER, &request) == 0;
+  return register_for(UFFDIO_REGISTER_MODE_WP | UFFDIO_REGISTER_MODE_MISSING, mapping);
 }
 
 void WriteTracker::owe(const AddressRanges& ranges) {

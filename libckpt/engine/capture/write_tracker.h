@@ -30,6 +30,9 @@
 
 namespace ckpt::engine {
 
+// Made inside the stopped program, taken out and closed there. None if the kernel refuses.
+UniqueFd take_userfaultfd(Tracee& tracee, std::uint64_t flags);
+
 class WriteTracker {
  public:
   // Makes one for the stopped program; nullptr if the kernel cannot do this.
@@ -62,6 +65,7 @@ class WriteTracker {
 
  private:
   WriteTracker(UniqueFd userfault, UniqueFd pagemap);
+  bool register_for(std::uint64_t mode, AddressRange mapping) const;
 
   UniqueFd userfault_;
   UniqueFd pagemap_;

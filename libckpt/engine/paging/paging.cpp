@@ -13,7 +13,6 @@
 #include <utility>
 
 #include "base/error.h"
-#include "base/pidfd.h"
 #include "engine/capture/memory.h"
 #include "engine/capture/memory_map.h"
 #include "engine/capture/page_scan.h"
@@ -85,9 +84,7 @@ Paging::Paging(std::unique_ptr<LazyFill> fill, std::shared_ptr<const store::Chec
 }
 
 void Paging::serve_from(std::shared_ptr<const store::CheckpointReader> reader) {
-  stored_.clear();
-  for (const store::PageRun& run : reader->runs(kProcessSpace))
-    append(stored_, {run.first_page * kPageSize, (run.first_page + run.page_count) * kPageSize});
+  stored_ = ranges_of(reader->runs(kProcessSpace));
   version_ = reader->description().version;
   reader_ = std::move(reader);
 }
@@ -96,10 +93,7 @@ void Paging::serve_from(std::shared_ptr<const store::CheckpointReader> reader) {
 // zeroes.
 std::unique_ptr<WriteTracker> Paging::watch(Tracee& tracee) {
   if (watched_ && watched_->alive()) return watched_->another();
-  std::int64_t inside = tracee.remote_syscall(SYS_userfaultfd, {kFlags});
-  if (inside < 0) return nullptr;
-  UserFaults faults(copy_descriptor_of(tracee.pid(), static_cast<int>(inside)));
-  tracee.remote_syscall(SYS_close, {static_cast<std::uint64_t>(inside)});
+  UserFaults faults(take_userfaultfd(tracee, kFlags));
   if (faults.fd() < 0) return nullptr;
   try {
     faults.start(Watching::kFaultsAndWrites);
@@ -171,10 +165,7 @@ std::uint64_t Paging::evict(Tracee& tracee, WriteTracker& tracker, const Address
   if (version_ == 0 || tracker.base() != version_ || has_pinned_writers(tracee.pid())) return 0;
   PageServer& server = fill_->server();
   // What was moved is not where the version has it.
-  AddressRanges moved;
-  for (const store::PageRun& run : server.begin_eviction())
-    moved.push_back({run.first_page * kPageSize, (run.first_page + run.page_count) * kPageSize});
-  normalize(moved);
+  AddressRanges moved = ranges_of(server.begin_eviction());
   std::vector<Discard> discards;
   std::exception_ptr failure;
   try {
@@ -188,10 +179,8 @@ std::uint64_t Paging::evict(Tracee& tracee, WriteTracker& tracker, const Address
   for (const Discard& one : discards) {
     if (one.call.result != 0 && failure == nullptr) continue;  // it is locked, say
     evicted_bytes += total_bytes(one.pages);
-    for (const AddressRange& range : intersect(one.pages, stored_)) {
-      std::uint64_t page = range.start / kPageSize;
-      evicted.push_back({.page = page, .source = page, .page_count = range.size_bytes() / kPageSize});
-    }
+    for (const store::PageRun& run : runs_of(intersect(one.pages, stored_)))
+      evicted.push_back({.page = run.first_page, .source = run.first_page, .page_count = run.page_count});
   }
   server.end_eviction(evicted);
   if (failure) std::rethrow_exception(failure);

@@ -120,6 +120,11 @@ void PageServer::serve() {
   }
 }
 
+void PageServer::close(Space& space) {
+  space.over = true;
+  space.faults = UserFaults(UniqueFd());
+}
+
 bool PageServer::goes_on() {
   if (!work_.stays) return anything_missing();
   if (hurry_) {
@@ -134,9 +139,7 @@ bool PageServer::goes_on() {
 bool PageServer::anything_missing() {
   for (Space& space : spaces_) {
     if (space.over || !space.missing.empty()) continue;
-    space.over = true;
-    // Closed here, while others go on: their threads must not wait for us any longer.
-    space.faults = UserFaults(UniqueFd());
+    close(space);  // while others go on: its threads must not wait for us any longer
   }
   return std::ranges::any_of(spaces_, [](const Space& space) { return !space.over; });
 }
@@ -189,21 +192,8 @@ void PageServer::forget_program() {
     moved_to_.clear();
     Space& program = spaces_.front();
     program.missing = program.settled = {};
-    program.over = true;
-    program.faults = UserFaults(UniqueFd());
+    close(program);
   });
-}
-
-void PageServer::read_all_messages() {
-  for (std::size_t number = 0; number < spaces_.size(); ++number) {
-    for (;;) {
-      if (spaces_[number].over) break;
-      UserFaultMessages messages = spaces_[number].faults.read();
-      if (messages.events.empty() && messages.faults.empty()) break;
-      for (UserFaultEvent& event : messages.events) apply(number, event);
-      for (const UserFault& fault : messages.faults) waiting_.push_back({number, fault});
-    }
-  }
 }
 
 // Its process stands still, or is in nobody's way.
@@ -220,8 +210,7 @@ void PageServer::complete(Space& space) {
       done += count;
     }
   }
-  space.over = true;
-  space.faults = UserFaults(UniqueFd());
+  close(space);
 }
 
 // Nobody tells of the end of an address space: a page that cannot be there shows it.
@@ -232,8 +221,7 @@ void PageServer::forget_ended_children() {
   for (auto space = spaces_.begin() + 1; space != spaces_.end(); ++space) {
     if (space->over || space->faults.install_zeroes(0, 1).outcome != Installing::kGone) continue;
     space->missing = {};
-    space->over = true;
-    space->faults = UserFaults(UniqueFd());
+    close(*space);
   }
   while (spaces_.size() > 1 && spaces_.back().over && waiting_.empty()) spaces_.pop_back();
 }
@@ -305,12 +293,21 @@ void PageServer::replace_version(std::shared_ptr<const store::CheckpointReader> 
 
 // ---- what the program does -------------------------------------------------------------------------------
 
-void PageServer::read_messages() {
+// False if there are none.
+bool PageServer::read_messages() {
+  bool any = false;
   for (std::size_t number = 0; number < spaces_.size(); ++number) {
     if (spaces_[number].over) continue;
     UserFaultMessages messages = spaces_[number].faults.read();
     for (UserFaultEvent& event : messages.events) apply(number, event);
     for (const UserFault& fault : messages.faults) waiting_.push_back({number, fault});
+    any = any || !messages.events.empty() || !messages.faults.empty();
+  }
+  return any;
+}
+
+void PageServer::read_all_messages() {
+  while (read_messages()) {
   }
 }
 

@@ -136,13 +136,14 @@ class PageServer {
   void answer_calls();
   void read_all_messages();
   void complete(Space& space);
+  static void close(Space& space);
   void forget_ended_children();
   bool goes_on();
 
   void run() noexcept;
   void serve();
   bool anything_missing();
-  void read_messages();
+  bool read_messages();
   void apply(std::size_t space, UserFaultEvent& event);
   void forget_wiped(pid_t parent, MissingPages& missing) const;
   bool serve_fault();

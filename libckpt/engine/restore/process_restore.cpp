@@ -150,19 +150,23 @@ void ProcessRestore::fill_eagerly(FillPlan& plan) {
 
 // A search for ids reads all of the memory anyway; a few pages are there before the first would be missed.
 bool ProcessRestore::wants_lazy(const FillPlan& plan) const {
+  if (options_.limited) return is_limited();
   constexpr std::uint64_t kWorthWhile = (8 << 20) / kPageSize;
   if (options_.fill != FillPolicy::kAuto) return options_.fill == FillPolicy::kLazy;
   return setting_.built.old_ids && plan.later.page_count() >= kWorthWhile;
 }
 
+// The others have all of their memory.
+bool ProcessRestore::is_limited() const { return options_.limited && process_.pid == view_.program_id; }
+
 std::optional<LazyMemory> ProcessRestore::fill(RestoreTimes& times) {
   FillPlan plan = plan_fill(process_, runs_.by_page, FillTime::kLater);
   std::optional<UserFaults> faults;
-  bool limited = options_.limited && process_.pid == view_.program_id;
-  if (limited || (!options_.limited && wants_lazy(plan)))
+  if (wants_lazy(plan))
     faults = take_user_faults(*puppet_, setting_.fault_device.get(),
-                              limited ? Watching::kFaultsAndWrites : Watching::kFaults);
-  if (limited && !faults) throw Error("a limit of memory needs userfaultfd with all events (CAP_SYS_PTRACE)");
+                              is_limited() ? Watching::kFaultsAndWrites : Watching::kFaults);
+  if (is_limited() && !faults)
+    throw Error("a limit of memory needs userfaultfd with all events (CAP_SYS_PTRACE)");
   for (const store::PageRun& run : runs_.by_page) times.pages_filled += run.page_count;
   if (!faults) {
     if (options_.fill == FillPolicy::kLazy && process_.pid == view_.program_id) {
@@ -179,7 +183,7 @@ std::optional<LazyMemory> ProcessRestore::fill(RestoreTimes& times) {
   std::uint64_t to_come = plan.later.page_count();
   times.pages_to_come += to_come;
   times.pages_filled -= to_come;
-  if (to_come == 0 && !limited) return std::nullopt;
+  if (to_come == 0 && !is_limited()) return std::nullopt;
   return LazyMemory{.pid = puppet_->pid(),
                     .space = process_.space,
                     .faults = std::move(*faults),

@@ -77,6 +77,7 @@ class ProcessRestore {
   void fill_now(const FillPlan& plan, const std::vector<store::PageRun>& through, const UserFaults* faults);
   void fill_eagerly(FillPlan& plan);
   bool wants_lazy(const FillPlan& plan) const;
+  bool is_limited() const;
   void complete();
   void run_with_threads(const PlanBuilder& plan);
   void make_threads(PlanBuilder& plan);
