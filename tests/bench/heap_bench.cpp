@@ -31,6 +31,7 @@
 
 #include "base/error.h"
 #include "base/unique_fd.h"
+#include "pairs.h"
 #include "statistics.h"
 #include "support/temporary_directory.h"
 #include "vmheap/heap.h"
@@ -415,8 +416,27 @@ double open_large() {
   return seconds_since(start) * 1e3;
 }
 
+// As many pairs as take four times the memory that the heap may have; for LMDB a memory cgroup sets the
+// limit, as it does for the heap.
+Row insert_row() {
+  const char* given = std::getenv("HEAP_BENCH_PAIRS");
+  std::uint64_t count = given != nullptr ? std::strtoull(given, nullptr, 10) : 1'000'000;
+  constexpr std::uint64_t kPairsPerCommit = 100'000;
+  constexpr std::uint64_t kBesides = 80 * kMiB;
+  ckpt::bench::PairsToInsert pairs{.count = count,
+                                   .per_commit = kPairsPerCommit,
+                                   .resident_bytes = count * ckpt::bench::PairsToInsert::kPairBytes / 4};
+  return {.name = fmt::format("insert {} pairs / LMDB", count),
+          .unit = "s",
+          .reach = 2,
+          .ours = [pairs] { return ckpt::bench::insert_pairs_in_heap(scratch, pairs); },
+          .other = [pairs] { return ckpt::bench::insert_pairs_in_lmdb(scratch, pairs); },
+          .our_limit = pairs.resident_bytes + kBesides,
+          .other_limit = pairs.resident_bytes + kBesides};
+}
+
 std::vector<Row> rows() {
-  return {
+  std::vector<Row> all{
       random_row("random reads, 1 thread", 1, false),
       random_row("random reads, 2 threads", 2, false),
       random_row("random read-modify-write", 1, true),
@@ -456,6 +476,8 @@ std::vector<Row> rows() {
        .other = [] { return allocate_in_heap(1); }},
       {.name = "open 10 GiB and read", .unit = "ms", .reach = 20, .ours = open_large, .other = {}},
   };
+  if (ckpt::bench::has_lmdb()) all.push_back(insert_row());
+  return all;
 }
 
 }  // namespace
