@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/file_io.h"
+#include "launcher/kept_versions.h"
 
 namespace ckpt::launcher {
 namespace {
@@ -122,6 +123,7 @@ void CheckpointJob::begin_commit() {
   outcome_.description.process_count = captured.process_count;
   outcome_.description.thread_count = captured.thread_count;
   outcome_.description.notes = std::move(captured.notes);
+  outcome_.description.kept = std::move(captured.kept);
   outcome_.description.stats = captured.stats;
   outcome_.holdings = std::move(captured.holdings);
   auto moved = std::make_shared<engine::CaptureResult>(std::move(captured));
@@ -130,7 +132,13 @@ void CheckpointJob::begin_commit() {
     order_.writer->commit(outcome_.description, moved->image);
     if (order_.durable) order_.durable(outcome_.description.version);
     try {
-      application_->retain(order_.keep, outcome_.description.run_id);
+      auto retain = [this] { application_->retain(order_.keep, outcome_.description.run_id); };
+      may_keep_ = may_keep_ || !outcome_.description.kept.empty();
+      if (may_keep_) {
+        may_keep_ = remove_with_kept(*application_, retain);
+      } else {
+        retain();
+      }
     } catch (const std::exception& error) {
       outcome_.retention_error = error.what();
     }

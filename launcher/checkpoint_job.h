@@ -77,6 +77,7 @@ class CheckpointJob {
   CheckpointOutcome outcome_;
   Stage stage_ = Stage::kIdle;
   std::unique_ptr<engine::Capture> capture_;
+  bool may_keep_ = true;       // whether versions may need some of heaps (kept_versions.h)
   BackgroundWork background_;  // last: uses the rest
 };
 

@@ -34,6 +34,7 @@ ordered_json to_json(const vmheap::HeapVersion& version) {
           {"created_realtime_ns", version.created_realtime_ns},
           {"pages_written", version.pages_written},
           {"bytes_written", version.bytes_written},
+          {"of_checkpoint", version.of_checkpoint},
           {"tags", version.tags}};
 }
 
@@ -58,9 +59,9 @@ std::string versions(const Arguments& arguments) {
   std::string text;
   for (const vmheap::HeapVersion& version : vmheap::summarize(arguments.directory, arguments.name).versions) {
     all.push_back(to_json(version));
-    text += fmt::format("{} (on {}): {} written{}{}\n", version.version, version.parent,
-                        human_bytes(version.bytes_written), version.tags.empty() ? "" : ", tagged ",
-                        fmt::join(version.tags, ", "));
+    text += fmt::format("{} (on {}): {} written{}{}{}\n", version.version, version.parent,
+                        human_bytes(version.bytes_written), version.of_checkpoint ? ", for a checkpoint" : "",
+                        version.tags.empty() ? "" : ", tagged ", fmt::join(version.tags, ", "));
   }
   return answer(arguments, {{"versions", all}}, text);
 }

@@ -149,8 +149,8 @@ bool Participation::start_before_hooks(bool suspend) {
     if (now != nullptr && command(table, *now, event)) prepared_ = true;
   }
   if (!prepared_) return false;
-  permit_sections();
-  session_.look_again();
+  bool somebody_waits = permit_sections();
+  if (somebody_waits || !session_.hooks_look_again()) session_.look_again();
   return true;
 }
 

@@ -10,6 +10,7 @@
 #include "launcher/human_units.h"
 #include "launcher/image_summary.h"
 #include "launcher/json_text.h"
+#include "launcher/kept_versions.h"
 #include "launcher/listing.h"
 #include "launcher/recover_selection.h"
 #include "launcher/stacks_view.h"
@@ -30,6 +31,8 @@ std::string show_text(const ApplicationSummary& summary, const store::VersionDes
   for (const std::string& line : summary.damaged) out += fmt::format("damaged: {}\n", line);
   if (shown == nullptr) return out;
   out += fmt::format("\nversion      {}@{}\n{}", summary.name, shown->version, image_text(image));
+  for (const store::KeptVersion& kept : shown->kept)
+    out += fmt::format("heap         {}, version {}\n", kept.directory, kept.version);
   for (const std::string& note : shown->notes) out += fmt::format("note         {}\n", note);
   return out;
 }
@@ -85,7 +88,10 @@ std::string checkpoint_and(ControlCommand command, const store::Store& store, co
 void remove_version(const store::Store& store, const std::string& name, store::Version version) {
   std::unique_ptr<store::Application> application = store.application(name);
   std::optional<RunLock> lock = RunLock::try_acquire(application->directory());
-  if (lock) return application->remove(version);
+  if (lock) {
+    remove_with_kept(*application, [&] { application->remove(version); });
+    return;
+  }
   ask(*application, {.command = ControlCommand::kRemove, .version = version});
 }
 
@@ -120,6 +126,9 @@ std::string show_command(const store::Store& store, const Target& target, bool s
   out.erase("latest");
   out["versions"] = versions_json(summary);
   out["shown_version"] = shown != nullptr ? ordered_json(shown->version) : ordered_json(nullptr);
+  out["kept"] = ordered_json::array();
+  for (const store::KeptVersion& kept : shown != nullptr ? shown->kept : std::vector<store::KeptVersion>())
+    out["kept"].push_back({{"directory", kept.directory}, {"name", kept.name}, {"version", kept.version}});
   out["image"] = image;
   out["leases"] = leases_json(leases);
   if (stacks) out["stacks"] = stacks_json(threads);
@@ -179,7 +188,7 @@ std::string remove_command(store::Store& store, const Target& target, bool json)
     remove_version(store, target.name, *target.version);
   } else {
     ClaimedApplication claimed = claim(std::move(application));
-    store.remove_application(target.name);
+    remove_with_kept(*store.application(target.name), [&] { store.remove_application(target.name); });
   }
   return json ? json_output({{"removed", to_string(target)}}) : "";
 }

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "launcher/held_leases.h"
 #include "launcher/human_units.h"
+#include "launcher/kept_versions.h"
 #include "launcher/lease_log.h"
 #include "launcher/process_identity.h"
 
@@ -220,7 +221,13 @@ void Supervisor::do_removals() {
   for (; !removals_.empty(); removals_.pop_front()) {
     const Removal& removal = removals_.front();
     try {
-      parts_.application.remove(removal.version);
+      auto remove = [&] { parts_.application.remove(removal.version); };
+      // What the program builds on has to stay.
+      if (removal.version == last_version_) {
+        remove();
+      } else {
+        remove_with_kept(parts_.application, remove);
+      }
       parts_.control.send(removal.client, success_reply({{"version", removal.version}}));
     } catch (const Error& error) {
       parts_.control.send(removal.client, error_reply(error.what()));

@@ -51,6 +51,21 @@ struct Hooks {
   std::int32_t result = 0;    // the program: what a before-hook failed with
 };
 
+// What a library that keeps memory elsewhere is asked to do (ckpt/keeper.h), by the thread that runs hooks.
+// The supervisor writes `command`, one of these in the low bits and a number that makes it different from the
+// one before; the thread looks at it now and then, and all the time when there was one a moment ago, and
+// writes `failure` and, last, `done`. After a recover nobody commands it: it writes its steps into `back`.
+enum KeeperCommand : std::uint32_t { kGoOn, kKeepOff, kGetReady, kSettle };
+enum KeeperBack : std::uint32_t { kStoodIn = 1, kCameBack = 2 };  // or failed to
+struct Keeper {
+  std::uint64_t address = 0;        // the program: of the ckpt_keeper; 0: none
+  std::int32_t thread = 0;          // the program: id of the thread that runs it
+  std::uint32_t command = 0;        // the supervisor
+  std::uint32_t done = 0;           // the program
+  std::uint32_t back = 0;           // the program; the supervisor sets it to 0 before the program runs
+  std::array<char, 256> failure{};  // the program; empty: none
+};
+
 // The program writes all of it; `state`, a ckpt_lease_state or 0 where there is none, last.
 struct Lease {
   std::array<char, 64> name{};
@@ -123,6 +138,7 @@ struct AgentTable {
   std::array<char, 2048> directory{};  // where `wake` is; empty: there is no supervisor
   ExcludedRanges excluded;
   std::array<Lease, 8> leases{};
+  Keeper keeper;
   // From here on nothing is read unless it is needed.
   alignas(4096) Intents intents;
   alignas(4096) std::array<std::byte, kMostArgumentBytes> argument_room{};

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdint.h>
 
+#include "agent/keeper.h"
 #include "agent/leases.h"
 #include "agent/public.h"
 #include "agent/table.h"
@@ -14,6 +15,7 @@ namespace {
 
 constexpr unsigned kMostHooks = CKPT_MOST_HOOKS;
 constexpr unsigned kLookSeconds = 1;
+constexpr unsigned kObeyedPerLook = 400;
 constexpr size_t kStackBytes = size_t{256} << 10;
 constexpr uint32_t kEventMask = (1U << kEventBits) - 1;
 
@@ -47,8 +49,14 @@ bool is_before(uint32_t command) {
 }
 
 int handle(AgentTable& table, uint32_t event) {
-  if (event == CKPT_AFTER_RESTORE) establish_leases(table);
-  if (event == CKPT_AFTER_CHECKPOINT) establish_expired_leases(table);
+  if (event == CKPT_AFTER_RESTORE) {
+    bring_keeper_back(table);
+    establish_leases(table);
+  }
+  if (event == CKPT_AFTER_CHECKPOINT) {
+    let_keeper_go_on(table);
+    establish_expired_leases(table);
+  }
   if (event != kBeforeSuspend) return run_hooks(static_cast<ckpt_event>(event));
   int result = run_hooks(CKPT_BEFORE_CHECKPOINT);
   if (result == 0) expire_leases(table);
@@ -57,17 +65,21 @@ int handle(AgentTable& table, uint32_t event) {
 
 uint32_t wait_for_command(AgentTable& table, uint32_t last) {
   bool prepared = is_before(last);
+  unsigned obeyed = 0;
   for (;;) {
     uint32_t command = __atomic_load_n(&table.hooks.command, __ATOMIC_ACQUIRE);
     if (command != last) return command;
+    bool obeys = obey_keeper_commands(table);
+    bool looks = prepared && (!obeys || ++obeyed % kObeyedPerLook == 0);
     // A supervisor that died before it told how the checkpoint went never will.
-    if (prepared && !supervisor_lives(table)) return (last & ~kEventMask) | CKPT_AFTER_CHECKPOINT;
-    wait_on(table.hooks.command, last, prepared ? kLookSeconds : 0);
+    if (looks && !supervisor_lives(table)) return (last & ~kEventMask) | CKPT_AFTER_CHECKPOINT;
+    if (!obeys) wait_on(table.hooks.command, last, prepared ? kLookSeconds : 0);
   }
 }
 
 void* serve(void* argument) {
   AgentTable& table = *static_cast<AgentTable*>(argument);
+  adopt_keeper(table);
   uint32_t last = __atomic_load_n(&table.hooks.done, __ATOMIC_RELAXED);
   for (;;) {
     uint32_t command = wait_for_command(table, last);

@@ -47,8 +47,10 @@ std::shared_ptr<ProcessState> ProcessState::of_relative(pid_t pid) {
   return state;
 }
 
-void StoppedFamily::add(const std::shared_ptr<ProcessState>& state) {
-  auto tracee = std::make_unique<Tracee>(state->pid);
+void StoppedFamily::add(const std::shared_ptr<ProcessState>& state,
+                        const std::function<void()>& before_keepers) {
+  StopLast last{.threads = state->keepers, .before = before_keepers};
+  auto tracee = std::make_unique<Tracee>(state->pid, Tracee::kStopDeadline, last);
   processes.push_back({.state = state, .tracee = std::move(tracee), .since = Clock::now()});
 }
 
@@ -67,6 +69,7 @@ void StoppedFamily::resume() {
   each([](StoppedProcess& process) {
     subtract_pause_from_timeouts(*process.tracee, Clock::now() - process.since);
   });
+  if (const auto& keeper = processes.front().state->keeper) keeper->go_on();
   each([](StoppedProcess& process) { process.tracee->release(); });
   for (StoppedProcess& process : processes) process.state->calls.released();
 }
@@ -88,15 +91,47 @@ void Session::State::meet(const std::vector<Relative>& relatives) {
   }
 }
 
+// What could not settle may do so another time: whom it waited for has moved on.
+StoppedFamily Session::State::stop(bool look, bool settle) {
+  constexpr int kAttempts = 8;
+  ProcessState& program = *processes.front();
+  if (settle) {
+    program.look_for_keeper({program.pid, program.agent_addresses, read_memory_map(program.pid)});
+    program.kept = {};
+  }
+  if (!program.keeper) return stop_family(look, nullptr);
+  for (int attempt = 1;; ++attempt) {
+    try {
+      settle ? program.keeper->get_ready() : program.keeper->keep_off();
+      if (settle) program.kept = program.keeper->kept();
+      return stop_family(look, [&] {
+        if (settle) program.keeper->settle();
+      });
+    } catch (const NotSettled&) {
+      if (attempt < kAttempts) continue;
+      program.keeper->go_on();
+      throw;
+    } catch (const Error&) {
+      program.keeper->go_on();
+      throw;
+    }
+  }
+}
+
+void ProcessState::look_for_keeper(const AgentTables& tables) {
+  keeper = Keeper::of(pid, tables);
+  keepers = keeper ? keeper->threads() : std::vector<pid_t>();
+}
+
 // Parents stand still before their children: one that waits for its vfork child cannot be stopped before that
 // has executed another program. What has stopped makes no new processes, so a look that finds nobody new is
 // the last one.
-StoppedFamily Session::State::stop(bool look) {
+StoppedFamily Session::State::stop_family(bool look, const std::function<void()>& before_keepers) {
   StoppedFamily family;
   look = look || processes.size() > 1 || has_orphans(roots);
   std::string reason = "the program's processes did not stop: new ones appear all the time; try again later";
   for (auto& process : processes) process->observe_before_stop();
-  family.add(processes.front());
+  family.add(processes.front(), before_keepers);
   for (bool grown = look; grown;) {
     if (Clock::now() - family.since() > Tracee::kStopDeadline) throw Error(reason, ETIMEDOUT);
     family.relatives = list_family(roots);
@@ -149,18 +184,23 @@ CaptureResult Session::capture(store::CheckpointWriter& writer, CaptureOptions o
 }
 
 AgentTables Session::agent_tables() const {
-  const ProcessState& program = *state_->processes.front();
-  return {program.pid, program.agent_addresses, read_memory_map(program.pid)};
+  ProcessState& program = *state_->processes.front();
+  AgentTables tables(program.pid, program.agent_addresses, read_memory_map(program.pid));
+  program.look_for_keeper(tables);
+  return tables;
 }
 
 void Session::look_again() {
   ProcessState& program = *state_->processes.front();
+  if (program.keeper) return state_->stop(false).resume();
   program.observe_before_stop();
   StoppedFamily alone;
   alone.add(state_->processes.front());
   program.calls.fix_up(*alone.processes.front().tracee);
   alone.resume();
 }
+
+bool Session::hooks_look_again() const { return state_->processes.front()->keeper.has_value(); }
 
 void Session::committed(store::Version version) {
   for (auto& process : state_->processes) {
@@ -170,7 +210,7 @@ void Session::committed(store::Version version) {
 }
 
 void Session::hold() {
-  if (!state_->held) state_->held = state_->stop(true);
+  if (!state_->held) state_->held = state_->stop(true, true);
 }
 
 bool Session::holding() const { return state_->held.has_value(); }

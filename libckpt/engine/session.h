@@ -34,6 +34,7 @@ struct CaptureResult {
   std::uint32_t process_count = 1;
   std::int32_t program_pid = 0;  // as the program sees it
   OutsideHoldings holdings;
+  std::vector<store::KeptVersion> kept;  // see VersionDescription
   std::vector<UniqueFd>
       files_to_sync;  // regular files open for writing, opened separately: fdatasync before commit
 };
@@ -138,6 +139,8 @@ class Session {
   // Stops the program for a moment, so that whoever waits there for a word of its memory (FUTEX_WAIT) looks
   // at it again. Throws Error if it cannot be stopped.
   void look_again();
+  // Whether the thread that runs hooks does so by itself.
+  bool hooks_look_again() const;
   // The version that the last capture was for is durable: the next one may build on it.
   void committed(store::Version version);
   // Stops the program, and leaves it stopped until a capture with kHold is over, or end_held() or

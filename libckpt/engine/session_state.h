@@ -1,6 +1,7 @@
 // What a Session remembers about its processes between checkpoints; shared by session.cpp and restore.cpp.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "engine/capture/pause_model.h"
 #include "engine/capture/pause_threads.h"
 #include "engine/capture/write_tracker.h"
+#include "engine/keeper.h"
 #include "engine/paging/paging.h"
 #include "engine/process/family.h"
 #include "engine/resource/socket/tcp_repair.h"
@@ -29,6 +31,7 @@ struct ProcessState {
   static std::shared_ptr<ProcessState> of_relative(pid_t pid);
 
   void observe_before_stop();  // nothing if it has ended
+  void look_for_keeper(const AgentTables& tables);
 
   pid_t pid;
   std::int64_t start_time = 0;  // tells it from another process that has got its id
@@ -37,6 +40,9 @@ struct ProcessState {
   std::vector<std::uint64_t> agent_addresses;  // of tables that came back by a restore: they have no name
   std::unique_ptr<WriteTracker> tracker;
   bool can_track = true;           // false once the kernel has refused to
+  KeptElsewhere kept;              // as the last stop for a checkpoint found it
+  std::optional<Keeper> keeper;    // the library that keeps it
+  std::vector<pid_t> keepers;      // its threads, which stop last
   AddressRanges excluded;          // left out of the last durable version
   AddressRanges excluded_in_last;  // by the last capture, durable or not
 };
@@ -53,8 +59,8 @@ struct StoppedFamily {
   std::vector<Relative> relatives;  // what list_family() found; empty if nobody has looked
 
   std::chrono::steady_clock::time_point since() const { return processes.front().since; }
-  // Stops one more.
-  void add(const std::shared_ptr<ProcessState>& state);
+  // Stops one more. `before_keepers`: called when all but the threads of its library stand still.
+  void add(const std::shared_ptr<ProcessState>& state, const std::function<void()>& before_keepers = nullptr);
   // Lets all of them go as if nothing had happened.
   void resume();
 };
@@ -65,12 +71,16 @@ struct Session::State {
   }
 
   pid_t pid() const { return roots.program; }
+  StoppedFamily stop_family(bool look, const std::function<void()>& before_keepers);
   // Forgets relatives that are gone, and gets to know new ones.
   void meet(const std::vector<Relative>& relatives);
   // Stops every thread of every process; newcomers included, if `look` or there are relatives already.
-  StoppedFamily stop(bool look);
+  // `settle`: what is kept elsewhere goes with what the processes have in this stop.
+  StoppedFamily stop(bool look, bool settle = false);
   // The held ones if they are held, which nobody holds then; else as stop().
-  StoppedFamily take_stopped(bool look) { return held ? *std::exchange(held, std::nullopt) : stop(look); }
+  StoppedFamily take_stopped(bool look, bool settle = false) {
+    return held ? *std::exchange(held, std::nullopt) : stop(look, settle);
+  }
 
   FamilyRoots roots;
   std::vector<std::shared_ptr<ProcessState>> processes;  // the program first, parents before their children

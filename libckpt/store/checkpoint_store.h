@@ -64,6 +64,17 @@ struct CheckpointStats {
   std::vector<Stage> stages;  // of the pause, in their order
 };
 
+// Memory of the program that a library in it keeps in files of its own (ckpt/keeper.h): the version of that
+// which goes with this one.
+struct KeptVersion {
+  std::string directory;
+  std::string name;
+  Version version = 0;
+
+  // As for RemoteAddr.
+  auto operator<=>(const KeptVersion&) const = default;  // NOLINT(modernize-use-nullptr)
+};
+
 struct VersionDescription {
   Version version = 0;  // filled by the store
   Version parent = 0;   // 0: none; filled by the store
@@ -75,6 +86,7 @@ struct VersionDescription {
   std::uint32_t process_count = 1;
   std::uint32_t thread_count = 0;
   std::vector<std::string> notes;  // warnings met while capturing
+  std::vector<KeptVersion> kept = {};
   CheckpointStats stats;
 };
 

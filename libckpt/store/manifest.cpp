@@ -68,6 +68,24 @@ CheckpointStats decode_stats(const format::Stats* from) {
           .stages = decode_stages(*from)};
 }
 
+auto encode_kept(flatbuffers::FlatBufferBuilder& builder, const std::vector<KeptVersion>& kept) {
+  std::vector<flatbuffers::Offset<format::KeptVersion>> encoded;
+  encoded.reserve(kept.size());
+  for (const KeptVersion& each : kept)
+    encoded.push_back(format::CreateKeptVersion(builder, builder.CreateString(each.directory),
+                                                builder.CreateString(each.name), each.version));
+  return builder.CreateVector(encoded);
+}
+
+std::vector<KeptVersion> decode_kept(const format::Manifest& from) {
+  std::vector<KeptVersion> kept;
+  if (from.kept() == nullptr) return kept;  // an older version
+  for (const format::KeptVersion* each : *from.kept())
+    kept.push_back(
+        {.directory = text(each->directory()), .name = text(each->name()), .version = each->version()});
+  return kept;
+}
+
 VersionDescription decode_description(const format::Manifest& from) {
   return {.version = from.version(),
           .parent = from.parent(),
@@ -79,6 +97,7 @@ VersionDescription decode_description(const format::Manifest& from) {
           .process_count = from.process_count(),
           .thread_count = from.thread_count(),
           .notes = texts(from.notes()),
+          .kept = decode_kept(from),
           .stats = decode_stats(from.stats())};
 }
 
@@ -130,10 +149,11 @@ std::vector<std::byte> encode_manifest(const Manifest& manifest) {
   auto working_directory = builder.CreateString(from.working_directory);
   auto notes = builder.CreateVectorOfStrings(from.notes);
   auto stats = encode_stats(builder, from.stats);
-  auto root =
-      format::CreateManifest(builder, from.version, from.parent, from.created_realtime_ns, run_id, command,
-                             working_directory, from.pid, from.process_count, from.thread_count, notes, stats,
-                             builder.CreateVectorOfStructs(segments), builder.CreateVectorOfStructs(spaces));
+  auto kept = encode_kept(builder, from.kept);
+  auto root = format::CreateManifest(builder, from.version, from.parent, from.created_realtime_ns, run_id,
+                                     command, working_directory, from.pid, from.process_count,
+                                     from.thread_count, notes, stats, builder.CreateVectorOfStructs(segments),
+                                     builder.CreateVectorOfStructs(spaces), kept);
   format::FinishManifestBuffer(builder, root);
   auto bytes = std::as_bytes(std::span(builder.GetBufferPointer(), builder.GetSize()));
   return {bytes.begin(), bytes.end()};

@@ -67,9 +67,10 @@ std::vector<Version> superseded(const std::vector<VersionDescription>& versions,
   std::vector<Version> gone;
   std::set<std::string> runs_seen;
   std::size_t newer = 0;
-  for (auto version = versions.rbegin(); version != versions.rend(); ++version, ++newer) {
+  for (auto version = versions.rbegin(); version != versions.rend(); ++version) {
+    if (!retention.apart.empty() && version->run_id == retention.apart) continue;
     bool last_of_run = runs_seen.insert(version->run_id).second;
-    bool stays = newer < retention.last || tagged.contains(version->version) ||
+    bool stays = newer++ < retention.last || tagged.contains(version->version) ||
                  (last_of_run && version->run_id != current_run_id);
     for (Periods& period : periods) stays |= period.keeps(time_of(*version));
     if (!stays) gone.push_back(version->version);

@@ -18,6 +18,7 @@ struct Retention {
   std::size_t daily = 0;
   std::size_t weekly = 0;
   std::size_t monthly = 0;
+  std::string apart = {};  // run whose versions neither go nor count; empty: none
 
   bool operator==(const Retention&) const = default;
 };

@@ -12,6 +12,7 @@
 
 #include "alloc/allocator.h"
 #include "base/error.h"
+#include "heap/checkpoint_keeper.h"
 #include "heap/heap_memory.h"
 #include "heap/line_store.h"
 #include "heap/pager.h"
@@ -27,6 +28,14 @@ StoreLocation location_of(const std::string& directory, const OpenOptions& optio
   return {.directory = directory, .name = options.name};
 }
 
+// What entered the gate for another thread.
+struct Leaving {
+  Leaving() = default;
+  ~Leaving() { Gate::left(); }
+  Leaving(const Leaving&) = delete;
+  Leaving& operator=(const Leaving&) = delete;
+};
+
 std::uint64_t address_of(const void* pointer) { return reinterpret_cast<std::uint64_t>(pointer); }
 
 }  // namespace
@@ -37,7 +46,8 @@ class Heap::Parts {
       : options_(options),
         store_(std::move(lines)),
         memory_(store_->geometry().base, store_->geometry().size, !options.read_only),
-        pager_(memory_, *store_, options) {}
+        pager_(memory_, *store_, options),
+        kept_(*store_, memory_, pager_, options.read_only ? Sharing::kReader : Sharing::kWriter) {}
 
   void start_allocator() {
     // A damaged first line is an error here, and would be a signal there.
@@ -46,7 +56,10 @@ class Heap::Parts {
     pager_.unpin(first);
     allocator_ = std::make_unique<Allocator>(reinterpret_cast<std::byte*>(memory_.base()), memory_.size(),
                                              [this](std::byte* begin, std::uint64_t size) {
+                                               // It holds locks, and it would only be better.
+                                               if (!Gate::try_enter()) return;
                                                pager_.discard({.begin = address_of(begin), .size = size});
+                                               Gate::left();
                                              });
   }
 
@@ -74,6 +87,7 @@ class Heap::Parts {
   std::unique_ptr<LineStore> store_;
   HeapMemory memory_;
   Pager pager_;
+  KeptHeap kept_;
   std::unique_ptr<Allocator> allocator_;
   std::mutex background_mutex_;
   std::future<std::uint64_t> background_;
@@ -83,6 +97,12 @@ class Heap::Parts {
 Heap::Heap(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 Heap::~Heap() {
+  Gate::Pass pass;
+  end();
+  parts_.reset();
+}
+
+void Heap::end() {
   if (parts_->background_.valid()) parts_->background_.wait();
   if (parts_->options_.read_only || parts_->commits_ == 0) return;
   try {
@@ -94,6 +114,7 @@ Heap::~Heap() {
 
 std::unique_ptr<Heap> Heap::create(const std::string& directory, const CreateOptions& create,
                                    const OpenOptions& options) {
+  Gate::Pass pass;
   HeapGeometry geometry{.base = create.base, .size = create.size, .line_bytes = create.line_bytes};
   check_geometry(geometry);
   auto lines = LineStore::create(location_of(directory, options), geometry);
@@ -108,6 +129,7 @@ std::unique_ptr<Heap> Heap::create(const std::string& directory, const CreateOpt
 }
 
 std::unique_ptr<Heap> Heap::open(const std::string& directory, const OpenOptions& options) {
+  Gate::Pass pass;
   if (options.version && !options.read_only) {
     throw Error("only a read-only heap opens an older version; open the heap and roll it back", EINVAL);
   }
@@ -143,16 +165,26 @@ std::uint64_t Heap::commit() {
 }
 
 void Heap::commit_in_background() {
+  Gate::Pass pass;
   std::lock_guard lock(parts_->background_mutex_);
   if (parts_->background_.valid()) parts_->background_.wait();
   parts_->freeze();
   // Not started before somebody waits, unless a thread can be had.
-  parts_->background_ = std::async(std::launch::async, [this] { return parts_->finish(); });
+  Gate::entered();
+  try {
+    parts_->background_ = std::async(std::launch::async, [this] {
+      Leaving leaving;
+      return parts_->finish();
+    });
+  } catch (...) {
+    Gate::left();
+    throw;
+  }
 }
 
 std::uint64_t Heap::wait_for_commit() {
   std::lock_guard lock(parts_->background_mutex_);
-  if (!parts_->background_.valid()) return parts_->store_->version();
+  if (!parts_->background_.valid()) return parts_->store_->program_version();
   return parts_->background_.get();
 }
 
@@ -163,32 +195,46 @@ bool Heap::committing() const {
 }
 
 void Heap::roll_back(std::optional<std::uint64_t> version) {
+  Gate::Pass pass;
   if (parts_->options_.read_only) throw Error("the heap is open read-only; open that version instead", EROFS);
   {
     std::lock_guard lock(parts_->background_mutex_);
     if (parts_->background_.valid()) parts_->background_.wait();
   }
   HeapGeometry geometry = parts_->store_->geometry();
-  parts_->pager_.roll_back(version ? *version : parts_->store_->version());
+  parts_->pager_.roll_back(version ? *version : parts_->store_->program_version());
   parts_->store_->set_geometry(geometry);  // the address range does not shrink
   parts_->start_allocator();
   parts_->allocator_->grow(geometry.size);
 }
 
-std::vector<HeapVersion> Heap::versions() const { return parts_->store_->versions(); }
+std::vector<HeapVersion> Heap::versions() const {
+  Gate::Pass pass;
+  return parts_->store_->versions();
+}
 
 void Heap::remove_version(std::uint64_t version) {
-  if (version == parts_->store_->version()) {
+  Gate::Pass pass;
+  if (version == parts_->store_->version() || version == parts_->store_->program_version()) {
     throw Error(fmt::format("the heap builds on version {}; remove others, or commit first", version), EBUSY);
   }
   parts_->store_->application().remove(version);
 }
 
 void Heap::tag(std::uint64_t version, const std::string& label) {
+  Gate::Pass pass;
   parts_->store_->application().tag(version, label);
 }
-void Heap::untag(const std::string& label) { parts_->store_->application().untag(label); }
-std::uint64_t Heap::tagged(const std::string& label) const { return parts_->store_->tagged(label); }
+
+void Heap::untag(const std::string& label) {
+  Gate::Pass pass;
+  parts_->store_->application().untag(label);
+}
+
+std::uint64_t Heap::tagged(const std::string& label) const {
+  Gate::Pass pass;
+  return parts_->store_->tagged(label);
+}
 
 void* Heap::root(std::string_view name) const { return parts_->allocator_->root(name); }
 void Heap::set_root(std::string_view name, void* address) { parts_->allocator_->set_root(name, address); }
@@ -219,18 +265,32 @@ void Heap::deallocate(void* memory) { parts_->allocator_->deallocate(memory); }
 std::size_t Heap::usable_size(const void* memory) const { return parts_->allocator_->usable_size(memory); }
 
 void Heap::will_need(const void* begin, std::size_t size) {
+  Gate::Pass pass;
   parts_->pager_.will_need(parts_->checked(begin, size));
 }
-void Heap::cold(const void* begin, std::size_t size) { parts_->pager_.cold(parts_->checked(begin, size)); }
+
+void Heap::cold(const void* begin, std::size_t size) {
+  Gate::Pass pass;
+  parts_->pager_.cold(parts_->checked(begin, size));
+}
+
 void Heap::discard(const void* begin, std::size_t size) {
+  Gate::Pass pass;
   parts_->pager_.discard(parts_->checked(begin, size));
 }
+
 void Heap::set_kind(const void* begin, std::size_t size, RangeKind kind) {
+  Gate::Pass pass;
   parts_->pager_.set_kind(parts_->checked(begin, size), kind);
 }
-void Heap::set_resident_limit(std::uint64_t bytes) { parts_->pager_.set_resident_limit(bytes); }
+
+void Heap::set_resident_limit(std::uint64_t bytes) {
+  Gate::Pass pass;
+  parts_->pager_.set_resident_limit(bytes);
+}
 
 void Heap::grow(std::uint64_t size) {
+  Gate::Pass pass;
   HeapGeometry geometry = parts_->store_->geometry();
   if (size < geometry.size) throw Error("a heap does not shrink; discard what is not needed", EINVAL);
   std::uint64_t before = std::exchange(geometry.size, size);
@@ -242,12 +302,20 @@ void Heap::grow(std::uint64_t size) {
   parts_->allocator_->grow(size);
 }
 
-Statistics Heap::statistics() const { return parts_->pager_.statistics(); }
+Statistics Heap::statistics() const {
+  Gate::Pass pass;
+  return parts_->pager_.statistics();
+}
 
 void Heap::pin(const void* begin, std::size_t size, PinFor use) {
+  Gate::Pass pass;
   parts_->pager_.pin(parts_->checked(begin, size), use == PinFor::kWriting ? Access::kWrite : Access::kRead);
 }
-void Heap::unpin(const void* begin, std::size_t size) { parts_->pager_.unpin(parts_->checked(begin, size)); }
+
+void Heap::unpin(const void* begin, std::size_t size) {
+  Gate::Pass pass;
+  parts_->pager_.unpin(parts_->checked(begin, size));
+}
 
 std::string Statistics::json() const {
   nlohmann::ordered_json object{{"version", version},

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <random>
+#include <utility>
 
 #include "base/error.h"
 
@@ -94,6 +95,21 @@ void HeapMemory::map_alias() {
   alias_ = static_cast<std::byte*>(got);
   ::madvise(got, alias_size_, MADV_DONTFORK);
   ::madvise(got, alias_size_, MADV_DONTDUMP);
+}
+
+void HeapMemory::map_again() {
+  UniqueFd fresh(::memfd_create("vmheap", MFD_CLOEXEC));
+  if (!fresh) throw_errno("memfd_create");
+  if (::ftruncate(fresh.get(), static_cast<off_t>(size_)) != 0)
+    throw_errno(fmt::format("make a memfd of {} bytes", size_));
+  constexpr int kFlags = MAP_SHARED | MAP_NORESERVE | MAP_FIXED;
+  if (::mmap(at(base_), size_, protection_, kFlags, fresh.get(), 0) == MAP_FAILED ||
+      ::mmap(alias_, alias_size_, PROT_READ | PROT_WRITE, kFlags, fresh.get(), 0) == MAP_FAILED)
+    throw_errno("map the heap again");
+  ::madvise(at(base_), size_, MADV_DONTFORK);
+  ::madvise(alias_, alias_size_, MADV_DONTFORK);
+  ::madvise(alias_, alias_size_, MADV_DONTDUMP);
+  fd_ = std::move(fresh);
 }
 
 void HeapMemory::grow(std::uint64_t size) {

@@ -36,6 +36,13 @@ class HeapMemory {
     return {alias_ + offset, size};
   }
 
+  // In a process that was recovered, where something else is in their place: view and alias, empty.
+  void map_again();
+  int number() const { return fd_.get(); }
+  ByteRange alias_range() const {
+    return {.begin = reinterpret_cast<std::uint64_t>(alias_), .size = alias_size_};
+  }
+
   // Makes the heap longer; throws Error if the addresses behind it are taken. The new part of the view must
   // be watched.
   void grow(std::uint64_t size);

@@ -18,6 +18,7 @@ namespace {
 
 constexpr const char* kWriterLock = "heap.lock";
 constexpr const char* kRunId = "vmheap";
+constexpr const char* kCheckpointRunId = "vmheap-checkpoint";
 // Tables of 12 KiB for 2 MiB of heap each: 3 GiB.
 constexpr std::size_t kCachedTables = 1536;
 
@@ -36,8 +37,11 @@ UniqueFd take_writer_lock(const store::Application& application) {
 }
 
 store::Version newest_version(const store::Application& application) {
-  std::vector<store::VersionEntry> versions = application.versions();
-  return versions.empty() ? 0 : versions.back().description.version;
+  store::Version newest = 0;
+  for (const store::VersionEntry& entry : application.versions()) {
+    if (entry.description.run_id != kCheckpointRunId) newest = entry.description.version;
+  }
+  return newest;
 }
 
 struct FreeBytes {
@@ -83,12 +87,26 @@ std::unique_ptr<LineStore> LineStore::open(const StoreLocation& location, Sharin
   return result;
 }
 
+void LineStore::reopen(const StoreLocation& location, Sharing sharing, store::Version version) {
+  store::Store store = store::Store::open(location.directory, false);
+  std::unique_ptr<store::Application> application = store.application(location.name);
+  UniqueFd lock;
+  if (sharing == Sharing::kWriter) lock = take_writer_lock(*application);
+  abandon();
+  application_ = std::move(application);
+  lock_ = std::move(lock);
+  tables_ = std::make_shared<store::TableCache>(kCachedTables);
+  open_version(version);
+}
+
 void LineStore::open_version(store::Version version) {
   std::shared_ptr<const store::CheckpointReader> opened = application_->open(version, tables_);
   geometry_ = parse_geometry(opened->image(), fmt::format("{}, version {},", where(*application_), version));
   std::lock_guard lock(mutex_);
+  for_checkpoint_ = opened->description().run_id == kCheckpointRunId;
   reader_ = std::move(opened);
   version_ = version;
+  if (!for_checkpoint_) program_version_ = version;
 }
 
 std::shared_ptr<const store::CheckpointReader> LineStore::reader() const {
@@ -101,6 +119,16 @@ store::Version LineStore::version() const {
   return version_;
 }
 
+bool LineStore::is_for_checkpoint() const {
+  std::lock_guard lock(mutex_);
+  return for_checkpoint_;
+}
+
+store::Version LineStore::program_version() const {
+  std::lock_guard lock(mutex_);
+  return program_version_;
+}
+
 std::vector<HeapVersion> LineStore::versions() const {
   std::vector<HeapVersion> result;
   for (const store::VersionEntry& entry : application_->versions()) {
@@ -110,7 +138,9 @@ std::vector<HeapVersion> LineStore::versions() const {
                       .created_realtime_ns = description.created_realtime_ns,
                       .pages_written = description.stats.pages_written,
                       .bytes_written = description.stats.bytes_written,
-                      .disk_bytes = entry.segment_bytes});
+                      .disk_bytes = entry.segment_bytes,
+                      .of_checkpoint = description.run_id == kCheckpointRunId,
+                      .application = description.working_directory});
   }
   for (const store::Tag& tag : application_->tags()) {
     auto of = std::ranges::find(result, tag.version, &HeapVersion::version);
@@ -201,15 +231,16 @@ void LineStore::drop(store::PageRun run) {
   noting_failure([&] { from.drop(kHeapSpace, run); });
 }
 
-store::Version LineStore::commit() {
+store::Version LineStore::commit(CommitFor whom, const std::string& application) {
   std::lock_guard lock(writing_);
   store::CheckpointWriter& last = writer();
   store::VersionDescription description;
   description.created_realtime_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
                                         std::chrono::system_clock::now().time_since_epoch())
                                         .count();
-  description.run_id = kRunId;
+  description.run_id = whom == CommitFor::kCheckpoint ? kCheckpointRunId : kRunId;
   description.command = {kRunId};
+  if (whom == CommitFor::kCheckpoint) description.working_directory = application;
   description.process_count = 0;
   description.pid = ::getpid();
   description.stats.mode = "heap";
@@ -221,6 +252,8 @@ store::Version LineStore::commit() {
   std::lock_guard swap(mutex_);
   reader_ = std::move(opened);
   version_ = version;
+  for_checkpoint_ = whom == CommitFor::kCheckpoint;
+  if (!for_checkpoint_) program_version_ = version;
   return version;
 }
 
@@ -272,12 +305,15 @@ void LineStore::go_to(store::Version version) {
   if (version == 0) {
     std::lock_guard lock(mutex_);
     reader_.reset();
-    version_ = 0;
+    version_ = program_version_ = 0;
+    for_checkpoint_ = false;
     return;
   }
   open_version(version);
 }
 
-void LineStore::retain(std::size_t keep) { application_->retain({.last = keep}, kRunId); }
+void LineStore::retain(std::size_t keep) {
+  application_->retain({.last = keep, .apart = kCheckpointRunId}, kRunId);
+}
 
 }  // namespace ckpt::vmheap

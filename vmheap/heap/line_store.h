@@ -37,6 +37,10 @@ struct StoreLocation {
 
 enum class Sharing { kWriter, kReader };
 
+// Who wants a version: the program; or a checkpoint of its process (kept_heap.h), at an instant that nobody
+// has chosen. Those are opened by number only, count for nothing, and go when nobody refers to them any more.
+enum class CommitFor { kProgram, kCheckpoint };
+
 class LineStore {
  public:
   // A new heap without a version: the first commit makes it exist. Throws Error (EEXIST) if there is one.
@@ -45,6 +49,8 @@ class LineStore {
   static std::unique_ptr<LineStore> open(const StoreLocation& location, Sharing sharing,
                                          std::optional<store::Version> version = std::nullopt);
   static bool exists(const StoreLocation& location);
+  // In place of what it was before, of which only memory is left: in a process that was recovered.
+  void reopen(const StoreLocation& location, Sharing sharing, store::Version version);
 
   const HeapGeometry& geometry() const { return geometry_; }
   void set_geometry(const HeapGeometry& geometry) { geometry_ = geometry; }
@@ -59,14 +65,17 @@ class LineStore {
 
   void put(std::uint64_t first_page, std::span<const std::byte> bytes);
   void drop(store::PageRun run);
-  store::Version commit();
+  // `application`: that a checkpoint belongs to, the directory of it.
+  store::Version commit(CommitFor whom = CommitFor::kProgram, const std::string& application = {});
+  bool is_for_checkpoint() const;          // version()
+  store::Version program_version() const;  // the last one that the program committed
   bool failed() const;
   // After a failure: begins anew with these pages as they were put before.
   void restart(std::span<const store::PageRun> put_before);
   void abandon();
   // The next commit builds on `version`.
   void go_to(store::Version version);
-  // Removes all but the newest `keep` versions.
+  // Removes all but the newest `keep` versions of the program.
   void retain(std::size_t keep);
 
   std::uint64_t bytes_put() const { return bytes_put_; }
@@ -93,6 +102,8 @@ class LineStore {
   mutable std::mutex mutex_;  // over the fields below, briefly
   std::shared_ptr<const store::CheckpointReader> reader_;
   store::Version version_ = 0;
+  bool for_checkpoint_ = false;  // version_ is
+  store::Version program_version_ = 0;
   bool failed_ = false;
 };
 

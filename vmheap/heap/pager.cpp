@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/remote_addr.h"
+#include "heap/checkpoint_keeper.h"
 
 namespace ckpt::vmheap {
 namespace {
@@ -75,13 +76,19 @@ std::vector<Pager::Lines> Pager::merge(const std::vector<Line>& ascending) {
 // One handler waits for messages at a time, so that a fault wakes one thread. It hands over before it waits
 // for the disk.
 void Pager::handle_faults() {
+  KeeperThread keeper;
   for (;;) {
     std::unique_lock reading(reading_faults_);
     auto fault = userfault_.next();
     for (; fault && is_quick(*fault); fault = userfault_.next()) serve(*fault);
-    if (!fault) return;
     reading.unlock();
-    serve(*fault);
+    if (fault) {
+      serve(*fault);
+      continue;
+    }
+    Lock lock(mutex_);
+    if (stopping_) return;
+    park(lock);
   }
 }
 
@@ -97,6 +104,10 @@ void Pager::serve(const Fault& fault) {
   if (fault.minor) ++counts_.minor_faults;
   if (!fault.minor && !fault.write_protected) ++counts_.missing_faults;
   Access access = fault.write ? Access::kWrite : Access::kRead;
+  if (noting_ && !has_room_for_note(line, access)) {
+    deferred_.push_back(line);
+    return;
+  }
   while (bring(lock, line, access, fault.write_protected) == Outcome::kAgain) {
     if (table_.state(line) != LineState::kBusy) continue;
     wanted_.insert(line);  // woken when it is not busy any more
@@ -165,7 +176,7 @@ Pager::Outcome Pager::fill(Lock& lock, Line line, Access access) {
     --frames_used_;
     return Outcome::kAgain;
   }
-  std::uint64_t window = std::min(sequential_.window(line), 1 + free_frames());
+  std::uint64_t window = noting_ ? 1 : std::min(sequential_.window(line), 1 + free_frames());
   Lines lines = choose_fill(line, window);
   frames_used_ += lines.count - 1;
   counts_.read_ahead_lines += lines.count - 1;
@@ -264,10 +275,15 @@ void Pager::unavailable(Line line, const std::string& cause) {
 }
 
 void Pager::read_ahead() {
+  KeeperThread keeper;
   Lock lock(mutex_);
   for (;;) {
-    ahead_.wait(lock, [&] { return stopping_ || !to_read_ahead_.empty(); });
+    ahead_.wait(lock, [&] { return stopping_ || held_ || (!noting_ && !to_read_ahead_.empty()); });
     if (stopping_) return;
+    if (held_) {
+      park(lock);
+      continue;
+    }
     auto [next, access, now] = to_read_ahead_.front();
     to_read_ahead_.pop_front();
     if (next.first >= line_count() || table_.has_frame(next.first)) continue;

@@ -19,6 +19,8 @@
 //   7. Every line with a frame is in the lists whenever mutex_ is free, or busy: commit and rollback find
 //   them there.
 //   8. Nothing is stored early while a commit is under way: it would become part of it.
+//   9. For a checkpoint of the process (noting_): what becomes dirty stays, and is no more than notes_ has
+//   room for; all threads are parked when it is written down.
 #pragma once
 
 #include <condition_variable>
@@ -54,7 +56,8 @@ class Pager {
   // Commit in two steps: freeze() takes the instant, finish_commit() makes it durable, by any thread.
   // One commit at a time: freeze() waits for the one before.
   void freeze();
-  store::Version finish_commit();
+  // `application`: that the checkpoint belongs to.
+  store::Version finish_commit(CommitFor whom = CommitFor::kProgram, const std::string& application = {});
   // Everything since `version` is gone. No other thread may use the heap meanwhile.
   void roll_back(store::Version version);
 
@@ -66,6 +69,20 @@ class Pager {
   void set_kind(ByteRange range, RangeKind kind);
   void set_resident_limit(std::uint64_t bytes);
   void watch(ByteRange range) { userfault_.watch(range); }
+  const Userfault& userfault() const { return userfault_; }
+
+  // Checkpoints of the process (pager_checkpoint.cpp; the order of calls: ckpt/keeper.h). No other thread is
+  // in any function of the pager from begin_notes() to end_notes() or come_back(). Like freeze(), but false
+  // if there is nothing to commit. What changes from then on can be written down.
+  bool begin_notes();
+  // All threads but those of the pager stand still: writes down what the commit after begin_notes() has not.
+  // False if the pager does not come to rest. No malloc.
+  bool write_notes();
+  void end_notes();
+  // In a process that was recovered: faults wait. No malloc.
+  void stand_in();
+  // Then: everything is as it was, on the basis of the store's version.
+  void come_back();
 
   Statistics statistics() const;
 
@@ -128,20 +145,26 @@ class Pager {
   void evict(Lock& lock, std::vector<Line> lines);
   std::vector<Line> flush_unused(Lock& lock, std::vector<Line> lines);
   bool flush(Lock& lock, std::vector<Line>& lines);
-  bool may_store_early() const { return !committing_ && !read_only_ && !store_failed_; }
+  bool may_store_early() const { return !committing_ && !noting_ && !read_only_ && !store_failed_; }
   bool put_lines(Lock& lock, const std::vector<Line>& ascending);
   void clean();
   void record_failure(const std::string& cause) { failure_ = cause; }
 
   // Commit (pager_commit.cpp).
+  void freeze(Lock& lock);
   void freeze_dirty();
   void freeze_discarded();
   void store_frozen(Lock& lock);
   void restart_store(Lock& lock);
   void drop_discarded(Lock& lock);
-  void committed();
+  void committed(CommitFor whom);
   void commit_failed(const std::string& cause);
   void reset();
+
+  // Checkpoints of the process (pager_checkpoint.cpp).
+  void park(Lock& lock);
+  bool has_room_for_note(Line line, Access access) const;
+  void forget_all();
 
   // Ranges (pager_ranges.cpp).
   void discard_lines(Lock& lock, Lines lines);
@@ -184,6 +207,17 @@ class Pager {
   std::vector<Lines> special_;             // system and nursery ranges
   std::map<Line, unsigned> pins_;
   std::uint64_t flushing_count_ = 0;  // lines that are stored early
+  struct Notes {
+    std::vector<Line> lines;
+    std::uint64_t count = 0;
+    std::byte* bytes = nullptr;  // of as many lines as `lines` has room for
+  };
+  Notes notes_;
+  bool noting_ = false;
+  std::vector<Line> deferred_;                // faults that wait until there is room for notes again
+  bool held_ = false;                         // threads are to park
+  std::uint64_t stored_for_checkpoints_ = 0;  // lines, since the program committed
+  unsigned parked_ = 0;
   bool committing_ = false;
   bool cleaning_pays_ = true;  // false: the last attempt found nothing
   bool stopping_ = false;

@@ -19,6 +19,10 @@ constexpr Line kBridge = 64;
 void Pager::freeze() {
   if (read_only_) throw Error("the heap is open read-only; open it for writing to commit", EROFS);
   Lock lock(mutex_);
+  freeze(lock);
+}
+
+void Pager::freeze(Lock& lock) {
   changed_.wait(lock, [&] { return !committing_; });
   committing_ = true;
   // Early stores that are under way are part of this commit; no others begin.
@@ -70,16 +74,16 @@ void Pager::freeze_dirty() {
   }
 }
 
-store::Version Pager::finish_commit() {
+store::Version Pager::finish_commit(CommitFor whom, const std::string& application) {
   Lock lock(mutex_);
   try {
     restart_store(lock);
     drop_discarded(lock);
     store_frozen(lock);
     lock.unlock();
-    store::Version version = store_.commit();
+    store::Version version = store_.commit(whom, application);
     lock.lock();
-    committed();
+    committed(whom);
     return version;
   } catch (const Error& error) {
     if (!lock.owns_lock()) lock.lock();
@@ -135,7 +139,8 @@ void Pager::store_frozen(Lock& lock) {
   }
 }
 
-void Pager::committed() {
+void Pager::committed(CommitFor whom) {
+  stored_for_checkpoints_ = whom == CommitFor::kCheckpoint ? stored_for_checkpoints_ + stored_.size() : 0;
   for (Line line : stored_) table_.clear(line, kStored);
   stored_.clear();
   for (Lines lines : dropped_) {
@@ -145,7 +150,7 @@ void Pager::committed() {
   }
   dropped_.clear();
   waiting_.clear();
-  ++counts_.commits;
+  if (whom == CommitFor::kProgram) ++counts_.commits;
   failure_.clear();
   store_failed_ = false;
   committing_ = false;
@@ -185,6 +190,7 @@ void Pager::roll_back(store::Version version) {
     throw;
   }
   ++counts_.rollbacks;
+  stored_for_checkpoints_ = 0;
   failure_.clear();
   store_failed_ = false;
   committing_ = false;

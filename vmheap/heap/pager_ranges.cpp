@@ -161,8 +161,8 @@ Statistics Pager::statistics() const {
   result.resident_bytes = frames_used_ * line_bytes_;
   result.resident_limit_bytes = limit_ * line_bytes_;
   result.dirty_bytes = dirty_count_ * line_bytes_;
-  result.uncommitted_bytes = (dirty_count_ + stored_.size()) * line_bytes_;
-  result.version = store_.version();
+  result.uncommitted_bytes = (dirty_count_ + stored_.size() + stored_for_checkpoints_) * line_bytes_;
+  result.version = store_.program_version();
   result.failure = failure_;
   return result;
 }

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "heap/checkpoint_keeper.h"
 #include "heap/pager.h"
 
 namespace ckpt::vmheap {
@@ -22,7 +23,7 @@ bool Pager::reserve_frames(Lock& lock, std::uint64_t count) {
   while (free_frames() < count) {
     if (stopping_) return false;
     if (reclaim(lock, std::max(count, frames_to_keep_free() / 4))) continue;
-    if (committing_ || busy_count_ != 0) {
+    if (committing_ || noting_ || busy_count_ != 0) {
       changed_.wait(lock);
     } else if (std::exchange(tried_again, true) || !store_again(lock)) {
       return false;
@@ -190,10 +191,17 @@ bool Pager::put_lines(Lock& lock, const std::vector<Line>& ascending) {
 }
 
 void Pager::clean() {
+  KeeperThread keeper;
   Lock lock(mutex_);
   for (;;) {
-    work_.wait(lock, [&] { return stopping_ || (cleaning_pays_ && free_frames() < frames_to_keep_free()); });
+    work_.wait(lock, [&] {
+      return stopping_ || held_ || (cleaning_pays_ && free_frames() < frames_to_keep_free());
+    });
     if (stopping_) return;
+    if (held_) {
+      park(lock);
+      continue;
+    }
     cleaning_pays_ = reclaim(lock, frames_to_keep_free() - free_frames());
   }
 }

@@ -39,14 +39,19 @@ uffdio_range range_of(ByteRange range) { return {.start = range.begin, .len = ra
 
 }  // namespace
 
-Userfault::Userfault() : fd_(create(0)), stop_(::eventfd(0, EFD_CLOEXEC)) {
+Userfault::Userfault() : stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!stop_) throw_errno("eventfd");
+  renew();
+}
+
+void Userfault::renew() {
+  fd_ = UniqueFd(create(0));
   if (!fd_) fd_ = UniqueFd(create_by_device());
   serves_kernel_ = static_cast<bool>(fd_);
   if (!fd_) fd_ = UniqueFd(create(UFFD_USER_MODE_ONLY));
   if (!fd_)
     throw Error(fmt::format("a heap needs userfaultfd: {}; enable it in the kernel", describe_errno(errno)),
                 errno);
-  if (!stop_) throw_errno("eventfd");
   uffdio_api api{.api = UFFD_API, .features = kNeeded, .ioctls = 0};
   if (::ioctl(fd_.get(), UFFDIO_API, &api) != 0) {
     throw Error("a heap needs userfaultfd for shared memory with poisoning; use Linux 6.6 or newer", errno);
@@ -62,7 +67,7 @@ void Userfault::watch(ByteRange range) {
 }
 
 std::optional<Fault> Userfault::next() {
-  for (;;) {
+  while (!stopped_) {
     uffd_msg message;
     ssize_t got = ::read(fd_.get(), &message, sizeof message);
     if (got == static_cast<ssize_t>(sizeof message)) {
@@ -77,13 +82,20 @@ std::optional<Fault> Userfault::next() {
     std::array<pollfd, 2> wait{pollfd{.fd = fd_.get(), .events = POLLIN, .revents = 0},
                                pollfd{.fd = stop_.get(), .events = POLLIN, .revents = 0}};
     if (::poll(wait.data(), wait.size(), -1) < 0 && errno != EINTR) throw_errno("poll userfaultfd");
-    if (wait[1].revents != 0) return std::nullopt;
   }
+  return std::nullopt;
 }
 
 void Userfault::stop() {
+  stopped_ = true;
   std::uint64_t one = 1;
   if (::write(stop_.get(), &one, sizeof one) != sizeof one) throw_errno("write eventfd");
+}
+
+void Userfault::go_on() {
+  std::uint64_t count = 0;
+  [[maybe_unused]] ssize_t got = ::read(stop_.get(), &count, sizeof count);
+  stopped_ = false;
 }
 
 void Userfault::map(ByteRange range, Access access) {

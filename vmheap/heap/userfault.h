@@ -10,6 +10,7 @@
 
 #include <linux/userfaultfd.h>
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 
@@ -43,10 +44,16 @@ class Userfault {
   // For missing, minor and write-protection faults of a shared mapping.
   void watch(ByteRange range);
 
-  // Waits for a fault; nullopt once stop() was called.
+  // In a process that was recovered: another one in its place, that watches nothing.
+  void renew();
+
+  // Waits for a fault; nullopt from stop() to go_on().
   std::optional<Fault> next();
-  // All threads in next() return. Not undone.
+  // All threads in next() return.
   void stop();
+  void go_on();
+
+  int number() const { return fd_.get(); }
 
   // Maps the pages that the file behind has, and wakes who waits for them.
   void map(ByteRange range, Access access);
@@ -60,6 +67,7 @@ class Userfault {
  private:
   UniqueFd fd_;
   UniqueFd stop_;  // eventfd
+  std::atomic<bool> stopped_ = false;
   bool serves_kernel_ = false;
 };
 

@@ -79,6 +79,27 @@ std::uint64_t roll_back(const std::string& directory, std::uint64_t version, con
   return lines->commit();
 }
 
+void retain_checkpoint_versions(const std::string& directory, const std::string& name,
+                                const std::string& application, const std::set<std::uint64_t>& needed) {
+  StoreLocation location{.directory = directory, .name = name};
+  std::unique_ptr<LineStore> lines;
+  bool is_open = false;
+  try {
+    lines = LineStore::open(location, Sharing::kWriter);
+  } catch (const Error& error) {
+    if (error.code() != EBUSY) throw;
+    is_open = true;
+    lines = LineStore::open(location, Sharing::kReader);
+  }
+  std::vector<std::uint64_t> gone;
+  for (const HeapVersion& version : lines->versions()) {
+    if (version.of_checkpoint && version.application == application) gone.push_back(version.version);
+  }
+  if (is_open && !gone.empty()) gone.pop_back();
+  std::erase_if(gone, [&needed](std::uint64_t version) { return needed.contains(version); });
+  for (std::uint64_t version : gone) lines->application().remove(version);
+}
+
 void export_heap(const std::string& directory, const std::string& file, const std::string& name) {
   auto lines = LineStore::open({.directory = directory, .name = name}, Sharing::kReader);
   UniqueFd out = open_or_throw(file, O_WRONLY | O_CREAT | O_EXCL, 0600);
@@ -137,7 +158,7 @@ std::uint64_t compact(const std::string& directory, const std::string& name) {
   });
   std::uint64_t version = lines->commit();
   for (const HeapVersion& old : before) {
-    if (old.tags.empty()) application.remove(old.version);
+    if (old.tags.empty() && !old.of_checkpoint) application.remove(old.version);
   }
   return version;
 }

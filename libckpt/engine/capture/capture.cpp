@@ -181,7 +181,8 @@ SaveContext StoppedCapture::save_context(const ProcessContext& process, ProgramC
           .files_to_sync = state_.files_to_sync,
           .calls = &calls,
           .opener = process.opener,
-          .silenced = context_.silenced};
+          .silenced = context_.silenced,
+          .kept = &process.kept};
 }
 
 void StoppedCapture::save_descriptors_and_ipc() {
@@ -213,7 +214,7 @@ void StoppedCapture::save_memory() {
     captures.push_back(std::make_unique<MemoryCapture>(context.tracee, context.flags, context_.identities,
                                                        objects_, context_.writer, context.tracker,
                                                        context.needs, within, context.known_content));
-    captures.back()->describe(context.maps, *processes_[i]);
+    captures.back()->describe(context.maps, context.kept, *processes_[i]);
   }
   state_.memories.resize(captures.size());
   auto find = [&](std::size_t i) { state_.memories[i] = captures[i]->find_pages(); };

@@ -13,6 +13,7 @@
 #include "engine/capture/memory_map.h"
 #include "engine/capture/stage_clock.h"
 #include "engine/process/family.h"
+#include "engine/resource/kept_elsewhere.h"
 #include "engine/resource/socket/tcp_repair.h"
 #include "engine/session.h"
 #include "engine/tracee/interrupted_calls.h"
@@ -33,6 +34,7 @@ struct ProcessContext {
   const AddressRanges& known_content;  // a moment ago, of anonymous memory that is tracked
   store::SpaceId space;                // for its pages
   std::function<std::string(int, const std::string&)> opener;  // see SaveContext
+  const KeptElsewhere& kept;
 };
 
 struct CaptureContext {

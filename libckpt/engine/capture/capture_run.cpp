@@ -227,7 +227,7 @@ bool CaptureRun::is_stale(const StoppedFamily& family) {
 void CaptureRun::stop() {
   auto started = Clock::now();
   clock_ = StageClock();
-  StoppedFamily family = session_.take_stopped(look_for_relatives_);
+  StoppedFamily family = session_.take_stopped(look_for_relatives_, true);
   result_.stats.freezing_time_us = microseconds(Clock::now() - started);
   meet_processes();
   clock_.done("stop");
@@ -296,6 +296,7 @@ void CaptureRun::read_stopped(StoppedFamily& family, std::vector<resource::Silen
   std::vector<image::ProcessT*> processes = state_->running_processes();
   for (std::size_t i = 0; i < processes.size(); ++i) stopped_parts_[i]->describe_agent(*processes[i]);
   clock_.done("intent");
+  result_.kept = session_.processes.front()->kept.versions;
   auto began = Clock::now();
   take_pages(family);
   clock_.done(has_snapshot() ? "snapshot" : "copy");

@@ -83,6 +83,16 @@ std::int32_t ring_of(const MapEntry& entry, const image::ProcessT& process) {
   return description;
 }
 
+std::unique_ptr<image::MappingT> hole_in_place_of(const MapEntry& entry) {
+  auto mapping = std::make_unique<image::MappingT>();
+  mapping->start = entry.start;
+  mapping->end = entry.end;
+  mapping->protection = PROT_NONE;
+  mapping->no_reserve = true;
+  mapping->kind = image::MappingKind::Anonymous;
+  return mapping;
+}
+
 }  // namespace
 
 bool is_private_memory(const MapEntry& entry) {
@@ -125,10 +135,15 @@ MemoryCapture::~MemoryCapture() {
   if (tracker_ != nullptr) tracker_->owe(written_now_);
 }
 
-void MemoryCapture::describe(const std::vector<MapEntry>& maps, image::ProcessT& process) {
+void MemoryCapture::describe(const std::vector<MapEntry>& maps, const KeptElsewhere& kept,
+                             image::ProcessT& process) {
   space_ = process.space;
   process.executable_file = identities_.describe(process.executable);
   for (const MapEntry& entry : maps) {
+    if (kept.contains({entry.start, entry.end})) {
+      process.mappings.push_back(hole_in_place_of(entry));
+      continue;
+    }
     std::unique_ptr<image::MappingT> mapping = describe(entry, process);
     if (mapping == nullptr) continue;
     bool is_private =

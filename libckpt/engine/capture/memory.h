@@ -14,7 +14,7 @@
 #include "engine/capture/page_scan.h"
 #include "engine/capture/page_tasks.h"
 #include "engine/capture/write_tracker.h"
-#include "engine/resource/descriptors.h"
+#include "engine/resource/kept_elsewhere.h"
 #include "engine/tracee/tracee.h"
 #include "image_generated.h"
 #include "store/checkpoint_store.h"
@@ -53,9 +53,10 @@ class MemoryCapture {
   MemoryCapture(const MemoryCapture&) = delete;
   MemoryCapture& operator=(const MemoryCapture&) = delete;
 
-  // `maps`: the process's, as it is stopped; they and `process` stay. Fills mappings, mapped_files and
+  // `maps`: the process's, as it is stopped; they and `process` stay. What is `kept` elsewhere becomes a hole
+  // that nobody else gets. Fills mappings, mapped_files and
   // executable_file of `process`, whose pages go to its `space`.
-  void describe(const std::vector<MapEntry>& maps, image::ProcessT& process);
+  void describe(const std::vector<MapEntry>& maps, const KeptElsewhere& kept, image::ProcessT& process);
   // Then, by any thread: which pages there are, and which are needed. Everything that is tracked is armed
   // anew, and what was written since is owed (WriteTracker).
   CapturedMemory find_pages();

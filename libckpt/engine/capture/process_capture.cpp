@@ -161,15 +161,18 @@ ProcessContext ProcessCapture::context(Tracee& tracee) {
           .needs = needs_,
           .known_content = known_content_,
           .space = process_->space,
-          .opener = [this](int number, const std::string& link) {
-            AgentTables agent(process_->pid, process_->agent_addresses, maps_);
-            return opener_of(agent, maps_, number, link);
-          }};
+          .opener =
+              [this](int number, const std::string& link) {
+                AgentTables agent(process_->pid, process_->agent_addresses, maps_);
+                return opener_of(agent, maps_, number, link);
+              },
+          .kept = process_->kept};
 }
 
 void ProcessCapture::describe_agent(image::ProcessT& process) const {
   AgentTables agent(process_->pid, process_->agent_addresses, maps_);
   process.agent_tables = agent.saved();
+  process.keeper_thread = process_->kept.thread;
   describe_intent(agent, maps_, process);
 }
 

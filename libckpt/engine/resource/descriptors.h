@@ -43,6 +43,8 @@ class ObjectTable {
   store::SpaceId next_space_ = 2;  // 1 is the process
 };
 
+struct KeptElsewhere;  // kept_elsewhere.h
+
 struct SaveContext {
   pid_t pid;                        // the stopped process
   store::CheckpointWriter& writer;  // for content of objects
@@ -55,6 +57,7 @@ struct SaveContext {
   std::function<std::string(int, const std::string&)> opener = nullptr;
   // Receives the connections with the outside that are going to go on elsewhere, if set.
   std::vector<resource::SilencedConnection>* silenced = nullptr;
+  const KeptElsewhere* kept = nullptr;  // by a library of the process
 };
 
 // What the processes of a checkpoint have open. All of them are stopped and traced by the caller, whose own

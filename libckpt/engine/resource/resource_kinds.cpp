@@ -14,6 +14,7 @@
 #include "engine/resource/inherited.h"
 #include "engine/resource/inotify.h"
 #include "engine/resource/io_ring.h"
+#include "engine/resource/kept_elsewhere.h"
 #include "engine/resource/kernel_file.h"
 #include "engine/resource/memfd.h"
 #include "engine/resource/message_queue.h"
@@ -31,12 +32,13 @@
 namespace ckpt::engine::resource {
 namespace {
 
-// Inherited comes first, whatever it is; kernel files before the regular files and directories they look
-// like; FIFOs (with a name that leads to them) before pipes.
+// Inherited comes first, whatever it is, and then what a library keeps elsewhere; kernel files before the
+// regular files and directories they look like; FIFOs (with a name that leads to them) before pipes.
 constexpr std::array kKinds{
-    &kInherited, &kKernelFile, &kMessageQueue, &kMemfd, &kRegularFile, &kDirectory,  &kPtyMaster,
-    &kTerminal,  &kDevice,     &kFifo,         &kPipe,  &kEventFd,     &kTimerFd,    &kSignalFd,
-    &kEpoll,     &kInotify,    &kIoRing,       &kPidFd, &kInetSocket,  &kUnixSocket, &kKernelSocket,
+    &kInherited, &kKeptElsewhere, &kKernelFile, &kMessageQueue, &kMemfd,   &kRegularFile,
+    &kDirectory, &kPtyMaster,     &kTerminal,   &kDevice,       &kFifo,    &kPipe,
+    &kEventFd,   &kTimerFd,       &kSignalFd,   &kEpoll,        &kInotify, &kIoRing,
+    &kPidFd,     &kInetSocket,    &kUnixSocket, &kKernelSocket,
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "engine/resource/async_owner.h"
 #include "engine/resource/descriptors.h"
 #include "engine/resource/file_locks.h"
+#include "engine/resource/kept_elsewhere.h"
 #include "engine/resource/pty_master.h"
 #include "engine/resource/resource_kinds.h"
 #include "engine/resource/session_terminal.h"
@@ -30,6 +31,10 @@ const ResourceKind& find_kind(const SaveState& state, const OpenDescription& des
 std::unique_ptr<image::DescriptionT> save_one(SaveState& state, const OpenDescription& description) {
   const ResourceKind& kind = find_kind(state, description);
   auto saved = std::make_unique<image::DescriptionT>();
+  if (&kind == &kKeptElsewhere) {
+    saved->detail = kind.save(state, description);
+    return saved;
+  }
   saved->status_flags = static_cast<std::uint32_t>(description.flags);
   saved->offset = description.offset;
   save_locks(state, description, *saved);

@@ -370,15 +370,30 @@ void ProcessRestore::put_registers_back(InterruptedCalls& calls) {
   }
 }
 
+// False if it was killed.
+bool ProcessRestore::detach(pid_t tid) const {
+  if (::ptrace(PTRACE_DETACH, tid, nullptr, 0) == 0) return true;
+  if (errno != ESRCH) throw_errno(fmt::format("release thread {}", tid));
+  return false;
+}
+
+bool ProcessRestore::release_keeper() {
+  if (process_.keeper_thread == 0) return false;
+  for (std::size_t i = 0; i < process_.threads.size(); ++i) {
+    if (process_.threads[i]->tid != process_.keeper_thread) continue;
+    keeper_ = puppet_->threads()[i];
+    if (!detach(keeper_)) throw Error("the program was killed before it could go on");
+  }
+  return keeper_ != 0;
+}
+
 void ProcessRestore::release() {
   // It takes effect when the process has been let go.
   if (stays_stopped() && ::kill(puppet_->pid(), SIGSTOP) != 0) throw_errno("stop a process that was stopped");
   // Those that go first may end the process, or kill another one.
   bool killed = false;
   for (pid_t tid : puppet_->threads()) {
-    if (::ptrace(PTRACE_DETACH, tid, nullptr, 0) == 0) continue;
-    if (errno != ESRCH) throw_errno(fmt::format("release thread {}", tid));
-    killed = true;
+    if (tid != keeper_ && !detach(tid)) killed = true;
   }
   if (killed) return reap_killed(puppet_->pid(), puppet_->threads());
   if (stays_stopped()) await_job_stop();

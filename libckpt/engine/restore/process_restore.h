@@ -63,6 +63,8 @@ class ProcessRestore {
   // Only for the parent of one that release() has stopped: what it was told of that.
   void discard_news_of_children();
   void leave(InterruptedCalls& calls);
+  // Before release(): the thread that brings back what is kept elsewhere (ckpt/keeper.h), if there is one.
+  bool release_keeper();
   void release();
 
   pid_t pid() const { return puppet_->pid(); }
@@ -78,6 +80,7 @@ class ProcessRestore {
   void fill_eagerly(FillPlan& plan);
   bool wants_lazy(const FillPlan& plan) const;
   bool is_limited() const;
+  bool detach(pid_t tid) const;
   void complete();
   void run_with_threads(const PlanBuilder& plan);
   void make_threads(PlanBuilder& plan);
@@ -102,6 +105,7 @@ class ProcessRestore {
   image::ProcessT& process_;
   std::vector<std::string>& notes_;
   std::optional<Puppet> puppet_;
+  pid_t keeper_ = 0;  // has been released
   WorkArea area_;
   std::optional<MappedFileSet> files_;
   std::vector<MapEntry> present_;

@@ -15,6 +15,7 @@
 #include "engine/capture/host.h"
 #include "engine/capture/processor.h"
 #include "engine/image/image_file.h"
+#include "engine/keeper.h"
 #include "engine/process/process_state.h"
 #include "engine/resource/descriptors.h"
 #include "engine/resource/system_v.h"
@@ -54,6 +55,7 @@ class Restore {
   void build(RestoreTimes& times);
   void fill(RestoreTimes& times);
   void leave_stopped(Session::State& state);
+  std::optional<Keeper> release_keeper(const Session::State& state);
   void release(Session& session);
   Session hand_over();
   std::uint64_t stage_us();
@@ -290,11 +292,25 @@ void Restore::leave_stopped(Session::State& state) {
   }
 }
 
+// The thread that brings back what is kept elsewhere goes first, and all others when it has something in
+// place that makes them wait.
+std::optional<Keeper> Restore::release_keeper(const Session::State& state) {
+  const ProcessState& program = *state.processes.front();
+  if (!options_.tell_program) return std::nullopt;
+  auto keeper = Keeper::of(program.pid, {program.pid, checkpoint_->process->agent_tables, {}});
+  if (keeper) keeper->expect();
+  if (!processes_.front()->release_keeper() || !keeper) return std::nullopt;
+  keeper->await_stand_in();
+  return keeper;
+}
+
 void Restore::release(Session& session) {
   Session::State& state = RestoreAccess::state(session);
+  std::optional<Keeper> keeper = release_keeper(state);
   for (auto& process : processes_) {
     if (!process->stays_stopped()) process->release();
   }
+  if (keeper) keeper->await_return();
   for (auto& process : state.processes) process->calls.released();
   if (options_.limited) {
     std::unique_ptr<WriteTracker> watched = tracker_->another();

@@ -90,9 +90,10 @@ class Hurry {
 
 }  // namespace
 
-Tracee::Tracee(pid_t pid, std::chrono::milliseconds deadline) : pid_(pid), list_(open_list(pid)) {
+Tracee::Tracee(pid_t pid, std::chrono::milliseconds deadline, const StopLast& last)
+    : pid_(pid), list_(open_list(pid)) {
   try {
-    if (stop_all(Clock::now() + deadline)) return;
+    if (stop_all(Clock::now() + deadline, last)) return;
   } catch (...) {
     abandon();
     throw;
@@ -117,11 +118,11 @@ Tracee::~Tracee() {
 StoppedThread& Tracee::main_thread() { return threads_.front(); }
 
 // Being seized does not stop a thread, so that all this is not part of the pause.
-void Tracee::seize_new_threads() {
+void Tracee::seize_new_threads(const std::vector<pid_t>& but) {
   std::unordered_set<pid_t> known;
   for (const StoppedThread& thread : threads_) known.insert(thread.tid);
   for (pid_t tid : list_.ids()) {
-    if (known.contains(tid)) continue;
+    if (known.contains(tid) || std::ranges::count(but, tid) != 0) continue;
     if (::ptrace(PTRACE_SEIZE, tid, nullptr, kBaseOptions) == 0) {
       threads_.push_back({.tid = tid});
     } else if (errno == EPERM) {
@@ -173,17 +174,25 @@ void Tracee::collect(StoppedThread& thread, Clock::time_point deadline) {
   }
 }
 
-bool Tracee::stop_all(Clock::time_point deadline) {
-  std::size_t collected = 0;
+void Tracee::stop_threads(Clock::time_point deadline, const std::vector<pid_t>& but) {
+  for (std::size_t collected = interrupted_;;) {
+    seize_new_threads(but);
+    if (collected == threads_.size()) return;
+    interrupt_all();
+    for (; collected < threads_.size(); ++collected) collect(threads_[collected], deadline);
+    // Those that stand still make no new ones.
+    if (but.empty() && list_.count() == known_threads()) return;
+  }
+}
+
+bool Tracee::stop_all(Clock::time_point deadline, const StopLast& last) {
   try {
-    for (;;) {
-      seize_new_threads();
-      if (collected == threads_.size()) break;
-      interrupt_all();
-      for (; collected < threads_.size(); ++collected) collect(threads_[collected], deadline);
-      // Those that stand still make no new ones.
-      if (list_.count() == known_threads()) break;
+    if (!last.threads.empty()) {
+      stop_threads(deadline, last.threads);
+      if (last.before) last.before();
+      deadline = Clock::now() + kStopDeadline;
     }
+    stop_threads(deadline, {});
   } catch (const Error& error) {
     if (error.code() == ETIMEDOUT) return false;
     throw;

@@ -25,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <initializer_list>
 #include <span>
 #include <vector>
@@ -48,6 +49,13 @@ struct StoppedThread {
   bool borrowed = false;  // a remote call has run in it: mask and registers are put back at release
 };
 
+// Threads that stop only when all others stand still, since those may be waiting for them; `before` is called
+// in between.
+struct StopLast {
+  std::vector<pid_t> threads = {};
+  std::function<void()> before = nullptr;
+};
+
 // A system call to be made by a stopped thread.
 struct RemoteCall {
   long number = 0;
@@ -68,8 +76,8 @@ class Tracee {
   static constexpr std::size_t kMappingBytes = std::size_t{128} * 1024;  // of all memory that we map inside
 
   // Stops all threads of `pid` or throws Error: already traced (names the tracer), not permitted, gone,
-  // deadline passed.
-  explicit Tracee(pid_t pid, std::chrono::milliseconds deadline = kStopDeadline);
+  // deadline passed, or whatever `last.before` throws.
+  explicit Tracee(pid_t pid, std::chrono::milliseconds deadline = kStopDeadline, const StopLast& last = {});
   ~Tracee();
   Tracee(const Tracee&) = delete;
   Tracee& operator=(const Tracee&) = delete;
@@ -102,10 +110,11 @@ class Tracee {
   void kill_and_release();  // SIGKILL instead
 
  private:
-  void seize_new_threads();
+  void seize_new_threads(const std::vector<pid_t>& but);
   void interrupt_all();
   void collect(StoppedThread& thread, std::chrono::steady_clock::time_point deadline);
-  bool stop_all(std::chrono::steady_clock::time_point deadline);
+  bool stop_all(std::chrono::steady_clock::time_point deadline, const StopLast& last);
+  void stop_threads(std::chrono::steady_clock::time_point deadline, const std::vector<pid_t>& but);
   std::size_t known_threads() const;
 
   void leave_rseq_section(StoppedThread& thread);

@@ -124,6 +124,7 @@ TEST_F(VersionContent, description_and_image_come_back) {
                                  .process_count = 1,
                                  .thread_count = 3,
                                  .notes = {"a note"},
+                                 .kept = {{"/heaps/one/heap", "heap", 7}},
                                  .stats = {.mode = "precopy",
                                            .frozen_time_us = 77,
                                            .resident_bytes = 99,
@@ -141,6 +142,7 @@ TEST_F(VersionContent, description_and_image_come_back) {
   EXPECT_EQ(read.pid, 42);
   EXPECT_EQ(read.thread_count, 3U);
   EXPECT_EQ(read.notes, description.notes);
+  EXPECT_EQ(read.kept, description.kept);
   EXPECT_EQ(read.stats.mode, "precopy");
   EXPECT_EQ(read.stats.frozen_time_us, 77U);
   EXPECT_EQ(read.stats.stages, (std::vector<Stage>{{"stop", 12}, {"memory", 60}}));

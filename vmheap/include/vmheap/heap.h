@@ -22,6 +22,10 @@
 //     memory around them. Direct and asynchronous I/O (O_DIRECT, io_uring) into heap memory always needs a
 //     Pin.
 //   - A forked child has no heap.
+//   - Under ckptrun a checkpoint of the process takes its open heaps along: a recover brings them back as
+//   they
+//     were at that instant, whatever was committed. Versions that are stored for that are no commits:
+//     opening, roll_back() and `keep` do not know them.
 //   - If a line cannot be had (damaged store; nothing can be evicted because the disk is full), the access
 //   raises SIGBUS;
 //     statistics().failure says why. After space was made, commit(); or roll back.
@@ -76,6 +80,8 @@ struct HeapVersion {
   std::uint64_t pages_written = 0;
   std::uint64_t bytes_written = 0;
   std::uint64_t disk_bytes = 0;  // of its segment, now
+  bool of_checkpoint = false;    // made for a checkpoint of the process (ckptrun), goes with that
+  std::string application = {};  // directory of the application that the checkpoint is of
   std::vector<std::string> tags = {};
 };
 
@@ -188,6 +194,7 @@ class Heap {
  private:
   class Parts;
   explicit Heap(std::unique_ptr<Parts> parts);
+  void end();
   std::unique_ptr<Parts> parts_;
 };
 

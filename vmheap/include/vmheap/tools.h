@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -54,8 +55,13 @@ void tag(const std::string& directory, std::uint64_t version, const std::string&
          const std::string& name = "heap");
 void untag(const std::string& directory, const std::string& label, const std::string& name = "heap");
 
-// Removes all versions but those with a tag, and the newest, which is written anew without what is unused in
-// its segments. Returns its number.
+// Removes the versions that were made for checkpoints of this application (HeapVersion::application), but
+// those in `needed`, and the newest while the heap is open for writing, since that may build on it.
+void retain_checkpoint_versions(const std::string& directory, const std::string& name,
+                                const std::string& application, const std::set<std::uint64_t>& needed);
+
+// Removes all versions but those with a tag, those of checkpoints, and the newest, which is written anew
+// without what is unused in its segments. Returns its number.
 std::uint64_t compact(const std::string& directory, const std::string& name = "heap");
 
 }  // namespace ckpt::vmheap

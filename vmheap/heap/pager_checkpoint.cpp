@@ -1,0 +1,146 @@
+// A checkpoint of the process, which contains nothing of the heap but notes: what has changed since a commit
+// that was made for it.
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "base/error.h"
+#include "heap/checkpoint_keeper.h"
+#include "heap/pager.h"
+
+namespace ckpt::vmheap {
+namespace {
+
+// What may change between the commit and the instant of the checkpoint, before writers have to wait.
+constexpr std::uint64_t kRoomBytes = 4ULL << 20;
+constexpr std::uint64_t kLeastRoomLines = 16;
+constexpr std::chrono::milliseconds kLongestRest{300};
+
+}  // namespace
+
+bool Pager::begin_notes() {
+  Lock lock(mutex_);
+  if (read_only_) {
+    noting_ = true;
+    return false;
+  }
+  freeze(lock);
+  pinned_copies_.clear();  // they go into the notes
+  // Pinned lines, and those that are never saved, are dirty all the same.
+  std::uint64_t room = dirty_count_ + std::max(kLeastRoomLines, kRoomBytes / line_bytes_);
+  void* bytes =
+      ::mmap(nullptr, room * line_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (bytes == MAP_FAILED) {
+    int code = errno;
+    commit_failed("no memory for notes");
+    throw_errno(fmt::format("get {} bytes for a checkpoint of the heap", room * line_bytes_), code);
+  }
+  notes_ = {.lines = std::vector<Line>(room), .count = 0, .bytes = static_cast<std::byte*>(bytes)};
+  noting_ = true;
+  bool is_there = store_.is_for_checkpoint() && waiting_.empty() && stored_.empty() && dropped_.empty();
+  if (is_there) {
+    committing_ = false;
+    changed_.notify_all();
+  }
+  return !is_there;
+}
+
+// Whether the line may become dirty now, or will not.
+bool Pager::has_room_for_note(Line line, Access access) const {
+  LineState state = table_.state(line);
+  bool is_zero = state == LineState::kEmpty || table_.has(line, kSpecial);
+  if (state == LineState::kDirty || state == LineState::kBusy) return true;
+  if (access == Access::kRead && !is_zero) return true;
+  return dirty_count_ < notes_.lines.size();
+}
+
+// The thread does nothing until it is let go.
+void Pager::park(Lock& lock) {
+  ++parked_;
+  changed_.notify_all();
+  changed_.wait(lock, [&] { return stopping_ || !held_; });
+  --parked_;
+  KeeperThread::renew();
+}
+
+bool Pager::write_notes() {
+  Lock lock(mutex_);
+  held_ = true;
+  userfault_.stop();
+  work_.notify_all();
+  ahead_.notify_all();
+  if (!changed_.wait_for(lock, kLongestRest, [&] { return parked_ == threads_.size(); })) return false;
+  if (committing_ || busy_count_ != 0) return false;
+  notes_.count = 0;
+  resident_.for_each([&](Line line) {
+    if (table_.state(line) != LineState::kDirty || notes_.count == notes_.lines.size()) return;
+    std::memcpy(notes_.bytes + notes_.count * line_bytes_, alias_of({.first = line, .count = 1}).data(),
+                line_bytes_);
+    notes_.lines[notes_.count++] = line;
+  });
+  return notes_.count == dirty_count_;
+}
+
+void Pager::end_notes() {
+  Lock lock(mutex_);
+  if (!noting_) return;
+  if (std::exchange(held_, false)) userfault_.go_on();
+  noting_ = false;
+  if (notes_.bytes != nullptr) ::munmap(notes_.bytes, notes_.lines.size() * line_bytes_);
+  notes_ = {};
+  for (Line line : std::exchange(deferred_, {})) userfault_.wake(view_of({.first = line, .count = 1}));
+  changed_.notify_all();
+  work_.notify_all();
+  ahead_.notify_all();
+}
+
+void Pager::stand_in() {
+  memory_.map_again();
+  userfault_.renew();
+  userfault_.watch(memory_.view(0, memory_.size()));
+}
+
+void Pager::forget_all() {
+  resident_.clear();
+  table_.reset({});
+  for (Lines lines : special_) {
+    for (Line line = lines.first; line < lines.first + lines.count; ++line) table_.set(line, kSpecial);
+  }
+  frames_used_ = 0;
+  dirty_count_ = 0;
+  stored_.clear();
+  marks_.clear();
+  wanted_.clear();
+  deferred_.clear();
+  to_read_ahead_.clear();
+  failure_.clear();
+  store_failed_ = false;
+}
+
+void Pager::come_back() {
+  Lock lock(mutex_);
+  forget_all();
+  for (std::uint64_t i = 0; i < notes_.count; ++i) {
+    Line line = notes_.lines[i];
+    memory_.make_frames(line * line_bytes_, line_bytes_);
+    std::memcpy(alias_of({.first = line, .count = 1}).data(), notes_.bytes + i * line_bytes_, line_bytes_);
+    table_.set_state(line, LineState::kDirty);
+    resident_.add(line);
+  }
+  frames_used_ = dirty_count_ = notes_.count;
+  for (const auto& [line, count] : pins_) {
+    table_.set(line, kPinned);
+    Access access = table_.state(line) == LineState::kDirty ? Access::kWrite : Access::kRead;
+    while (bring(lock, line, access, false) == Outcome::kAgain) {
+    }
+    if (!table_.has_frame(line))
+      throw Error(failure_.empty() ? "a pinned line cannot be had" : failure_, EIO);
+  }
+}
+
+}  // namespace ckpt::vmheap
