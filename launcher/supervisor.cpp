@@ -92,9 +92,10 @@ EndRecord Supervisor::run() {
     look_at_filling(0);
     if (job_.busy()) advance_checkpoint();
     if (!end_ && !held()) parts_.session.finish_due_calls();
-    if (!end_ && !job_.busy()) look_at_memory();
+    bool goes_on = !end_ && !suspended_;
+    if (goes_on && !job_.busy()) look_at_memory();
     if (!job_.busy()) do_removals();
-    if (!end_ && !job_.busy()) start_checkpoint();
+    if (goes_on && !job_.busy()) start_checkpoint();
   }
   // Children that the program has left behind may still wait for memory.
   parts_.session.hurry_filling();
@@ -104,6 +105,7 @@ EndRecord Supervisor::run() {
 }
 
 timespec Supervisor::time_to_next_event() const {
+  if (suspended_) return {.tv_sec = 3600, .tv_nsec = 0};  // the program's end is an event
   std::optional<Clock::time_point> next;
   auto consider = [&next](std::optional<Clock::time_point> when) {
     if (when && (!next || *when < *next)) next = when;
