@@ -20,11 +20,26 @@ namespace ckpt::engine {
 
 using resource::SocketAddress;
 
+// Of ports that the system gives to nobody (ip_local_port_range begins at 32768), those of this process:
+// whoever connects meanwhile, in whichever test, must not get the port of a program that is going to be
+// restored.
+inline std::uint16_t port_of_this_process() {
+  constexpr int kFirst = 10'000;
+  constexpr int kCount = 22'000;
+  constexpr int kEach = 16;
+  static int used = 0;
+  return static_cast<std::uint16_t>(kFirst + (::getpid() * kEach + used++) % kCount);
+}
+
+// At a free port if none is given.
 inline int bound_socket(int family, int type, std::uint16_t port = 0) {
   int fd = require_fd(::socket(family, type, 0), "socket");
-  SocketAddress address = SocketAddress::loopback(family, port);
-  require(::bind(fd, address.get(), address.size()) == 0, "bind");
-  return fd;
+  bool any = port == 0;
+  for (int tries = 0;; ++tries) {
+    SocketAddress address = SocketAddress::loopback(family, any ? port_of_this_process() : port);
+    if (::bind(fd, address.get(), address.size()) == 0) return fd;
+    require(any && errno == EADDRINUSE && tries < 100, "bind");
+  }
 }
 
 inline int listening_socket(int family, int backlog = 8) {
