@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -111,7 +112,9 @@ StoppedFamily Session::State::stop(bool look, bool settle) {
       if (attempt < kAttempts) continue;
       program.keeper->go_on();
       throw;
-    } catch (const Error&) {
+    } catch (const Error& error) {
+      // A system call that writes more than there is room to note waits, and cannot be stopped.
+      if (settle && error.code() == ETIMEDOUT && attempt < kAttempts) continue;
       program.keeper->go_on();
       throw;
     }
