@@ -38,9 +38,8 @@ clean_up() {
 
 build() {
   "$root/scripts/deps.sh"
-  if command -v ccache >/dev/null; then
-    export CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache
-  fi
+  # shellcheck source=compiler_cache.sh
+  source "$root/scripts/compiler_cache.sh"
   (
     cd "$root"
     cmake --preset "$preset"

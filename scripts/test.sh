@@ -27,9 +27,8 @@ printf -v CKPT_TEST_SESSION '%s.%(%s)T' "$$" -1
 export CKPT_TEST_SESSION
 
 build_all() {
-  if command -v ccache >/dev/null; then
-    export CMAKE_C_COMPILER_LAUNCHER=ccache CMAKE_CXX_COMPILER_LAUNCHER=ccache
-  fi
+  # shellcheck source=compiler_cache.sh
+  source "$root/scripts/compiler_cache.sh"
   cmake --preset "$preset" -DCKPT_TIMEOUT_FACTOR="$timeout_factor"
   cmake --build --preset "$preset" -j "$(nproc)"
 }
