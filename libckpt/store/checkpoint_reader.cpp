@@ -25,8 +25,12 @@ SegmentReader::SegmentReader(const OpenVersion& open, std::shared_ptr<NodeCache>
                              std::shared_ptr<TableCache> tables)
     : segment_(open.segment),
       manifest_(open.manifest),
-      tree_(open.segments, std::move(nodes), std::move(tables)),
-      image_(open.segment->read_image()) {}
+      tree_(open.segments, std::move(nodes), std::move(tables)) {}
+
+std::span<const std::byte> SegmentReader::image() const {
+  std::call_once(image_once_, [this] { image_ = segment_->read_image(); });
+  return image_;
+}
 
 std::vector<PageRun> SegmentReader::runs(SpaceId space) const {
   std::vector<PageRun> result;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -18,7 +19,7 @@ class SegmentReader final : public CheckpointReader {
                 std::shared_ptr<TableCache> tables);
 
   const VersionDescription& description() const override { return manifest_.description; }
-  std::span<const std::byte> image() const override { return image_; }
+  std::span<const std::byte> image() const override;
   std::vector<PageRun> runs(SpaceId space) const override;
   std::vector<StoredRun> stored_runs(SpaceId space) const override;
   void read(SpaceId space, PageRun run, std::span<std::byte> out) const override;
@@ -37,7 +38,9 @@ class SegmentReader final : public CheckpointReader {
   std::shared_ptr<const Segment> segment_;
   Manifest manifest_;
   PageTreeReader tree_;
-  std::vector<std::byte> image_;
+  // Read when it is asked for: a heap opens each of its commits, and knows what it has put there.
+  mutable std::once_flag image_once_;
+  mutable std::vector<std::byte> image_;
 };
 
 }  // namespace ckpt::store

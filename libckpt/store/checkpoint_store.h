@@ -96,7 +96,8 @@ class CheckpointReader {
  public:
   virtual ~CheckpointReader() = default;
   virtual const VersionDescription& description() const = 0;
-  virtual std::span<const std::byte> image() const = 0;  // the process image (engine/image/image.fbs)
+  // The process image (engine/image/image.fbs), read and checked at the first call. Thread-safe.
+  virtual std::span<const std::byte> image() const = 0;
   // Runs of pages present in `space`, ascending, merged where adjacent.
   virtual std::vector<PageRun> runs(SpaceId space) const = 0;
   // The same pages by place: ascending by page, merged where adjacent in the space and in one segment. Runs

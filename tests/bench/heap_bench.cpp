@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <array>
+#include <barrier>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -120,6 +121,11 @@ struct Row {
   std::uint64_t other_limit = 0;
 };
 
+std::string with_spread(const std::vector<double>& samples) {
+  auto [least, most] = std::ranges::minmax(samples);
+  return fmt::format("{:>9.2f} ({:.2f} to {:.2f})", ckpt::bench::median(samples), least, most);
+}
+
 void run_row(const Row& row, int rounds) {
   std::vector<double> ours;
   std::vector<double> others;
@@ -129,13 +135,14 @@ void run_row(const Row& row, int rounds) {
   }
   double our = ckpt::bench::median(ours);
   if (!row.other) {
-    fmt::print("{:<34} {:>10.2f} {:<6} reach {}: {}\n", row.name, our, row.unit, row.reach,
+    fmt::print("{:<34} {} {:<5} reach {}: {}\n", row.name, with_spread(ours), row.unit, row.reach,
                our <= row.reach ? "reached" : "NOT REACHED");
   } else {
     double other = ckpt::bench::median(others);
     double ratio = row.less_is_better ? other / our : our / other;
-    fmt::print("{:<34} {:>10.2f} {:<6} beside {:>10.2f}  ratio {:.2f}  reach {}: {}\n", row.name, our,
-               row.unit, other, ratio, row.reach, ratio >= row.reach ? "reached" : "NOT REACHED");
+    fmt::print("{:<34} {} {:<5} beside {}  ratio {:.2f}  reach {:.2f}: {}\n", row.name, with_spread(ours),
+               row.unit, with_spread(others), ratio, row.reach,
+               ratio >= row.reach ? "reached" : "NOT REACHED");
   }
   std::fflush(stdout);
 }
@@ -361,13 +368,14 @@ double commit_little() {
   return ckpt::bench::median(samples);
 }
 
+// As many bytes as the newest version's segment has, which is one of commit_little().
 double write_little() {
-  Buffer bytes = buffer(8 * kPage);
+  std::uint64_t size = open_heap()->versions().back().disk_bytes;
+  Buffer bytes = buffer(size);
   std::vector<double> samples;
   for (int i = 0; i < kSmallCommits; ++i) {
     auto start = Clock::now();
-    make_durable(fmt::format("little{}", i % 4), bytes, 8 * kPage,
-                 1);  // as many bytes as the segment of one page has
+    make_durable(fmt::format("little{}", i % 4), bytes, size, 1);
     samples.push_back(seconds_since(start) * 1e6);
   }
   return ckpt::bench::median(samples);
@@ -389,16 +397,68 @@ double allocations(unsigned threads, const std::function<void*(std::size_t)>& al
   return kCount * threads / 1e6 / seconds_since(start);
 }
 
-double allocate_in_heap(unsigned threads) {
+// Likewise, in memory that was used before: each thread has as many objects at any time as fit kLiveBytes,
+// and replaces one after the other, chosen at random.
+double replacements(unsigned threads, const std::function<void*(std::size_t)>& allocate,
+                    const std::function<void(void*)>& deallocate) {
+  constexpr std::size_t kCount = 1000000;
+  constexpr std::size_t kLive = 20000;
+  std::barrier<> filled(threads + 1);
+  std::vector<std::thread> all;
+  for (unsigned t = 0; t < threads; ++t) {
+    all.emplace_back([&, t] {
+      std::minstd_rand random(t + 1);
+      std::vector<void*> live(kLive);
+      auto replace = [&](std::size_t at) {
+        deallocate(live[at]);
+        live[at] = allocate(8 + random() % 4089);
+        *static_cast<volatile char*>(live[at]) = 1;
+      };
+      for (std::size_t i = 0; i < kLive; ++i) replace(i);
+      for (std::size_t i = 0; i < kLive; ++i) replace(random() % kLive);
+      filled.arrive_and_wait();
+      for (std::size_t i = 0; i < kCount; ++i) replace(random() % kLive);
+    });
+  }
+  filled.arrive_and_wait();
+  auto start = Clock::now();
+  for (std::thread& thread : all) thread.join();
+  return kCount * threads / 1e6 / seconds_since(start);
+}
+
+double in_fresh_heap(const std::function<double(Heap&)>& measure) {
   std::string path = scratch + "/allocations.heap";
   std::filesystem::remove_all(path);
   double result = 0;
   {
     auto heap = Heap::create(path, {.size = 16384 * kMiB}, {.resident_limit = 8192 * kMiB});
-    result = allocations(threads, [&](std::size_t size) { return heap->allocate(size); });
+    result = measure(*heap);
   }
   std::filesystem::remove_all(path);
   return result;
+}
+
+double allocate_in_heap(unsigned threads) {
+  return in_fresh_heap([&](Heap& heap) {
+    return allocations(threads, [&](std::size_t size) { return heap.allocate(size); });
+  });
+}
+
+double replace_in_heap(unsigned threads) {
+  return in_fresh_heap([&](Heap& heap) {
+    return replacements(
+        threads, [&](std::size_t size) { return heap.allocate(size); },
+        [&](void* memory) { heap.deallocate(memory); });
+  });
+}
+
+double allocate_by_libc(unsigned threads) {
+  return allocations(threads, [](std::size_t size) { return std::malloc(size); });
+}
+
+double replace_by_libc(unsigned threads) {
+  return replacements(
+      threads, [](std::size_t size) { return std::malloc(size); }, [](void* memory) { std::free(memory); });
 }
 
 double open_large() {
@@ -467,13 +527,32 @@ std::vector<Row> rows() {
        .reach = 0.5,
        .less_is_better = false,
        .ours = [] { return allocate_in_heap(1); },
-       .other = [] { return allocations(1, [](std::size_t size) { return std::malloc(size); }); }},
+       .other = [] { return allocate_by_libc(1); }},
       {.name = "allocations, 2 threads / 1",
        .unit = "M/s",
        .reach = 1.6,
        .less_is_better = false,
        .ours = [] { return allocate_in_heap(2); },
        .other = [] { return allocate_in_heap(1); }},
+      // What the machine gives two threads that touch fresh memory, for the row above.
+      {.name = "malloc, 2 threads / 1",
+       .unit = "M/s",
+       .reach = 0,
+       .less_is_better = false,
+       .ours = [] { return allocate_by_libc(2); },
+       .other = [] { return allocate_by_libc(1); }},
+      {.name = "replacements, 1 thread / malloc",
+       .unit = "M/s",
+       .reach = 0.5,
+       .less_is_better = false,
+       .ours = [] { return replace_in_heap(1); },
+       .other = [] { return replace_by_libc(1); }},
+      {.name = "replacements, 2 threads / 1",
+       .unit = "M/s",
+       .reach = 1.6,
+       .less_is_better = false,
+       .ours = [] { return replace_in_heap(2); },
+       .other = [] { return replace_in_heap(1); }},
       {.name = "open 10 GiB and read", .unit = "ms", .reach = 20, .ours = open_large, .other = {}},
   };
   if (ckpt::bench::has_lmdb()) all.push_back(insert_row());

@@ -40,8 +40,8 @@ void Allocator::format(std::byte* base, std::uint64_t size) {
   super->magic = kSuperblockMagic;
 }
 
-Allocator::Allocator(std::byte* base, std::uint64_t size, Discard discard)
-    : base_(base), discard_(std::move(discard)) {
+Allocator::Allocator(std::byte* base, std::uint64_t size, Discard discard, Prepare prepare)
+    : base_(base), discard_(std::move(discard)), prepare_(std::move(prepare)) {
   if (super().magic != kSuperblockMagic || super().size > size ||
       super().size / kSpanBytes > super().map_bytes) {
     throw Error("the heap's first bytes are not those of an allocator; go back to a version that is sound",
@@ -79,6 +79,7 @@ void* Allocator::allocate_small(std::size_t size_class) {
 std::uint64_t Allocator::make_slab(std::uint32_t arena, std::size_t size_class) {
   std::uint64_t slab = take_spans(1, SpanUse::kSlab, SpanUse::kSlab);
   if (slab == 0) return 0;
+  if (prepare_) prepare_(base_ + slab, kSpanBytes);
   std::uint32_t object_bytes = class_bytes(size_class);
   std::uint32_t data_offset = data_offset_of(object_bytes);
   header(slab) = {.size_class = static_cast<std::uint32_t>(size_class),

@@ -27,9 +27,11 @@ class Allocator {
  public:
   // Gives the memory behind a range of the heap (address, bytes) back: it reads as zeroes afterwards.
   using Discard = std::function<void(std::byte* begin, std::uint64_t size)>;
+  // Says that all of a range that was never used, or was discarded, is about to be used.
+  using Prepare = std::function<void(std::byte* begin, std::uint64_t size)>;
 
   // `base`: where the heap is. Throws Error if what is there is not an allocator's state.
-  Allocator(std::byte* base, std::uint64_t size, Discard discard);
+  Allocator(std::byte* base, std::uint64_t size, Discard discard, Prepare prepare = {});
 
   // Makes the state of a new heap, whose memory is all zeroes.
   static void format(std::byte* base, std::uint64_t size);
@@ -67,6 +69,7 @@ class Allocator {
 
   std::byte* base_;
   Discard discard_;
+  Prepare prepare_;
   std::array<std::mutex, kArenas> arena_locks_;
   std::mutex span_lock_;
   mutable std::mutex root_lock_;

@@ -247,7 +247,7 @@ void Pager::install(const Wanted& wanted, LineState before, bool found) {
   if (lines.count == 1) return;
   // The second line is left unmapped: the fault there asks for what comes after this window.
   Lines rest{.first = lines.first + 1, .count = lines.count - 1};
-  if (lines.count >= 4) {
+  if (wanted.goes_on && lines.count >= 4) {
     marks_[rest.first] = {.distance = rest.count, .access = all_dirty ? Access::kWrite : Access::kRead};
     ++rest.first;
     --rest.count;
@@ -284,19 +284,20 @@ void Pager::read_ahead() {
       park(lock);
       continue;
     }
-    auto [next, access, now] = to_read_ahead_.front();
+    Wanted wanted = to_read_ahead_.front();
+    const Lines next = wanted.lines;
     to_read_ahead_.pop_front();
     if (next.first >= line_count() || table_.has_frame(next.first)) continue;
     std::uint64_t window = next.count != 0 ? next.count : sequential_.window(next.first);
     if (free_frames() < window) reclaim(lock, window);
     if (free_frames() == 0 || table_.has_frame(next.first)) continue;
-    Lines lines = choose_fill(next.first, std::min(window, free_frames()));
+    wanted.lines = choose_fill(next.first, std::min(window, free_frames()));
     // Zeroes that nobody has written to would become dirty for nothing.
-    bool is_zero = table_.state(lines.first) == LineState::kEmpty || table_.has(lines.first, kSpecial);
-    if (is_zero && access != Access::kWrite) continue;
-    frames_used_ += lines.count;
-    counts_.read_ahead_lines += lines.count;
-    load(lock, {.lines = lines, .access = access, .now = now});
+    bool is_zero = table_.state(next.first) == LineState::kEmpty || table_.has(next.first, kSpecial);
+    if (is_zero && wanted.access != Access::kWrite) continue;
+    frames_used_ += wanted.lines.count;
+    counts_.read_ahead_lines += wanted.lines.count;
+    load(lock, wanted);
   }
 }
 

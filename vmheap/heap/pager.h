@@ -65,7 +65,10 @@ class Pager {
   void pin(ByteRange range, Access access);
   void unpin(ByteRange range);
   void will_need(ByteRange range);  // brings it in, as far as frames are free
-  void cold(ByteRange range);       // next to be evicted
+  // Memory that was never used is going to be written by the caller, all of it: brought in at once instead of
+  // fault by fault, where frames are plenty.
+  void prepare(ByteRange range);
+  void cold(ByteRange range);  // next to be evicted
   void set_kind(ByteRange range, RangeKind kind);
   void set_resident_limit(std::uint64_t bytes);
   void watch(ByteRange range) { userfault_.watch(range); }
@@ -119,7 +122,8 @@ class Pager {
   struct Wanted {
     Lines lines;
     Access access = Access::kRead;
-    bool now = true;  // the first line is wanted by a thread; else all are read ahead
+    bool now = true;      // the first line is wanted by a thread; else all are read ahead
+    bool goes_on = true;  // what follows may be wanted next
   };
   void load(Lock& lock, const Wanted& wanted);
   void install(const Wanted& wanted, LineState before, bool found);

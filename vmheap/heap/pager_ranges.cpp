@@ -95,6 +95,20 @@ void Pager::will_need(ByteRange range) {
   ahead_.notify_one();
 }
 
+void Pager::prepare(ByteRange range) {
+  Lines lines = lines_within(range);
+  Lock lock(mutex_);
+  constexpr std::uint64_t kPlenty = 8;  // times as many frames
+  if (lines.count == 0 || noting_ || free_frames() < frames_to_keep_free() + kPlenty * lines.count) return;
+  LineState state = table_.state(lines.first);
+  bool fresh = (state == LineState::kPersistent || state == LineState::kEmpty) &&
+               !table_.has(lines.first, kStored) &&
+               choose_fill(lines.first, lines.count).count == lines.count;
+  if (!fresh) return;
+  frames_used_ += lines.count;
+  load(lock, {.lines = lines, .access = Access::kWrite, .goes_on = false});
+}
+
 void Pager::cold(ByteRange range) {
   Lines lines = lines_within(range);
   std::lock_guard lock(mutex_);

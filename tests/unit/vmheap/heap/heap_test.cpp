@@ -86,6 +86,28 @@ TEST_F(HeapTest, CommitsInTheBackgroundWhileWritersGoOn) {
   }
 }
 
+TEST_F(HeapTest, AfterACommitNobodyWaitsForTheOneBefore) {
+  auto heap = create();
+  std::uint64_t* data = numbers(*heap, "data", 10);
+  data[0] = 1;
+  heap->commit_in_background();
+  std::uint64_t version = heap->commit();
+  EXPECT_FALSE(heap->committing());
+  EXPECT_EQ(heap->wait_for_commit(), version);
+}
+
+TEST_F(HeapTest, MemoryOfNewObjectsIsThereWithoutFaults) {
+  auto heap = create(64 * kMiB, 32 * kMiB);
+  auto touch_new_objects = [&] {
+    for (int i = 0; i < 4000; ++i) *static_cast<char*>(heap->allocate(2000)) = 1;
+  };
+  touch_new_objects();
+  EXPECT_LT(heap->statistics().missing_faults, 100U);  // of 2000 pages
+  heap->set_resident_limit(2 * kMiB);
+  touch_new_objects();
+  EXPECT_LE(heap->statistics().resident_bytes, 2 * kMiB);
+}
+
 TEST_F(HeapTest, LinesOfEverySizeHoldTheSame) {
   for (std::uint32_t line : {4096U, 65536U, 1048576U}) {
     std::string where = path() + std::to_string(line);
