@@ -209,10 +209,54 @@ apart() {
   expect_match "what the recover says" 'had in common since fork is each one.s own now: 8[0-9] MiB more' "$(cat "$ERR")"
 }
 
+# ckptrun is killed while it builds them, at system calls all over the recover: nothing is left, and the version is as
+# good as before.
+recover_to_be_struck() {
+  rm -f result
+  touch mark
+  RUN_UNDER=("$(program kills_at_call)" "$@" "$PWD/mark" "$PWD/result")
+  recover struck --eager
+  RUN_UNDER=()
+}
+no_process_left() { [[ -z $(marked_pids) ]]; }
+struck() {
+  local strikes call count i
+  strikes=$(share_of 40 4)
+  start_run --name struck -- "$PYTHON" workers.py 16
+  wait_for_lines "$OUT" "$processes"
+  checkpoint struck
+  kill9_family
+  recover_to_be_struck count
+  touch change
+  wait_for_lines "$OUT" "$processes"
+  kill9_family
+  rm change
+  wait_until "the counts" test -e result
+  cp result counts
+  for call in ptrace-syscall ptrace-cont ptrace-setregs; do
+    count=$(awk -v call="$call" '$1 == call { print $2 }' counts)
+    for (( i = 1; i <= strikes; i++ )); do
+      recover_to_be_struck "$call" $(( (count - 1) * i / (strikes + 1) + 1 )) supervisor
+      wait_run
+      expect_match "what became of ckptrun at $call" '^struck' "$(cat result)"
+      wait_until "the end of all processes" no_process_left
+    done
+  done
+  recover struck
+  touch change
+  wait_for_lines "$OUT" "$processes"
+  touch go
+  expect_exit 0
+  expect_eq "what they find" "$processes" "$(grep -cE 'is right$' "$OUT")"
+}
+
+# As root too, whose processes have their old ids at once otherwise.
+in_namespace() { go_through_generations in_namespace --pids namespace; }
+
 eagerly() { go_through_generations eagerly --eager; }
 lazily() { go_through_generations lazily --lazy; }
 
-if (( $# == 0 )); then set -- eagerly lazily apart; fi
+if (( $# == 0 )); then set -- eagerly lazily in_namespace apart struck; fi
 for row; do
   mkdir "$WORK/$row"
   cp workers.py apart.py "$WORK/$row"
