@@ -63,6 +63,7 @@ inline constexpr std::uint64_t kUserfaultPoisonFeature = 1 << 14;
 // /proc/PID/pagemap entries (same document).
 inline constexpr std::uint64_t kPagemapPresent = 1ULL << 63;
 inline constexpr std::uint64_t kPagemapSwapped = 1ULL << 62;
+inline constexpr std::uint64_t kPagemapExclusive = 1ULL << 56;  // mapped once
 inline constexpr std::uint64_t kPagemapFileOrShared = 1ULL << 61;
 inline constexpr std::uint64_t kPagemapGuard = 1ULL << 58;  // Linux 6.15
 

@@ -74,6 +74,31 @@ TEST(MovingMappings, OldSizeZeroDuplicatesSharedAnonymousMemory) {
   munmap(second, kPage);
 }
 
+// process_vm_readv pins what it reads, and since Linux 6.0 gives the process a copy of its own first.
+TEST(PagesInCommonSinceFork, StaySoWhenReadThroughProcMem) {
+  constexpr std::size_t kPages = 64;
+  constexpr std::uint64_t kMappedOnce = 1ULL << 56;
+  auto* memory = static_cast<char*>(
+      mmap(nullptr, kPages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(memory, MAP_FAILED);
+  madvise(memory, kPages * kPage, MADV_NOHUGEPAGE);
+  std::memset(memory, 'P', kPages * kPage);
+  Child child(sleep_for_ever);
+  std::string directory = "/proc/" + std::to_string(child.pid());
+  UniqueFd mem = open_or_throw(directory + "/mem", O_RDONLY);
+  UniqueFd pagemap = open_or_throw(directory + "/pagemap", O_RDONLY);
+  std::array<char, kPages * kPage> read{};
+  ASSERT_EQ(pread(mem.get(), read.data(), read.size(), reinterpret_cast<off_t>(memory)),
+            static_cast<ssize_t>(read.size()));
+  EXPECT_EQ(read.back(), 'P');
+  std::array<std::uint64_t, kPages> entries{};
+  ASSERT_EQ(pread(pagemap.get(), entries.data(), sizeof entries,
+                  static_cast<off_t>(reinterpret_cast<std::uintptr_t>(memory) / kPage * sizeof entries[0])),
+            static_cast<ssize_t>(sizeof entries));
+  for (std::uint64_t entry : entries) EXPECT_EQ(entry & kMappedOnce, 0U);
+  munmap(memory, kPages * kPage);
+}
+
 struct Descriptors {
   std::atomic<bool> ready{false};
   int file = -1;

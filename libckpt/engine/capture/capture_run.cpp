@@ -210,7 +210,7 @@ bool CaptureRun::has_snapshot() const {
 
 void CaptureRun::precopy() {
   auto began = Clock::now();
-  for_each_running([&](ProcessCapture& part) { part.precopy(writer_); });
+  for_each_running([&](ProcessCapture& part) { part.precopy(writer_, pages_in_common(session_)); });
   result_.stats.memwrite_time_us += microseconds(Clock::now() - began);
   step_ = Step::kSurvey;
 }

@@ -36,6 +36,10 @@ void refuse_wiped(pid_t snapshot, const PageTasks& tasks) {
 
 }  // namespace
 
+PagesInCommon pages_in_common(const Session::State& session) {
+  return session.processes.size() > 1 ? PagesInCommon::kPossible : PagesInCommon::kNone;
+}
+
 void PendingPages::add(const PendingPages& more) {
   bytes += more.bytes;
   unregistered_bytes += more.unregistered_bytes;
@@ -127,9 +131,9 @@ void ProcessCapture::arm_written() {
   process_->tracker->owe(newly_owed);
 }
 
-void ProcessCapture::precopy(store::CheckpointWriter& writer) {
+void ProcessCapture::precopy(store::CheckpointWriter& writer, PagesInCommon in_common) {
   if (!tracks()) return;
-  MemoryReader reader(process_->pid);
+  MemoryReader reader(process_->pid, in_common);
   store_pages(precopy_tasks_, reader, writer, Unreadable::kSkip);
   precopy_tasks_.clear();
   needs_.all = false;
@@ -189,7 +193,7 @@ std::uint64_t ProcessCapture::take_pages(Tracee& tracee, CapturedMemory memory, 
     snapshot_tasks_.assign(first, tasks.end());
     tasks.erase(first, tasks.end());
   }
-  MemoryReader reader(process_->pid);
+  MemoryReader reader(process_->pid, pages_in_common(session));
   late_guards_ = copy_pages(tasks, reader, session.buffer, writer, session.threads);
   process_->excluded_in_last = needs_.excluded;
   return total_bytes(tasks);
@@ -198,7 +202,7 @@ std::uint64_t ProcessCapture::take_pages(Tracee& tracee, CapturedMemory memory, 
 void ProcessCapture::store(store::CheckpointWriter& writer, image::ProcessT& process) {
   if (snapshot_ != nullptr) {
     refuse_wiped(snapshot_->pid(), snapshot_tasks_);
-    MemoryReader reader(snapshot_->pid());
+    MemoryReader reader(snapshot_->pid(), PagesInCommon::kPossible);
     AddressRanges guards = store_pages(snapshot_tasks_, reader, writer, Unreadable::kError);
     late_guards_.insert(late_guards_.end(), guards.begin(), guards.end());
   }

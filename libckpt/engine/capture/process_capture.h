@@ -26,6 +26,9 @@ struct PendingPages {
   void add(const PendingPages& more);
 };
 
+// What the processes of the program may have with each other.
+PagesInCommon pages_in_common(const Session::State& session);
+
 class ProcessCapture {
  public:
   ProcessCapture(std::shared_ptr<ProcessState> process, const CaptureOptions& options);
@@ -43,7 +46,7 @@ class ProcessCapture {
   // While it runs: what was written is unwritten from now on, and owed.
   void arm_written();
   // While it runs, after a barrier: what was armed goes to the store.
-  void precopy(store::CheckpointWriter& writer);
+  void precopy(store::CheckpointWriter& writer, PagesInCommon in_common);
 
   // In the stop. True if mappings came or went since their flags were read.
   bool look_at_maps();

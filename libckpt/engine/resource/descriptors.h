@@ -159,6 +159,9 @@ class DescriptorRestore {
   DescriptorRestore(const DescriptorRestore&) = delete;
   DescriptorRestore& operator=(const DescriptorRestore&) = delete;
 
+  // Where it has made them, by the index of the description: fills `numbers`, unless that is empty.
+  void tell_numbers(std::span<std::int32_t> numbers) const;
+
   // In the process that is to become the one of `view`: every descriptor at its number, everything else
   // closed but `keep`. Once.
   void place(const ProcessView& view, std::span<const int> keep);

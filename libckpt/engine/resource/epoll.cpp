@@ -142,13 +142,7 @@ class BorrowedNumber {
 
 constexpr std::uint32_t kWays = EPOLLONESHOT | EPOLLET | EPOLLWAKEUP | EPOLLEXCLUSIVE;
 
-// An entry with EPOLLONESHOT that has reported its event reports nothing more, not even errors, which cannot
-// be asked for: only an event that is reported leads there. Without one at hand it may report an error or
-// hang-up.
-bool has_fired(const image::EpollEntryT& entry) {
-  return (entry.events & EPOLLONESHOT) != 0 && (entry.events & ~kWays) == 0;
-}
-
+// Only an event that is reported leads there; without one at hand it may report an error or hang-up.
 void fire(int epoll, const image::EpollEntryT& entry, epoll_event event) {
   event.events |= EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP;
   if (::epoll_ctl(epoll, EPOLL_CTL_MOD, entry.descriptor, &event) != 0)
@@ -189,6 +183,10 @@ void connect(RestoreState& state, const image::DescriptionT& description, int nu
 }
 
 }  // namespace
+
+bool has_fired(const image::EpollEntryT& entry) {
+  return (entry.events & EPOLLONESHOT) != 0 && (entry.events & ~kWays) == 0;
+}
 
 const ResourceKind kEpoll{"epoll",
                           image::DescriptionDetail::EpollDetail,

@@ -210,6 +210,12 @@ DescriptorRestore::DescriptorRestore(const image::CheckpointT& checkpoint, const
 
 DescriptorRestore::~DescriptorRestore() = default;
 
+void DescriptorRestore::tell_numbers(std::span<std::int32_t> numbers) const {
+  if (numbers.empty()) return;
+  for (const auto& [description, number] : state_->restore.description_numbers)
+    numbers[static_cast<std::size_t>(description)] = number;
+}
+
 void DescriptorRestore::place(const ProcessView& view, std::span<const int> keep) {
   const resource::RestoreState& made = state_->restore;
   resource::check_scratch_base(*view.checkpoint.process, made.scratch_base, keep);

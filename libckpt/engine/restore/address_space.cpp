@@ -52,6 +52,10 @@ std::uint64_t count_signals(const image::ProcessT& process) {
   return count;
 }
 
+std::uint64_t count_others(const image::ProcessT& process) {
+  return process.threads.size() + process.descriptors.size() + count_signals(process);
+}
+
 }  // namespace
 
 std::uint64_t choose_distant_place(const image::CheckpointT& checkpoint, const std::vector<MapEntry>& present,
@@ -74,10 +78,17 @@ std::uint64_t choose_distant_place(const image::CheckpointT& checkpoint, const s
 }
 
 WorkArea choose_work_area(const image::CheckpointT& checkpoint, const std::vector<MapEntry>& present,
-                          std::uint64_t code_bytes) {
-  const image::ProcessT& process = *checkpoint.process;
-  std::uint64_t mappings = process.mappings.size() + present.size();
-  std::uint64_t others = process.threads.size() + process.descriptors.size() + count_signals(process);
+                          std::uint64_t code_bytes, std::span<const image::ProcessT* const> forks) {
+  std::uint64_t mappings = checkpoint.process->mappings.size() + present.size();
+  std::uint64_t others = count_others(*checkpoint.process);
+  std::vector<Interval> intervals = taken(checkpoint, present);
+  for (const image::ProcessT* fork : forks) {
+    // It begins with all that its maker has.
+    mappings = std::max(mappings, fork->mappings.size() + checkpoint.process->mappings.size());
+    others = std::max(others, count_others(*fork));
+    for (const auto& mapping : fork->mappings) intervals.emplace_back(mapping->start, mapping->end);
+  }
+  std::ranges::sort(intervals);
   std::uint64_t operations_bytes =
       page_ceil((mappings * kOperationsPerMapping + others * 16) * kBytesPerOperation) + kFixedPlanBytes;
   std::uint64_t data_bytes =
@@ -91,7 +102,7 @@ WorkArea choose_work_area(const image::CheckpointT& checkpoint, const std::vecto
   }
   area.size_bytes =
       area.code_bytes + kStackBytes + operations_bytes + data_bytes + kParkingBytes + objects_bytes;
-  area.start = find_hole(taken(checkpoint, present), area.size_bytes);
+  area.start = find_hole(intervals, area.size_bytes);
   area.code = area.start;
   area.stack_top = area.code + area.code_bytes + kStackBytes;
   area.plan = area.stack_top;

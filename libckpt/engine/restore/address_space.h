@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/remote_addr.h"
@@ -34,8 +35,9 @@ struct WorkArea {
 std::uint64_t choose_distant_place(const image::CheckpointT& checkpoint, const std::vector<MapEntry>& present,
                                    const WorkArea& area, std::uint64_t size_bytes);
 
-// Throws Error if the address space has no hole of that size.
+// Throws Error if the address space has no hole of that size. `forks`: processes that are going to be forked
+// from this one, and have their work areas in the same place.
 WorkArea choose_work_area(const image::CheckpointT& checkpoint, const std::vector<MapEntry>& present,
-                          std::uint64_t code_bytes);
+                          std::uint64_t code_bytes, std::span<const image::ProcessT* const> forks = {});
 
 }  // namespace ckpt::engine

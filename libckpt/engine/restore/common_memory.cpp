@@ -4,18 +4,15 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <iterator>
 #include <tuple>
+#include <utility>
 
 namespace ckpt::engine {
 namespace {
 
 constexpr std::uint64_t kWorthMentioning = 64U << 20;
 
-std::uint64_t bytes_in_common(const store::CheckpointReader& reader,
-                              const std::vector<store::SpaceId>& spaces) {
-  std::vector<store::StoredRun> runs;
-  for (store::SpaceId space : spaces) std::ranges::move(reader.stored_runs(space), std::back_inserter(runs));
+std::uint64_t bytes_in_common(std::vector<store::StoredRun> runs) {
   std::ranges::sort(runs, {}, [](const store::StoredRun& run) { return std::tuple(run.segment, run.unit); });
   std::uint64_t common = 0;
   store::Version segment = 0;
@@ -32,9 +29,8 @@ std::uint64_t bytes_in_common(const store::CheckpointReader& reader,
 
 }  // namespace
 
-std::string common_memory_note(const store::CheckpointReader& reader,
-                               const std::vector<store::SpaceId>& spaces) {
-  std::uint64_t bytes = bytes_in_common(reader, spaces);
+std::string common_memory_note(std::vector<store::StoredRun> runs) {
+  std::uint64_t bytes = bytes_in_common(std::move(runs));
   if (bytes < kWorthMentioning) return {};
   return fmt::format("memory that the processes had in common since fork is each one's own now: {} MiB more",
                      bytes >> 20U);

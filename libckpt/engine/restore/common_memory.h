@@ -1,5 +1,5 @@
 // Memory that processes have in common since fork, until one of them writes to it: a version holds it once,
-// but each process of a recovered tree has its own.
+// but in a recovered tree only those share it who were made by fork again (fork_again.h).
 #pragma once
 
 #include <string>
@@ -9,9 +9,8 @@
 
 namespace ckpt::engine {
 
-// A line for people about how much more memory the content of these spaces takes than if equal pages of the
-// version were shared; empty if that is not worth mentioning.
-std::string common_memory_note(const store::CheckpointReader& reader,
-                               const std::vector<store::SpaceId>& spaces);
+// A line for people about how much more memory these pages of the version take than if equal ones were
+// shared; empty if that is not worth mentioning. In any order.
+std::string common_memory_note(std::vector<store::StoredRun> runs);
 
 }  // namespace ckpt::engine

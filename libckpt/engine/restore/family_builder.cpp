@@ -20,6 +20,7 @@
 #include <cerrno>
 #include <chrono>
 #include <climits>
+#include <iterator>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -194,6 +195,7 @@ class Builder {
   void join_group(const image::ProcessT& process) const;
   void discard_news_of_children(const image::ProcessT& self) const;
   void become(const NewMember& member);
+  std::vector<int> kept_descriptors(const NewMember& member) const;
   pid_t make_process(std::int32_t id, int exit_signal) const;
   pid_t make_passing_process() const;
 
@@ -224,8 +226,10 @@ Builder::Builder(const NewProcessRequest& request, bool old_ids, BuilderLink& li
       objects_{.object_descriptors = request.object_descriptors, .sockets = request.sockets},
       old_ids_(old_ids),
       link_(link) {
-  for (const NewMember& member : request.members)
-    planned_.push_back({.process = member.view.checkpoint.process.get(), .member = &member});
+  for (const NewMember& member : request.members) {
+    if (!member.forked)
+      planned_.push_back({.process = member.view.checkpoint.process.get(), .member = &member});
+  }
   for (const image::ProcessT* process : request.ended)
     planned_.push_back({.process = process, .member = nullptr});
   for (const Planned& planned : planned_) {
@@ -305,11 +309,12 @@ pid_t Builder::make_process(std::int32_t id, int exit_signal) const {
 // Under an id that nobody is going to need, not even for a group or a session whose leader has gone.
 pid_t Builder::make_passing_process() const {
   std::int32_t highest = 0;
-  for (const Planned& planned : planned_) {
-    const image::ProcessT& process = *planned.process;
+  auto add = [&highest](const image::ProcessT& process) {
     highest = std::max({highest, process.process_group, process.session});
     for (const auto& thread : process.threads) highest = std::max(highest, thread->tid);
-  }
+  };
+  for (const NewMember& member : request_.members) add(*member.view.checkpoint.process);
+  for (const image::ProcessT* process : request_.ended) add(*process);
   constexpr int kTries = 1000;
   for (int i = 1; old_ids_ && i < kTries; ++i) {
     try {
@@ -342,9 +347,10 @@ void Builder::live_as_program() {
     block_all_signals();
     // What they were in ckptrun shall not decide what becomes of children.
     ::signal(SIGCHLD, SIG_DFL);
-    if (planned_.size() > 1) {
+    if (request_.members.size() + request_.ended.size() > 1) {
       descriptors_ = std::make_unique<DescriptorRestore>(request_.members.front().view.checkpoint, objects_,
                                                          request_.scratch_base);
+      descriptors_->tell_numbers(request_.description_numbers);
     }
     live(planned_.front());
   });
@@ -485,9 +491,24 @@ void Builder::end_as(const image::ProcessT& process) {
   ::_exit(WEXITSTATUS(process.exit_status));
 }
 
+// Beyond execve.
+std::vector<int> Builder::kept_descriptors(const NewMember& member) const {
+  std::vector<int> kept = member.kept_descriptors;
+  for (std::size_t index : member.forks) {
+    const NewMember& fork = request_.members[index];
+    std::ranges::copy(fork.kept_descriptors, std::back_inserter(kept));
+    for (const auto& descriptor : fork.view.checkpoint.process->descriptors) {
+      auto description = static_cast<std::size_t>(descriptor->description);
+      kept.push_back(request_.description_numbers[description]);
+    }
+  }
+  return kept;
+}
+
 void Builder::become(const NewMember& member) {
   const image::ProcessT& process = *member.view.checkpoint.process;
-  std::vector<int> keep = member.kept_descriptors;
+  std::vector<int> kept = kept_descriptors(member);
+  std::vector<int> keep = kept;
   keep.push_back(link_.report());
   keep.push_back(link_.go());
   if (descriptors_ != nullptr) {
@@ -496,7 +517,7 @@ void Builder::become(const NewMember& member) {
     restore_descriptors(member.view.checkpoint, objects_, request_.scratch_base, keep);
   }
   apply_before_exec(process);
-  for (int fd : member.kept_descriptors) ::fcntl(fd, F_SETFD, 0);
+  for (int fd : kept) ::fcntl(fd, F_SETFD, 0);
   link_.ready();
   link_.await_go();
   std::string path = member.program_file;

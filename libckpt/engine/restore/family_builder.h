@@ -1,4 +1,5 @@
-// What happens in the new processes before they execute their programs: the first one, a copy of ckptrun,
+// What happens in the new processes before they execute their programs (those that are forked later by others
+// are none of its business, fork_again.h): the first one, a copy of ckptrun,
 // makes all descriptions and then its children, which make theirs, until every process of the checkpoint is
 // there with its id, parent, session and process group; then each puts its descriptors to their numbers,
 // waits for the word of the supervisor, and executes its program file.

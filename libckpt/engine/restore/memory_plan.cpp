@@ -13,6 +13,8 @@
 
 #include "base/error.h"
 #include "base/kernel_abi.h"
+#include "engine/capture/address_ranges.h"
+#include "engine/restore/kept_memory.h"
 
 namespace ckpt::engine {
 namespace {
@@ -24,6 +26,10 @@ std::uint64_t to_argument(int value) { return static_cast<std::uint64_t>(static_
 bool is_special(const MapEntry& entry) { return is_vdso_or_data(entry); }
 bool is_special(const image::MappingT& mapping) {
   return mapping.kind == image::MappingKind::Vvar || mapping.kind == image::MappingKind::Vdso;
+}
+
+bool is_ours(const WorkArea& area, const MapEntry& entry) {
+  return entry.start >= area.start.value && entry.end <= area.end().value;
 }
 
 // Made by those who make what they belong to, when the rest is in place.
@@ -53,8 +59,8 @@ class FilledRanges {
 
 void unmap_present(const MemoryPlanInput& input, bool keep_special, PlanBuilder& plan) {
   for (const MapEntry& entry : input.present) {
-    bool ours = entry.start >= input.area.start.value && entry.end <= input.area.end().value;
-    if (entry.path == "[vsyscall]" || ours || (keep_special && is_special(entry))) continue;
+    if (entry.path == "[vsyscall]" || is_ours(input.area, entry) || (keep_special && is_special(entry)))
+      continue;
     plan.expect("munmap " + range_text(entry.start, entry.end, entry.path), SYS_munmap,
                 {entry.start, entry.end - entry.start}, 0);
   }
@@ -253,6 +259,24 @@ void plan_mappings(const MemoryPlanInput& input, PlanBuilder& plan) {
   FilledRanges filled(input);
   for (const auto& mapping : process.mappings) {
     if (!is_special(*mapping) && !is_made_later(*mapping)) plan_mapping(input, filled, *mapping, plan);
+  }
+}
+
+void plan_forked_mappings(const MemoryPlanInput& input, const std::vector<bool>& kept, PlanBuilder& plan) {
+  const image::ProcessT& process = *input.checkpoint.process;
+  AddressRanges stays = kept_ranges(process, kept);
+  for (const MapEntry& entry : input.present) {
+    if (entry.path == "[vsyscall]" || is_special(entry) || is_ours(input.area, entry)) continue;
+    AddressRange range{entry.start, entry.end};
+    for (const AddressRange& gone : subtract({range}, slice(stays, range)))
+      plan.expect("munmap " + range_text(gone.start, gone.end, entry.path), SYS_munmap,
+                  {gone.start, gone.size_bytes()}, 0);
+  }
+  FilledRanges filled(input);
+  for (std::size_t i = 0; i < process.mappings.size(); ++i) {
+    const image::MappingT& mapping = *process.mappings[i];
+    if (!kept[i] && !is_special(mapping) && !is_made_later(mapping))
+      plan_mapping(input, filled, mapping, plan);
   }
 }
 

@@ -15,8 +15,10 @@ namespace ckpt::engine {
 // What the memory operations refer to.
 struct MemoryPlanInput {
   const image::CheckpointT& checkpoint;
-  const std::vector<store::PageRun>& runs;  // pages of the process's space that are to be filled in
-  const std::vector<MapEntry>& present;     // the new process as execve left it
+  // Pages of the process's space that are to be filled in; of processes that are forked from one another,
+  // those of all.
+  const std::vector<store::PageRun>& runs;
+  const std::vector<MapEntry>& present;  // the new process as it is
   const WorkArea& area;
   const MappedFileSet& files;
   const std::vector<int>& object_descriptors;  // parallel to Checkpoint.objects
@@ -26,6 +28,11 @@ struct MemoryPlanInput {
 // First part: everything of the new program goes away, vvar and vDSO move to their place, all mappings
 // appear, open for writing where content is to be filled in.
 void plan_mappings(const MemoryPlanInput& input, PlanBuilder& plan);
+
+// The same for a process that was forked from another one whose mappings are in place: of its own those that
+// are `kept` (parallel to the process's mappings) are there already, and `present` is what a fork has left
+// it. vvar and vDSO are where they belong.
+void plan_forked_mappings(const MemoryPlanInput& input, const std::vector<bool>& kept, PlanBuilder& plan);
 
 // Second part, after the content is there: protections, locks, the kernel's idea of the layout.
 void plan_memory_completion(const MemoryPlanInput& input, PlanBuilder& plan);

@@ -5,6 +5,7 @@
 #include <sys/ptrace.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <exception>
@@ -23,7 +24,7 @@ namespace ckpt::engine {
 namespace {
 
 constexpr long kOptions =
-    PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL;
+    PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_EXITKILL;
 constexpr std::chrono::seconds kBuildDeadline{120};
 
 void expect_stop(pid_t pid, int event, BuilderLink& link) {
@@ -133,27 +134,38 @@ std::map<std::int32_t, pid_t> find_processes(const Spawned& spawned) {
   return found;
 }
 
+std::vector<pid_t> made_by_builders(const NewProcess& process) {
+  std::vector<pid_t> pids = process.pids;
+  std::erase(pids, 0);
+  return pids;
+}
+
 void trace_all(const NewProcessRequest& request, NewProcess& process) {
   process.pids = {process.spawned.pid};
   if (request.members.size() > 1) {
     std::map<std::int32_t, pid_t> found = find_processes(process.spawned);
     for (std::size_t i = 1; i < request.members.size(); ++i) {
+      if (request.members[i].forked) {
+        process.pids.push_back(0);
+        continue;
+      }
       std::int32_t id = request.members[i].view.checkpoint.process->pid;
       if (!found.contains(id)) throw Error(fmt::format("process {} was killed while it was made", id));
       process.pids.push_back(found[id]);
     }
   }
-  for (pid_t pid : process.pids) {
+  for (pid_t pid : made_by_builders(process)) {
     if (::ptrace(PTRACE_SEIZE, pid, nullptr, kOptions) != 0)
       throw_errno(fmt::format("trace new process {}", pid));
   }
 }
 
 void execute_all(const NewProcess& process, BuilderLink& link) {
-  link.let_go(process.pids.size());
-  for (pid_t pid : process.pids) expect_stop(pid, PTRACE_EVENT_EXEC, link);
+  std::vector<pid_t> pids = made_by_builders(process);
+  link.let_go(pids.size());
+  for (pid_t pid : pids) expect_stop(pid, PTRACE_EVENT_EXEC, link);
   // Behind the return from execve, so that the next system-call stop is one of a call of ours.
-  for (pid_t pid : process.pids) {
+  for (pid_t pid : pids) {
     if (::ptrace(PTRACE_SYSCALL, pid, nullptr, 0) != 0) throw_errno("continue the new process");
     expect_stop(pid, 0, link);
   }
@@ -171,7 +183,8 @@ NewProcess start_new_process(const NewProcessRequest& request, std::vector<std::
   process.spawned = spawn_by_policy(spawn_request, request, process.old_ids, notes);
   try {
     link.leave_to_builders();
-    link.await_ready(request.members.size(), process.spawned.pid);
+    auto count = std::ranges::count(request.members, false, &NewMember::forked);
+    link.await_ready(static_cast<std::size_t>(count), process.spawned.pid);
     trace_all(request, process);
     execute_all(process, link);
     return process;
@@ -183,18 +196,19 @@ NewProcess start_new_process(const NewProcessRequest& request, std::vector<std::
 
 // Those that were not found yet are looked for; afterwards they would be somebody else's.
 void end_new_process(const NewProcess& process) noexcept {
-  std::vector<pid_t> family = process.pids;
+  std::vector<pid_t> known = made_by_builders(process);
+  std::vector<pid_t> family = known;
   try {
     FamilyRoots roots{
         .program = process.spawned.pid, .namespace_init = process.spawned.init, .orphans = false};
     for (const Relative& relative : list_family(roots)) family.push_back(relative.pid);
   } catch (const std::exception&) {
-    family = process.pids;  // those that are known, then
+    family = known;  // those that are known, then
   }
   for (pid_t pid : family) {
     if (pid != process.spawned.pid) ::kill(pid, SIGKILL);
   }
-  for (pid_t pid : process.pids) {
+  for (pid_t pid : known) {
     if (pid != process.spawned.pid) end_spawned({.pid = pid});
   }
   end_spawned(process.spawned);

@@ -4,7 +4,9 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,10 @@ struct NewMember {
   ProcessView view;
   std::vector<int> kept_descriptors;  // of ours, to stay open for the plan
   std::string program_file;           // what to execute
+  bool forked = false;                // is made later, by a fork of another one (fork_again.h)
+  // Those that are made by forks of this one, and of its forks (indices among the members): it keeps open
+  // what they need.
+  std::vector<std::size_t> forks = {};
 };
 
 struct NewProcessRequest {
@@ -30,12 +36,16 @@ struct NewProcessRequest {
   int scratch_base;                            // first descriptor number that none of them uses
   PidPolicy pids;
   SocketPolicy sockets = {};
+  // Of all descriptions, in memory that is shared with the new processes: receives where those have them that
+  // keep them for their forks.
+  std::span<std::int32_t> description_numbers = {};
 };
 
 struct NewProcess {
   Spawned spawned;
-  std::vector<pid_t> pids;  // parallel to the request's members; spawned.pid is the first
-  bool old_ids = true;      // the processes have the ids that they had
+  // Parallel to the request's members, spawned.pid is the first; 0 for those that are not made yet.
+  std::vector<pid_t> pids;
+  bool old_ids = true;  // the processes have the ids that they had
   // Where the program's clocks could not be kept: how far they jump.
   std::optional<ClockOffsets> clock_jump;
 };

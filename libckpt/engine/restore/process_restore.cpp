@@ -67,6 +67,7 @@ ProcessRestore::ProcessRestore(RestoreSetting& setting, ProcessView view)
 void ProcessRestore::read_runs() {
   runs_ = runs_of(reader_, process_.space);
   if (options_.is_copy) runs_.by_page = without_wiped(process_, runs_.by_page);
+  filled_ = runs_.by_page;
 }
 
 void ProcessRestore::open_files() { files_.emplace(process_, setting_.scratch_base, &reader_); }
@@ -83,15 +84,18 @@ NewMember ProcessRestore::member() {
 void ProcessRestore::build_mappings(pid_t pid) {
   puppet_.emplace(pid);
   present_ = read_memory_map(puppet_->pid());
-  area_ = choose_work_area(checkpoint_, present_, setting_.restorer.bytes.size());
+  area_ = choose_work_area(checkpoint_, present_, setting_.restorer.bytes.size(), forks_);
   puppet_->place_executor(area_, setting_.restorer);
   PlanBuilder plan = new_plan();
   std::uint64_t vdso_place = setting_.has_foreign_vdso ? place_of_vdso() : 0;
-  plan_mappings(
-      {checkpoint_, runs_.by_page, present_, area_, *files_, setting_.object_descriptors, vdso_place}, plan);
+  plan_mappings(memory_plan_input(vdso_place), plan);
   puppet_->run(plan, puppet_->pid());
   puppet_->forget_syscall_instruction();
   if (vdso_place != 0) redirect_old_vdso(vdso_place);
+}
+
+MemoryPlanInput ProcessRestore::memory_plan_input(std::uint64_t vdso_place) const {
+  return {checkpoint_, filled_, present_, area_, *files_, setting_.object_descriptors, vdso_place};
 }
 
 std::uint64_t ProcessRestore::place_of_vdso() const {
@@ -160,21 +164,22 @@ bool ProcessRestore::wants_lazy(const FillPlan& plan) const {
 bool ProcessRestore::is_limited() const { return options_.limited && process_.pid == view_.program_id; }
 
 std::optional<LazyMemory> ProcessRestore::fill(RestoreTimes& times) {
-  FillPlan plan = plan_fill(process_, runs_.by_page, FillTime::kLater);
+  std::vector<store::PageRun> runs = missing_runs();
+  FillPlan plan = plan_fill(process_, runs, FillTime::kLater);
   std::optional<UserFaults> faults;
   if (wants_lazy(plan))
     faults = take_user_faults(*puppet_, setting_.fault_device.get(),
                               is_limited() ? Watching::kFaultsAndWrites : Watching::kFaults);
   if (is_limited() && !faults)
     throw Error("a limit of memory needs userfaultfd with all events (CAP_SYS_PTRACE)");
-  for (const store::PageRun& run : runs_.by_page) times.pages_filled += run.page_count;
+  for (const store::PageRun& run : runs) times.pages_filled += run.page_count;
   if (!faults) {
     if (options_.fill == FillPolicy::kLazy && process_.pid == view_.program_id) {
       notes_.emplace_back(
           "all memory was filled before the program ran: lazy restore needs userfaultfd with all events "
           "(CAP_SYS_PTRACE)");
     }
-    plan = plan_fill(process_, runs_.by_page, FillTime::kNow);
+    plan = plan_fill(process_, runs, FillTime::kNow);
     fill_eagerly(plan);
     return std::nullopt;
   }
@@ -229,8 +234,7 @@ void ProcessRestore::run_with_threads(const PlanBuilder& plan) {
 
 void ProcessRestore::complete() {
   PlanBuilder plan = new_plan();
-  plan_memory_completion({checkpoint_, runs_.by_page, present_, area_, *files_, setting_.object_descriptors},
-                         plan);
+  plan_memory_completion(memory_plan_input(), plan);
   plan_memory_promises(process_, plan);
   plan_descriptors(plan);
   make_threads(plan);

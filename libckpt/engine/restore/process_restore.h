@@ -12,11 +12,14 @@
 #include "engine/process/id_map.h"
 #include "engine/resource/descriptors.h"
 #include "engine/restore/fill_plan.h"
+#include "engine/restore/fork_again.h"
 #include "engine/restore/lazy_fill.h"
 #include "engine/restore/mapped_file_set.h"
+#include "engine/restore/memory_plan.h"
 #include "engine/restore/new_process.h"
 #include "engine/restore/puppet.h"
 #include "engine/restore/reading_order.h"
+#include "engine/restore/shared_numbers.h"
 #include "engine/restore/user_faults.h"
 #include "engine/session.h"
 #include "engine/tracee/interrupted_calls.h"
@@ -35,6 +38,7 @@ struct RestoreSetting {
   UniqueFd fault_device = {};
   bool has_relatives = false;
   bool has_foreign_vdso = false;
+  SharedNumbers description_numbers = {};  // where those have the descriptions who fork others
   NewProcess built = {};
   std::vector<std::string> notes = {};
 };
@@ -54,9 +58,20 @@ class ProcessRestore {
 
   // In the order of the calls:
   void read_runs();
+  // `origin`: how its memory comes to be; `forks`: all that are going to be forked from it, and their forks;
+  // `filled`: pages of any of those whom a builder's process forks, itself included. Only where there are
+  // forks.
+  void join_forks(MemberOrigin origin, std::vector<const image::ProcessT*> forks,
+                  std::vector<store::PageRun> filled);
   void open_files();
   NewMember member();
   void build_mappings(pid_t pid);
+  // In place of build_mappings(), of one that is made by a fork of `maker`: the fork, and what comes after
+  // it.
+  pid_t fork_from(ProcessRestore& maker);
+  void become_fork(const ProcessRestore& maker);
+  // What its forks have in common with it, before they are made.
+  void fill_for_forks(RestoreTimes& times);
   // The memory that is to come while it runs.
   std::optional<LazyMemory> fill(RestoreTimes& times);
   void finish();
@@ -95,6 +110,9 @@ class ProcessRestore {
   void put_registers_back(InterruptedCalls& calls);
   void await_job_stop() const;
   std::int32_t current_tid(std::size_t index) const;
+  std::vector<store::PageRun> missing_runs() const;
+  MemoryPlanInput memory_plan_input(std::uint64_t vdso_place = 0) const;
+  void discard_others_pages();
   PlanBuilder new_plan() const { return {area_.plan, area_.plan_data_offset}; }
 
   RestoreSetting& setting_;
@@ -110,6 +128,9 @@ class ProcessRestore {
   std::optional<MappedFileSet> files_;
   std::vector<MapEntry> present_;
   SpaceRuns runs_;  // of the private memory
+  MemberOrigin origin_;
+  std::vector<const image::ProcessT*> forks_;  // its own, and theirs
+  std::vector<store::PageRun> filled_;         // decide which mappings are open for writing meanwhile
   IdMap ids_;
 };
 

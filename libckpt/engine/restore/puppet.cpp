@@ -1,6 +1,7 @@
 #include "engine/restore/puppet.h"
 
 #include <fmt/format.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
@@ -8,6 +9,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <span>
 
 #include "base/error.h"
@@ -29,9 +31,37 @@ auto deadline() { return std::chrono::steady_clock::now() + kPlanDeadline; }
 Puppet::Puppet(pid_t pid) : pid_(pid), threads_{pid} { get_registers(pid, registers_); }
 
 std::int64_t Puppet::call(long number, std::initializer_list<std::uint64_t> arguments) {
+  return call(number, arguments, nullptr);
+}
+
+std::int64_t Puppet::call(long number, std::initializer_list<std::uint64_t> arguments, pid_t* made) {
   if (syscall_instruction_.value == 0) syscall_instruction_ = arch::find_syscall_instruction(pid_);
   return run_syscall(pid_, pid_,
-                     arch::registers_for_call(registers_, syscall_instruction_, number, arguments));
+                     arch::registers_for_call(registers_, syscall_instruction_, number, arguments), nullptr,
+                     made);
+}
+
+Puppet Puppet::fork(std::int32_t id, int exit_signal, RemoteAddr room) {
+  struct {
+    clone_args arguments{};
+    pid_t wanted = 0;
+  } request;
+  request.wanted = id;
+  request.arguments.exit_signal = static_cast<std::uint64_t>(exit_signal);
+  if (id != 0) {
+    request.arguments.set_tid = room.value + offsetof(decltype(request), wanted);
+    request.arguments.set_tid_size = 1;
+  }
+  write_remote(pid_, room, std::as_bytes(std::span(&request, 1)));
+  pid_t made = 0;
+  std::int64_t result = call(SYS_clone3, {room.value, sizeof(request.arguments)}, &made);
+  if (result < 0) throw_errno(fmt::format("make process {} by fork", id), static_cast<int>(-result));
+  std::optional<Stop> stop = made == 0 ? std::nullopt : wait_for_stop(made, made, deadline());
+  if (!stop || stop->ended) throw Error(fmt::format("process {}, made by fork, did not stop", id), ESRCH);
+  Puppet forked(*this);
+  forked.pid_ = made;
+  forked.threads_ = {made};
+  return forked;
 }
 
 void Puppet::place_executor(const WorkArea& area, const RestorerCode& code) {

@@ -30,6 +30,10 @@ class Puppet {
   std::int64_t call(long number, std::initializer_list<std::uint64_t> arguments);
   void forget_syscall_instruction() { syscall_instruction_ = {}; }
 
+  // A fork of the process, which has one thread: made by it, traced as it is, stopped before it does
+  // anything. `id`: what it is to have, or 0; `room`: memory of the work area.
+  Puppet fork(std::int32_t id, int exit_signal, RemoteAddr room);
+
   // Maps the work area and places the executor in it.
   void place_executor(const WorkArea& area, const RestorerCode& code);
 
@@ -38,6 +42,7 @@ class Puppet {
   void run(const PlanBuilder& plan, pid_t tid);
 
  private:
+  std::int64_t call(long number, std::initializer_list<std::uint64_t> arguments, pid_t* made);
   void wait_for_end_of_plan(const PlanBuilder& plan, pid_t tid);
   void add_new_thread(pid_t creator);
   void check_outcome(const PlanBuilder& plan) const;

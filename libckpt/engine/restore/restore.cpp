@@ -23,6 +23,8 @@
 #include "engine/restore/common_memory.h"
 #include "engine/restore/embedded_files.h"
 #include "engine/restore/foreign_vdso.h"
+#include "engine/restore/fork_again.h"
+#include "engine/restore/kept_memory.h"
 #include "engine/restore/new_process.h"
 #include "engine/restore/path_changes.h"
 #include "engine/restore/process_restore.h"
@@ -49,9 +51,13 @@ class Restore {
   void check();
   void check_descriptors_and_outside();
   void prepare();
-  void note_common_memory();
+  void plan_forks_again();
+  void join_forks(const std::vector<std::vector<store::StoredRun>>& pages);
+  void note_common_memory(const std::vector<std::vector<store::StoredRun>>& pages);
   SocketPolicy sockets_above(int base, std::vector<UniqueFd>& owners) const;
+  std::vector<NewMember> new_members();
   void start_processes();
+  void make_all(RestoreTimes& times);
   void build(RestoreTimes& times);
   void fill(RestoreTimes& times);
   void leave_stopped(Session::State& state);
@@ -68,6 +74,7 @@ class Restore {
   std::vector<std::unique_ptr<image::CheckpointT>> parts_;  // of the relatives, each as its `process`
   std::vector<std::unique_ptr<image::ProcessT>> ended_;
   std::vector<std::unique_ptr<ProcessRestore>> processes_;  // the program first
+  std::vector<MemberOrigin> origins_;                       // parallel to processes_
   std::unique_ptr<LazyFill> lazy_fill_;
   std::unique_ptr<WriteTracker> tracker_;  // of a program whose memory is limited
   std::vector<UniqueFd> object_owners_;
@@ -178,7 +185,7 @@ void Restore::prepare() {
     process->read_runs();
     setting_.scratch_base = std::max(setting_.scratch_base, first_free_descriptor(process->process()));
   }
-  note_common_memory();
+  plan_forks_again();
   restore_segments(*checkpoint_, reader_);
   for (auto& part : parts_) {
     for (std::size_t i = 0; i < part->objects.size(); ++i) {
@@ -192,11 +199,45 @@ void Restore::prepare() {
   if (options_.fill != FillPolicy::kEager) setting_.fault_device = open_fault_device(setting_.scratch_base);
 }
 
-void Restore::note_common_memory() {
+// With a limit, memory is not to be read before it is missed; and another kernel's vDSO makes every address
+// space a case of its own.
+void Restore::plan_forks_again() {
+  origins_.resize(processes_.size());
   if (!setting_.has_relatives) return;
-  std::vector<store::SpaceId> spaces;
-  for (auto& process : processes_) spaces.push_back(process->process().space);
-  if (std::string note = common_memory_note(reader_, spaces); !note.empty()) setting_.notes.push_back(note);
+  std::vector<std::vector<store::StoredRun>> pages;
+  for (auto& process : processes_) pages.push_back(reader_.stored_runs(process->process().space));
+  Tree tree;
+  for (std::size_t i = 0; i < processes_.size(); ++i)
+    tree.running.push_back({.view = &processes_[i]->view(), .pages = pages[i]});
+  for (const auto& process : ended_) tree.ended.push_back(process.get());
+  if (!options_.limited && !setting_.has_foreign_vdso) origins_ = plan_forks(tree);
+  join_forks(pages);
+  note_common_memory(pages);
+}
+
+void Restore::join_forks(const std::vector<std::vector<store::StoredRun>>& pages) {
+  for (std::size_t root = 0; root < processes_.size(); ++root) {
+    std::vector<std::size_t> family = forks_below(origins_, root);
+    if (origins_[root].maker || family.empty()) continue;
+    family.insert(family.begin(), root);
+    std::vector<store::PageRun> filled;
+    for (std::size_t member : family)
+      std::ranges::transform(pages[member], std::back_inserter(filled), &store::StoredRun::run);
+    filled = runs_of(ranges_of(filled));
+    for (std::size_t member : family) {
+      std::vector<const image::ProcessT*> forks;
+      for (std::size_t fork : forks_below(origins_, member)) forks.push_back(&processes_[fork]->process());
+      processes_[member]->join_forks(origins_[member], std::move(forks), filled);
+    }
+  }
+}
+
+void Restore::note_common_memory(const std::vector<std::vector<store::StoredRun>>& pages) {
+  std::vector<store::StoredRun> runs;
+  for (std::size_t i = 0; i < pages.size(); ++i)
+    std::ranges::move(subtract(pages[i], origins_[i].shared), std::back_inserter(runs));
+  if (std::string note = common_memory_note(std::move(runs)); !note.empty())
+    setting_.notes.push_back(std::move(note));
 }
 
 // Whoever takes the numbers below the base must not meet the sockets that the caller has connected.
@@ -210,10 +251,20 @@ SocketPolicy Restore::sockets_above(int base, std::vector<UniqueFd>& owners) con
   return policy;
 }
 
+std::vector<NewMember> Restore::new_members() {
+  std::vector<NewMember> members;
+  for (std::size_t i = 0; i < processes_.size(); ++i) {
+    members.push_back(processes_[i]->member());
+    members.back().forked = origins_[i].maker.has_value();
+    if (!members.back().forked) members.back().forks = forks_below(origins_, i);
+  }
+  return members;
+}
+
 void Restore::start_processes() {
   std::vector<UniqueFd> lifted;
-  std::vector<NewMember> members;
-  for (auto& process : processes_) members.push_back(process->member());
+  std::vector<NewMember> members = new_members();
+  setting_.description_numbers = SharedNumbers(checkpoint_->process->descriptions.size());
   std::vector<const image::ProcessT*> ended;
   std::ranges::transform(ended_, std::back_inserter(ended),
                          [](const auto& process) { return process.get(); });
@@ -224,7 +275,8 @@ void Restore::start_processes() {
                                         .object_descriptors = setting_.object_descriptors,
                                         .scratch_base = setting_.scratch_base,
                                         .pids = options_.pids,
-                                        .sockets = std::move(sockets)},
+                                        .sockets = std::move(sockets),
+                                        .description_numbers = setting_.description_numbers.all()},
                                        setting_.notes);
   } catch (const Error& error) {
     // The id of a relative, which is made by another one than we are.
@@ -233,10 +285,23 @@ void Restore::start_processes() {
   }
 }
 
+// Parents before their children.
+void Restore::make_all(RestoreTimes& times) {
+  for (std::size_t i = 0; i < processes_.size(); ++i) {
+    if (std::optional<std::size_t> maker = origins_[i].maker) {
+      setting_.built.pids[i] = processes_[i]->fork_from(*processes_[*maker]);
+      processes_[i]->become_fork(*processes_[*maker]);
+    } else {
+      processes_[i]->build_mappings(setting_.built.pids[i]);
+    }
+    processes_[i]->fill_for_forks(times);
+  }
+}
+
 // All have their mappings before any gets further: what they share is to be there for all.
 void Restore::build(RestoreTimes& times) {
   times.descriptors_us = stage_us();
-  for (std::size_t i = 0; i < processes_.size(); ++i) processes_[i]->build_mappings(setting_.built.pids[i]);
+  make_all(times);
   times.mappings_us = stage_us();
   fill(times);
   times.fill_us = stage_us();

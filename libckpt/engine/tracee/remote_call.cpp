@@ -15,6 +15,13 @@ namespace {
 
 constexpr std::chrono::seconds kCallDeadline{30};
 
+pid_t learn_new_id(pid_t maker) {
+  unsigned long message = 0;
+  if (::ptrace(PTRACE_GETEVENTMSG, maker, nullptr, &message) != 0)
+    throw_errno("learn the id of a new process");
+  return static_cast<pid_t>(message);
+}
+
 }  // namespace
 
 void get_registers(pid_t tid, user_regs_struct& registers) {
@@ -35,7 +42,8 @@ void set_signal_mask(pid_t tid, std::uint64_t mask) {
   }
 }
 
-std::int64_t run_syscall(pid_t pid, pid_t tid, const user_regs_struct& registers, bool* met_stop) {
+std::int64_t run_syscall(pid_t pid, pid_t tid, const user_regs_struct& registers, bool* met_stop,
+                         pid_t* made) {
   set_registers(tid, registers);
   auto deadline = std::chrono::steady_clock::now() + kCallDeadline;
   for (int syscall_stops = 0; syscall_stops < 2;) {
@@ -49,6 +57,8 @@ std::int64_t run_syscall(pid_t pid, pid_t tid, const user_regs_struct& registers
                   ESRCH);
     }
     if (stop->is_syscall_stop()) ++syscall_stops;
+    if (made != nullptr && (stop->event == PTRACE_EVENT_FORK || stop->event == PTRACE_EVENT_CLONE))
+      *made = learn_new_id(tid);
     if (met_stop != nullptr && !stop->is_event_stop() && stop->signal == SIGSTOP) *met_stop = true;
   }
   user_regs_struct after{};

@@ -44,7 +44,8 @@ std::string name_of(pid_t pid) { return read_file("/proc/" + std::to_string(pid)
 class PuppetTest : public testing::Test {
  protected:
   PuppetTest() : child_(block_all_signals) {
-    constexpr long kOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL;
+    constexpr long kOptions =
+        PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_EXITKILL;
     pid_t pid = child_.pid();
     if (::ptrace(PTRACE_SEIZE, pid, nullptr, kOptions) != 0) throw_errno("trace a child");
     if (::ptrace(PTRACE_INTERRUPT, pid, nullptr, 0) != 0) throw_errno("stop a child");
@@ -103,6 +104,31 @@ TEST_F(PuppetTest, ExecutesAPlanInTheProcess) {
   std::array<char, 5> system{};
   read_remote(pid(), RemoteAddr{place}, std::as_writable_bytes(std::span(system)));
   EXPECT_EQ(std::string(system.data(), 5), "Linux");
+}
+
+TEST_F(PuppetTest, IsForkedWithTheExecutorInIt) {
+  Puppet fork = puppet_->fork(0, SIGCHLD, area_.plan);
+  EXPECT_NE(fork.pid(), pid());
+  EXPECT_EQ(puppet_->call(SYS_getpid, {}), pid());
+  EXPECT_EQ(fork.call(SYS_getppid, {}), pid());
+  PlanBuilder plan = new_plan();
+  plan.expect("who am I", SYS_getpid, {}, fork.pid());
+  plan.expect("name the thread", SYS_prctl, {PR_SET_NAME, plan.string("fork").value}, 0);
+  fork.run(plan, fork.pid());
+  EXPECT_EQ(name_of(fork.pid()), "fork\n");
+  EXPECT_NE(name_of(pid()), "fork\n");
+  ::kill(fork.pid(), SIGKILL);
+  EXPECT_EQ(::waitpid(fork.pid(), nullptr, __WALL), fork.pid());
+}
+
+TEST_F(PuppetTest, SaysWhichForkCannotBeMade) {
+  try {
+    puppet_->fork(pid(), SIGCHLD, area_.plan);
+    FAIL() << "there is a process with this id already";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("by fork"));
+    EXPECT_TRUE(error.code() == EEXIST || error.code() == EPERM) << error.what();
+  }
 }
 
 TEST_F(PuppetTest, PlansFindTheirData) {
