@@ -45,6 +45,7 @@ class Keeper {
 
  private:
   Keeper(pid_t pid, AgentTable table, RemoteAddr address) : pid_(pid), table_(table), address_(address) {}
+  std::int32_t kernel_id(std::int32_t seen) const;
   ckpt_keeper read() const;
   std::uint32_t command(std::uint32_t what) const;
   void await_done(std::uint32_t word) const;

@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <chrono>
 #include <exception>
-#include <map>
 #include <string>
 #include <string_view>
 
@@ -58,14 +57,6 @@ std::int32_t find_taken_id(const NewProcessRequest& request) {
   return 0;
 }
 
-void refuse_new_ids(const NewProcessRequest& request, const std::string& why) {
-  if (request.members.size() + request.ended.size() == 1) return;
-  throw Error(
-      fmt::format("the program has child processes, which it knows by their ids, and these cannot be had "
-                  "again{}; use --pids namespace where that is permitted",
-                  why));
-}
-
 Spawned spawn_by_policy(SpawnRequest request, const NewProcessRequest& family, bool& old_ids,
                         std::vector<std::string>& notes) {
   PidPolicy policy = family.pids;
@@ -96,12 +87,10 @@ Spawned spawn_by_policy(SpawnRequest request, const NewProcessRequest& family, b
         throw Error(fmt::format("no pid namespace ({}); use --pids keep or --pids new", error.what()),
                     error.code());
       }
-      refuse_new_ids(family, fmt::format(" ({})", error.what()));
       notes.push_back(
           fmt::format("neither the old ids nor a pid namespace ({}), hence new ids", error.what()));
     }
   }
-  refuse_new_ids(family, "");
   old_ids = false;
   request.pid_namespace = false;
   request.wanted_pid.reset();
@@ -125,18 +114,19 @@ void give_up_clocks_if_refused(SpawnRequest& request, NewProcess& process, std::
 }
 
 // Where the processes are that were made, by the ids that they see themselves.
-std::map<std::int32_t, pid_t> find_processes(const Spawned& spawned) {
-  std::map<std::int32_t, pid_t> found;
+IdMap find_processes(const Spawned& spawned) {
+  IdMap found;
   FamilyRoots roots{.program = spawned.pid, .namespace_init = spawned.init, .orphans = true};
   for (const Relative& relative : list_family(roots))
     found[ProcStatus::of_process(relative.pid).innermost("NSpid")] = relative.pid;
   return found;
 }
 
-void trace_all(const NewProcessRequest& request, NewProcess& process) {
+void trace_all(const NewProcessRequest& request, const BuilderLink& link, NewProcess& process) {
   process.pids = {process.spawned.pid};
+  if (!process.old_ids) process.ids = link.ids();
   if (request.members.size() > 1) {
-    std::map<std::int32_t, pid_t> found = find_processes(process.spawned);
+    IdMap found = process.old_ids ? find_processes(process.spawned) : process.ids;
     for (std::size_t i = 1; i < request.members.size(); ++i) {
       std::int32_t id = request.members[i].view.checkpoint.process->pid;
       if (!found.contains(id)) throw Error(fmt::format("process {} was killed while it was made", id));
@@ -162,7 +152,7 @@ void execute_all(const NewProcess& process, BuilderLink& link) {
 }  // namespace
 
 NewProcess start_new_process(const NewProcessRequest& request, std::vector<std::string>& notes) {
-  BuilderLink link(request.scratch_base);
+  BuilderLink link(request);
   NewProcess process;
   SpawnRequest spawn_request;
   spawn_request.child = [&] { build_family(request, process.old_ids, link); };
@@ -172,7 +162,7 @@ NewProcess start_new_process(const NewProcessRequest& request, std::vector<std::
   try {
     link.leave_to_builders();
     link.await_ready(request.members.size(), process.spawned.pid);
-    trace_all(request, process);
+    trace_all(request, link, process);
     execute_all(process, link);
     return process;
   } catch (...) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/process/id_map.h"
 #include "engine/resource/descriptors.h"
 #include "engine/restore/namespaces.h"
 #include "engine/session.h"
@@ -36,6 +37,7 @@ struct NewProcess {
   Spawned spawned;
   std::vector<pid_t> pids;  // parallel to the request's members; spawned.pid is the first
   bool old_ids = true;      // the processes have the ids that they had
+  IdMap ids;                // else: those that processes, groups and sessions have instead
   // Where the program's clocks could not be kept: how far they jump.
   std::optional<ClockOffsets> clock_jump;
 };

@@ -14,6 +14,7 @@
 #include "engine/restore/fill_plan.h"
 #include "engine/restore/lazy_fill.h"
 #include "engine/restore/mapped_file_set.h"
+#include "engine/restore/new_ids.h"
 #include "engine/restore/new_process.h"
 #include "engine/restore/puppet.h"
 #include "engine/restore/reading_order.h"
@@ -36,6 +37,9 @@ struct RestoreSetting {
   bool has_relatives = false;
   bool has_foreign_vdso = false;
   NewProcess built = {};
+  IdMap ids =
+      {};  // where the old ones could not be had: of all processes, their threads, groups and sessions
+  CorrectedWords corrected_words = {};
   std::vector<std::string> notes = {};
 };
 
@@ -59,6 +63,10 @@ class ProcessRestore {
   void build_mappings(pid_t pid);
   // The memory that is to come while it runs.
   std::optional<LazyMemory> fill(RestoreTimes& times);
+  void complete();
+  // To `ids`: those of the threads, after complete().
+  void tell_ids(IdMap& ids) const;
+  // When `ids` of the setting is complete.
   void finish();
   // Only for the parent of one that release() has stopped: what it was told of that.
   void discard_news_of_children();
@@ -81,7 +89,6 @@ class ProcessRestore {
   bool wants_lazy(const FillPlan& plan) const;
   bool is_limited() const;
   bool detach(pid_t tid) const;
-  void complete();
   void run_with_threads(const PlanBuilder& plan);
   void make_threads(PlanBuilder& plan);
   void plan_descriptors(PlanBuilder& plan);
@@ -110,7 +117,6 @@ class ProcessRestore {
   std::optional<MappedFileSet> files_;
   std::vector<MapEntry> present_;
   SpaceRuns runs_;  // of the private memory
-  IdMap ids_;
 };
 
 }  // namespace ckpt::engine
