@@ -60,7 +60,7 @@ __attribute__((constructor)) void start_with_program() {
   KeepsErrno keeps;
   AgentTable* known = started_by_ckptrun() ? table() : nullptr;
   bool preloaded = leave_environment();
-  static_cast<void>(ids_differ());
+  static_cast<void>(ids_in_use());
   leave_ids();
   if (known == nullptr || !preloaded) return;
   find_waiting_functions();

@@ -7,7 +7,7 @@
 #include "agent/table.h"
 
 extern "C" {
-__attribute__((visibility("hidden"))) uint32_t ckpt_ids_in_use = kCkptNotLooked;
+__attribute__((visibility("hidden"))) uint32_t ckpt_ids_in_use = ckpt::agent::kNotLooked;
 }
 
 namespace ckpt::agent {
@@ -68,20 +68,27 @@ const IdTable* ids() {
 
 }  // namespace
 
-bool look_for_ids() {
+uint32_t look_for_ids() {
   KeepsErrno keeps;
   // First, since whoever makes the table asks for its own id.
-  __atomic_store_n(&ckpt_ids_in_use, uint32_t{kCkptOwnIds}, __ATOMIC_RELEASE);
+  __atomic_store_n(&ckpt_ids_in_use, uint32_t{0}, __ATOMIC_RELEASE);
   const char* text = find_ids_variable();
   AgentTable* known = text != nullptr && started_by_ckptrun() ? table() : nullptr;
-  if (known == nullptr || !read_ids(text, known->ids)) return false;
-  __atomic_store_n(&ckpt_ids_in_use, uint32_t{kCkptOtherIds}, __ATOMIC_RELEASE);
-  return true;
+  if (known == nullptr || !read_ids(text, known->ids)) return 0;
+  __atomic_store_n(&ckpt_ids_in_use, uint32_t{1}, __ATOMIC_RELEASE);
+  return 1;
 }
 
 pid_t seen_by_table(pid_t kernel) {
   const IdTable* known = ids();
   return known != nullptr ? seen_id(*known, kernel) : kernel;
+}
+
+pid_t seen_across_recover(pid_t kernel) {
+  const IdTable* known = ids();
+  const IdPair* pair =
+      known != nullptr ? find_id(known->by_kernel, known->count, &IdPair::kernel, kernel) : nullptr;
+  return pair != nullptr ? pair->seen : kernel;
 }
 
 pid_t kernel_by_table(pid_t seen) {

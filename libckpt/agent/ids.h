@@ -10,8 +10,8 @@
 #include <sys/types.h>
 
 extern "C" {
-// Written by the supervisor, too.
-enum CkptIdsInUse : uint32_t { kCkptOwnIds = 0, kCkptOtherIds = 1, kCkptNotLooked = 2 };
+// 0: the program sees the kernel's ids. Else another number after every recover that has changed the table,
+// written by the supervisor.
 extern uint32_t ckpt_ids_in_use;
 }
 
@@ -21,19 +21,46 @@ namespace ckpt::agent {
 // the pairs, each as 14 hexadecimal digits, eight for the seen id, six for the kernel's.
 inline constexpr char kIdsVariable[] = "CKPT_IDS";
 
-// Whether the environment brings ids; once, by whoever asks first.
-bool look_for_ids();
+inline constexpr uint32_t kNotLooked = UINT32_MAX;
 
-inline bool ids_differ() {
-  uint32_t state = __atomic_load_n(&ckpt_ids_in_use, __ATOMIC_ACQUIRE);
-  return __builtin_expect(state != kCkptOwnIds, 0) && (state == kCkptOtherIds || look_for_ids());
+// Whether the environment brings ids; once, by whoever asks first. What ids_in_use() is then.
+uint32_t look_for_ids();
+
+inline uint32_t ids_in_use() {
+  uint32_t word = __atomic_load_n(&ckpt_ids_in_use, __ATOMIC_ACQUIRE);
+  return __builtin_expect(word != kNotLooked, 1) ? word : look_for_ids();
 }
+
+inline bool ids_differ() { return __builtin_expect(ids_in_use() != 0, 0); }
 
 pid_t seen_by_table(pid_t kernel);
 pid_t kernel_by_table(pid_t seen);
+// A recover has come between the call and now, so that nobody knows whose id it is, the kernel's before it or
+// after it: those of before are what is seen where there were no others before.
+pid_t seen_across_recover(pid_t kernel);
 
 inline pid_t seen_id(pid_t kernel) { return ids_differ() ? seen_by_table(kernel) : kernel; }
 inline pid_t kernel_id(pid_t seen) { return ids_differ() ? kernel_by_table(seen) : seen; }
+
+// What `call` gives, as the program sees it: of calls that can be repeated.
+template <typename Call>
+pid_t ask_for_id(const Call& call) {
+  for (;;) {
+    uint32_t before = ids_in_use();
+    pid_t seen = seen_id(call());
+    if (ids_in_use() == before) return seen;
+  }
+}
+
+// The same of a call that cannot.
+template <typename Call>
+pid_t call_for_id(const Call& call) {
+  uint32_t before = ids_in_use();
+  pid_t kernel = call();
+  pid_t seen = seen_id(kernel);
+  // Most have waited until after the recover.
+  return ids_in_use() == before ? seen : seen_across_recover(kernel);
+}
 
 // As kill() and waitpid() take it: below -1 it is a group.
 inline pid_t kernel_target(pid_t seen) {

@@ -23,6 +23,7 @@
 
 namespace {
 
+using ckpt::agent::ask_for_id;
 using ckpt::agent::ids_differ;
 using ckpt::agent::kernel_id;
 using ckpt::agent::kernel_target;
@@ -37,17 +38,33 @@ int call(long number, long first, long second = 0, long third = 0) {
   return -1;
 }
 
-int call_for_id(long number, long first = 0) { return seen_id(call(number, first)); }
+pid_t ask(long number) {
+  return ask_for_id([=] { return call(number, 0); });
+}
+
+pid_t ask_about(long number, pid_t id) {
+  return ask_for_id([=] { return call(number, kernel_id(id)); });
+}
+
+pid_t ask_terminal(int terminal, unsigned long request) {
+  return ask_for_id([=] {
+    pid_t id = 0;
+    int result = call(SYS_ioctl, terminal, static_cast<long>(request), reinterpret_cast<long>(&id));
+    return result < 0 ? result : id;
+  });
+}
 
 }  // namespace
 
-CKPT_PUBLIC pid_t getpid() noexcept { return call_for_id(SYS_getpid); }
-CKPT_PUBLIC pid_t getppid() noexcept { return call_for_id(SYS_getppid); }
-CKPT_PUBLIC pid_t gettid() noexcept { return call_for_id(SYS_gettid); }
-CKPT_PUBLIC pid_t getpgrp() noexcept { return call_for_id(SYS_getpgrp); }
-CKPT_PUBLIC pid_t setsid() noexcept { return call_for_id(SYS_setsid); }
-CKPT_PUBLIC pid_t getpgid(pid_t id) noexcept { return call_for_id(SYS_getpgid, kernel_id(id)); }
-CKPT_PUBLIC pid_t getsid(pid_t id) noexcept { return call_for_id(SYS_getsid, kernel_id(id)); }
+CKPT_PUBLIC pid_t getpid() noexcept { return ask(SYS_getpid); }
+CKPT_PUBLIC pid_t getppid() noexcept { return ask(SYS_getppid); }
+CKPT_PUBLIC pid_t gettid() noexcept { return ask(SYS_gettid); }
+CKPT_PUBLIC pid_t getpgrp() noexcept { return ask(SYS_getpgrp); }
+CKPT_PUBLIC pid_t setsid() noexcept {
+  return ckpt::agent::call_for_id([] { return call(SYS_setsid, 0); });
+}
+CKPT_PUBLIC pid_t getpgid(pid_t id) noexcept { return ask_about(SYS_getpgid, id); }
+CKPT_PUBLIC pid_t getsid(pid_t id) noexcept { return ask_about(SYS_getsid, id); }
 CKPT_PUBLIC int setpgid(pid_t id, pid_t group) noexcept {
   return call(SYS_setpgid, kernel_id(id), kernel_id(group));
 }
@@ -64,22 +81,14 @@ CKPT_PUBLIC int killpg(pid_t group, int signal) noexcept {
 
 // ---- terminals
 
-CKPT_PUBLIC pid_t tcgetpgrp(int terminal) noexcept {
-  pid_t group = 0;
-  int result = call(SYS_ioctl, terminal, TIOCGPGRP, reinterpret_cast<long>(&group));
-  return result < 0 ? result : seen_id(group);
-}
+CKPT_PUBLIC pid_t tcgetpgrp(int terminal) noexcept { return ask_terminal(terminal, TIOCGPGRP); }
 
 CKPT_PUBLIC int tcsetpgrp(int terminal, pid_t group) noexcept {
   group = kernel_id(group);
   return call(SYS_ioctl, terminal, TIOCSPGRP, reinterpret_cast<long>(&group));
 }
 
-CKPT_PUBLIC pid_t tcgetsid(int terminal) noexcept {
-  pid_t session = 0;
-  int result = call(SYS_ioctl, terminal, TIOCGSID, reinterpret_cast<long>(&session));
-  return result < 0 ? result : seen_id(session);
-}
+CKPT_PUBLIC pid_t tcgetsid(int terminal) noexcept { return ask_terminal(terminal, TIOCGSID); }
 
 CKPT_PUBLIC int ioctl(int descriptor, unsigned long request, ...) noexcept {
   static int (*next)(int, unsigned long, ...) = nullptr;

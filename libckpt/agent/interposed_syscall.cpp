@@ -79,10 +79,14 @@ __attribute__((used)) long ckpt_syscall_with_ids(long number, long first, long s
   auto change = [](pid_t id) { return ckpt::agent::kernel_id(id); };
   long kernel_second = change_id(call->second, first, second, change);
   first = change_id(call->first, 0, first, change);
+  uint32_t before = ckpt::agent::ids_in_use();
   long result = ckpt::agent::raw_syscall(number, first, kernel_second, third, fourth, fifth, sixth);
   if (result < 0 && result >= -kLargestErrno) return ckpt_failed_syscall(result);
   if (number == SYS_waitid) ckpt::agent::see_sender(reinterpret_cast<siginfo_t*>(third));
-  return call->gives_id ? ckpt_seen_result(result) : result;
+  if (!call->gives_id) return result;
+  long seen = ckpt_seen_result(result);
+  return ckpt::agent::ids_in_use() == before ? seen
+                                             : ckpt::agent::seen_across_recover(static_cast<pid_t>(result));
 }
 
 }  // extern "C"

@@ -1,6 +1,6 @@
 // Functions that make processes or wait for them, and for signals. See intent.h for the rules.
 //
-// Which ids there are is looked at after the call: a recover may have come while it waited.
+// A recover may come while they wait.
 #include <pty.h>
 #include <sched.h>
 #include <signal.h>
@@ -13,11 +13,11 @@
 #include "agent/next_function.h"
 #include "agent/public.h"
 
+using ckpt::agent::call_for_id;
 using ckpt::agent::kernel_id;
 using ckpt::agent::kernel_target;
 using ckpt::agent::next_function;
 using ckpt::agent::see_sender;
-using ckpt::agent::seen_id;
 
 namespace {
 
@@ -47,11 +47,13 @@ void find_waiting_functions() {
 
 }  // namespace ckpt::agent
 
-CKPT_PUBLIC pid_t fork() noexcept { return seen_id(next_function(next_fork, "fork")()); }
+CKPT_PUBLIC pid_t fork() noexcept {
+  return call_for_id([=] { return next_function(next_fork, "fork")(); });
+}
 
 CKPT_PUBLIC pid_t forkpty(int* master, char* name, const termios* modes, const winsize* window) noexcept {
   static pid_t (*next)(int*, char*, const termios*, const winsize*) = nullptr;
-  return seen_id(next_function(next, "forkpty")(master, name, modes, window));
+  return call_for_id([=] { return next_function(next, "forkpty")(master, name, modes, window); });
 }
 
 // The three behind `argument` may be missing, and are not looked at then.
@@ -63,22 +65,27 @@ CKPT_PUBLIC int clone(int (*function)(void*), void* stack, int flags, void* argu
   void* thread_area = va_arg(rest, void*);
   auto* child_id = va_arg(rest, pid_t*);
   va_end(rest);
-  return seen_id(
-      next_function(next, "clone")(function, stack, flags, argument, parent_id, thread_area, child_id));
+  return call_for_id([=] {
+    return next_function(next, "clone")(function, stack, flags, argument, parent_id, thread_area, child_id);
+  });
 }
 
-CKPT_PUBLIC pid_t wait(int* status) { return seen_id(next_function(next_wait, "wait")(status)); }
+CKPT_PUBLIC pid_t wait(int* status) {
+  return call_for_id([=] { return next_function(next_wait, "wait")(status); });
+}
 
 CKPT_PUBLIC pid_t waitpid(pid_t id, int* status, int options) {
-  return seen_id(next_function(next_waitpid, "waitpid")(kernel_target(id), status, options));
+  return call_for_id(
+      [=] { return next_function(next_waitpid, "waitpid")(kernel_target(id), status, options); });
 }
 
 CKPT_PUBLIC pid_t wait3(int* status, int options, rusage* usage) noexcept {
-  return seen_id(next_function(next_wait3, "wait3")(status, options, usage));
+  return call_for_id([=] { return next_function(next_wait3, "wait3")(status, options, usage); });
 }
 
 CKPT_PUBLIC pid_t wait4(pid_t id, int* status, int options, rusage* usage) noexcept {
-  return seen_id(next_function(next_wait4, "wait4")(kernel_target(id), status, options, usage));
+  return call_for_id(
+      [=] { return next_function(next_wait4, "wait4")(kernel_target(id), status, options, usage); });
 }
 
 CKPT_PUBLIC int waitid(idtype_t kind, id_t id, siginfo_t* info, int options) {

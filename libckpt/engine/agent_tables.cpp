@@ -66,6 +66,16 @@ bool AgentTable::write(std::size_t offset, std::span<const std::byte> bytes) con
   }
 }
 
+std::uint32_t AgentTable::read_word(RemoteAddr from) const {
+  std::uint32_t word = 0;
+  try {
+    read_remote(pid_, from, std::as_writable_bytes(std::span(&word, 1)));
+  } catch (const Error&) {
+    return 0;
+  }
+  return word;
+}
+
 bool AgentTable::write_word(RemoteAddr to, std::uint32_t word) const {
   try {
     write_remote(pid_, to, std::as_bytes(std::span(&word, 1)));

@@ -43,7 +43,8 @@ class AgentTable {
   std::unique_ptr<agent::IdTable> read_ids() const;
   // False if it is not there any more.
   bool write(std::size_t offset, std::span<const std::byte> bytes) const;
-  // Elsewhere in the memory of the program.
+  // Elsewhere in the memory of the program; 0 if it cannot be read.
+  std::uint32_t read_word(RemoteAddr from) const;
   bool write_word(RemoteAddr to, std::uint32_t word) const;
   template <typename Value>
   bool write(std::size_t offset, const Value& value) const {

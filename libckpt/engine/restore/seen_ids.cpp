@@ -47,8 +47,10 @@ bool write_table(const AgentTables& tables, IdTable& table) {
     std::unique_ptr<IdTable> there = each.read_ids();
     if (there == nullptr || there->in_use == 0) continue;
     table.in_use = there->in_use;
-    std::uint32_t state = table.count != 0 ? 1 : 0;
-    written = each.write(kIdsOffset, table) && each.write_word(RemoteAddr{table.in_use}, state);
+    RemoteAddr word{table.in_use};
+    std::uint32_t before = each.read_word(word);
+    std::uint32_t now = before == 0 && table.count == 0 ? 0 : before + 1;
+    written = each.write(kIdsOffset, table) && each.write_word(word, now);
   }
   return written;
 }
