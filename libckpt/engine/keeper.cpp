@@ -46,7 +46,7 @@ std::optional<Keeper> Keeper::of(pid_t pid, const AgentTables& tables) {
   for (const AgentTable& table : tables.all()) {
     std::unique_ptr<Table> now = table.read();
     if (now != nullptr && now->keeper.address != 0)
-      return Keeper(pid, table, RemoteAddr{now->keeper.address});
+      return Keeper(pid, tables, table, RemoteAddr{now->keeper.address});
   }
   return std::nullopt;
 }
@@ -111,8 +111,8 @@ void Keeper::go_on() const noexcept {
 
 // Of a thread that the library names.
 std::int32_t Keeper::kernel_id(std::int32_t seen) const {
-  std::unique_ptr<agent::IdTable> ids = table_.read_ids();
-  return ids != nullptr && ids->in_use != 0 ? agent::kernel_id(*ids, seen) : seen;
+  std::unique_ptr<agent::IdTable> ids = tables_.ids();
+  return ids != nullptr ? agent::kernel_id(*ids, seen) : seen;
 }
 
 std::vector<pid_t> Keeper::threads() const {
