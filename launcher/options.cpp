@@ -99,7 +99,10 @@ void declare(CLI::App& app, RawOptions& raw) {
                  "within SIZE: "
                  "the rest is in the checkpoints, and comes back when it is touched (needs CAP_SYS_PTRACE)")
       ->type_name("SIZE|none");
-  app.add_option("--pids", raw.pids, "Process ids of a recovered program (default: auto)")
+  app.add_option("--pids", raw.pids,
+                 "Ids of recovered processes: the old ones, if need be by a namespace (auto), or new ones, "
+                 "which libckpt.so "
+                 "hides (default: auto)")
       ->type_name("auto|keep|namespace|new");
   app.add_option("--locks", raw.locks,
                  "What a recover does about a file lock that another process holds by now (default: fail)")

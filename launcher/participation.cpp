@@ -215,7 +215,7 @@ void Participation::finished(const std::vector<ProgramCall>& calls, int result) 
 
 void tell_recovered(const engine::AgentTables& tables, const RecoverNews& news, pid_t program) {
   std::uint64_t generation = fresh_generation();
-  std::int32_t owner = engine::ProcStatus::of_process(program).innermost("NSpid");
+  std::int32_t owner = tables.seen_id(engine::ProcStatus::of_process(program).innermost("NSpid"));
   bool takes_arguments = false;
   for (const AgentTable& table : tables.all()) {
     std::unique_ptr<Table> now = table.read();

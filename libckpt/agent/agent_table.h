@@ -19,10 +19,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "agent/id_table.h"
+
 namespace ckpt::agent {
 
 inline constexpr char kTableName[] = "ckpt-agent-table";
-inline constexpr std::uint64_t kTableMagic = 0x32454c4254504b43;  // "CKPTBLE2"
+inline constexpr std::uint64_t kTableMagic = 0x33454c4254504b43;  // "CKPTBLE3"
 inline constexpr char kWakeFile[] = "wake";
 
 // In the environment of a program that ckptrun starts: "PID:DIRECTORY", its process id and where `wake` is.
@@ -142,6 +144,7 @@ struct AgentTable {
   // From here on nothing is read unless it is needed.
   alignas(4096) Intents intents;
   alignas(4096) std::array<std::byte, kMostArgumentBytes> argument_room{};
+  alignas(4096) IdTable ids;
 };
 static_assert(offsetof(AgentTable, intents) == 12288);
 static_assert(sizeof(AgentTable) % 4096 == 0);

@@ -1,11 +1,12 @@
-// exec() and its family: the library stays with the process that takes part. Children are left alone: what
-// they execute sees the environment as the program gave it. See intent.h for the rules; a child of vfork()
-// may call all of this.
+// exec() and its family, posix_spawn(): the library stays with the process that takes part, and with what
+// descends from it. See intent.h for the rules; a child of vfork() may call all of this.
 #include <alloca.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <unistd.h>
 
 #include "agent/environment.h"
+#include "agent/ids.h"
 #include "agent/next_function.h"
 #include "agent/public.h"
 
@@ -99,4 +100,36 @@ CKPT_PUBLIC int execle(const char* path, const char* first, ...) noexcept {
   char* const* environment = va_arg(rest, char* const*);
   va_end(rest);
   return execute(path, words, environment);
+}
+
+namespace {
+
+using Spawn = int(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*,
+                  char* const*, char* const*);
+
+int see_child(int error, pid_t* child) {
+  if (error == 0 && child != nullptr) *child = ckpt::agent::seen_id(*child);
+  return error;
+}
+
+}  // namespace
+
+CKPT_PUBLIC int posix_spawn(pid_t* child, const char* path, const posix_spawn_file_actions_t* actions,
+                            const posix_spawnattr_t* attributes, char* const* arguments,
+                            char* const* environment) {
+  static Spawn* next = nullptr;
+  void* room = alloca(environment_room(environment));
+  return see_child(next_function(next, "posix_spawn")(child, path, actions, attributes, arguments,
+                                                      with_library(environment, room)),
+                   child);
+}
+
+CKPT_PUBLIC int posix_spawnp(pid_t* child, const char* file, const posix_spawn_file_actions_t* actions,
+                             const posix_spawnattr_t* attributes, char* const* arguments,
+                             char* const* environment) {
+  static Spawn* next = nullptr;
+  void* room = alloca(environment_room(environment));
+  return see_child(next_function(next, "posix_spawnp")(child, file, actions, attributes, arguments,
+                                                       with_library(environment, room)),
+                   child);
 }

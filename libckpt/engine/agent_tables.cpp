@@ -46,9 +46,39 @@ std::unique_ptr<agent::Intents> AgentTable::read_intents() const {
   return intents;
 }
 
+std::unique_ptr<agent::IdTable> AgentTable::read_ids() const {
+  auto ids = std::make_unique<agent::IdTable>();
+  try {
+    read_remote(pid_, RemoteAddr{address_.value + offsetof(agent::AgentTable, ids)},
+                std::as_writable_bytes(std::span(ids.get(), 1)));
+  } catch (const Error&) {
+    return nullptr;
+  }
+  return ids->count <= agent::kMostIds ? std::move(ids) : nullptr;
+}
+
 bool AgentTable::write(std::size_t offset, std::span<const std::byte> bytes) const {
   try {
     write_remote(pid_, RemoteAddr{address_.value + offset}, bytes);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+std::uint32_t AgentTable::read_word(RemoteAddr from) const {
+  std::uint32_t word = 0;
+  try {
+    read_remote(pid_, from, std::as_writable_bytes(std::span(&word, 1)));
+  } catch (const Error&) {
+    return 0;
+  }
+  return word;
+}
+
+bool AgentTable::write_word(RemoteAddr to, std::uint32_t word) const {
+  try {
+    write_remote(pid_, to, std::as_bytes(std::span(&word, 1)));
     return true;
   } catch (const Error&) {
     return false;
@@ -72,6 +102,19 @@ std::vector<std::uint64_t> AgentTables::saved() const {
   std::vector<std::uint64_t> addresses;
   for (const AgentTable& table : tables_) addresses.push_back(table.address().value);
   return addresses;
+}
+
+std::unique_ptr<agent::IdTable> AgentTables::ids() const {
+  for (const AgentTable& table : tables_) {
+    std::unique_ptr<agent::IdTable> ids = table.read_ids();
+    if (ids != nullptr && ids->in_use != 0 && ids->count != 0) return ids;
+  }
+  return nullptr;
+}
+
+std::int32_t AgentTables::seen_id(std::int32_t kernel) const {
+  std::unique_ptr<agent::IdTable> known = ids();
+  return known != nullptr ? agent::seen_id(*known, kernel) : kernel;
 }
 
 AddressRanges AgentTables::excluded(const AddressRanges& before) const {

@@ -37,11 +37,15 @@ class AgentTable {
   AgentTable(pid_t pid, RemoteAddr address) : pid_(pid), address_(address) {}
 
   RemoteAddr address() const { return address_; }
-  // Without `intents` and `argument_room`; nullptr if there is no table (any more).
+  // Without `intents`, `argument_room` and `ids`; nullptr if there is no table (any more).
   std::unique_ptr<agent::AgentTable> read() const;
   std::unique_ptr<agent::Intents> read_intents() const;
+  std::unique_ptr<agent::IdTable> read_ids() const;
   // False if it is not there any more.
   bool write(std::size_t offset, std::span<const std::byte> bytes) const;
+  // Elsewhere in the memory of the program; 0 if it cannot be read.
+  std::uint32_t read_word(RemoteAddr from) const;
+  bool write_word(RemoteAddr to, std::uint32_t word) const;
   template <typename Value>
   bool write(std::size_t offset, const Value& value) const {
     return write(offset, std::as_bytes(std::span(&value, 1)));
@@ -61,6 +65,10 @@ class AgentTables {
 
   const std::vector<AgentTable>& all() const { return tables_; }
   std::vector<std::uint64_t> saved() const;
+
+  // The ids that the program sees in place of the kernel's; none if it sees those.
+  std::unique_ptr<agent::IdTable> ids() const;
+  std::int32_t seen_id(std::int32_t kernel) const;
 
   // Memory that the program excludes from its checkpoints. `before`: what was excluded when this was asked
   // last; the answer if the program is just changing it.

@@ -46,7 +46,7 @@ std::optional<Keeper> Keeper::of(pid_t pid, const AgentTables& tables) {
   for (const AgentTable& table : tables.all()) {
     std::unique_ptr<Table> now = table.read();
     if (now != nullptr && now->keeper.address != 0)
-      return Keeper(pid, table, RemoteAddr{now->keeper.address});
+      return Keeper(pid, tables, table, RemoteAddr{now->keeper.address});
   }
   return std::nullopt;
 }
@@ -109,11 +109,18 @@ void Keeper::go_on() const noexcept {
   }
 }
 
+// Of a thread that the library names.
+std::int32_t Keeper::kernel_id(std::int32_t seen) const {
+  std::unique_ptr<agent::IdTable> ids = tables_.ids();
+  return ids != nullptr ? agent::kernel_id(*ids, seen) : seen;
+}
+
 std::vector<pid_t> Keeper::threads() const {
   ckpt_keeper keeper = read();
   std::unique_ptr<Table> now = table_.read();
   std::vector<std::int32_t> inner(std::begin(keeper.threads), std::end(keeper.threads));
   if (now != nullptr) inner.push_back(now->keeper.thread);
+  for (std::int32_t& id : inner) id = kernel_id(id);
   std::vector<pid_t> found;
   for (pid_t tid : list_threads(pid_)) {
     std::int32_t id = resource::innermost_id(tid);
@@ -138,7 +145,7 @@ KeptElsewhere Keeper::kept() const {
     kept.versions.push_back({.directory = directory, .name = text_of(each.name), .version = each.version});
   }
   std::unique_ptr<Table> now = table_.read();
-  if (now != nullptr && !kept.versions.empty()) kept.thread = now->keeper.thread;
+  if (now != nullptr && !kept.versions.empty()) kept.thread = kernel_id(now->keeper.thread);
   return kept;
 }
 

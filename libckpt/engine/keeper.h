@@ -44,7 +44,9 @@ class Keeper {
   void await_return() const;
 
  private:
-  Keeper(pid_t pid, AgentTable table, RemoteAddr address) : pid_(pid), table_(table), address_(address) {}
+  Keeper(pid_t pid, const AgentTables& tables, AgentTable table, RemoteAddr address)
+      : pid_(pid), tables_(tables), table_(table), address_(address) {}
+  std::int32_t kernel_id(std::int32_t seen) const;
   ckpt_keeper read() const;
   std::uint32_t command(std::uint32_t what) const;
   void await_done(std::uint32_t word) const;
@@ -52,6 +54,7 @@ class Keeper {
   void throw_failure(const agent::AgentTable& now) const;
 
   pid_t pid_;
+  AgentTables tables_;  // another one may be of the copy that translates ids
   AgentTable table_;
   RemoteAddr address_;
 };

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -77,6 +78,10 @@ void StoppedFamily::resume() {
 
 void Session::State::meet(const std::vector<Relative>& relatives) {
   std::vector<std::shared_ptr<ProcessState>> known = processes;
+  // A table that came back without a name has none in children either.
+  std::set<std::uint64_t> inherited;
+  for (const auto& state : known)
+    inherited.insert(state->agent_addresses.begin(), state->agent_addresses.end());
   processes.resize(1);
   for (const Relative& relative : relatives) {
     if (relative.pid == pid() || relative.ended) continue;
@@ -86,6 +91,7 @@ void Session::State::meet(const std::vector<Relative>& relatives) {
         return state->pid == relative.pid && state->start_time == start_time;
       });
       processes.push_back(old != known.end() ? *old : ProcessState::of_relative(relative.pid));
+      if (old == known.end()) processes.back()->agent_addresses.assign(inherited.begin(), inherited.end());
     } catch (const Error& error) {
       if (!is_end_of(relative.pid, error)) throw;
     }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What --pids promises about process and thread ids, mutexes that remember their owner, timers of threads; and that no
+# What --pids promises about process and thread ids (for those that are translated, see new_ids_stay_unseen.sh), mutexes that remember their owner, timers of threads; and that no
 # process of ours is left behind, whoever dies first.
 #
 # timeout: 180
@@ -8,10 +8,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 name=ids
 owners=$(program keeps_mutex_owners)
 
-# start_owners: until all mutexes are held and waited for.
+# start_owners [OPTION]: until all mutexes are held and waited for.
 start_owners() {
   rm -f go
-  start_run --name "$name" -- "$owners" "$WORK/go"
+  start_run --name "$name" "$@" -- "$owners" "$WORK/go"
   wait_for_line "$OUT" '^ready$'
   before=$(sed -n 's/^before: //p' "$OUT")
 }
@@ -71,12 +71,29 @@ fi
 expect_nothing_left
 echo "keep: the old ids, or one line that says why not"
 
-# --- new ids
+# --- new ids, which the program does not see where the agent is there, also in the second generation
+expect_ids_told() {
+  grep -q 'instead of .* held mutexes that were told: [1-9]' "$ERR" || fail "the new ids were not told: $(cat "$ERR")"
+}
+recover "$name" -v --pids new
+resumed
+expect_ids_told
+checkpoint "$name"
+kill9_program
+recover "$name" --pids new
+expect_owners same
+expect_ids_told
+expect_nothing_left
+echo "new: $before stayed"
+
+start_owners --no-agent
+checkpoint "$name"
+kill9_program
 recover "$name" --pids new
 expect_owners new
-grep -q 'instead of .* held mutexes that were told: [1-9]' "$ERR" || fail "the new ids were not told: $(cat "$ERR")"
+expect_ids_told
 expect_nothing_left
-echo "new: $before became $after"
+echo "new, without the agent: $before became $after"
 
 # --- a namespace, over several generations
 start_owners

@@ -1,21 +1,34 @@
 #!/usr/bin/env bash
 # Shells, pipelines and pools of workers are checkpointed as one, killed at one instant, and recovered.
 #
-#   process_trees.sh [ROW...]
+#   process_trees.sh [new_ids] [ROW...]
+#
+# With new_ids under ids that the processes do not know, and under those again (--pids).
 #
 # timeout: 300
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 CKPT_TEST_SCRIPT+=" $*"  # for the command that repeats a failure
 generations=3
+pids=(auto auto auto)
+if [[ ${1:-} == new_ids ]]; then
+  pids=(new auto new)
+  shift
+fi
+
+# recover_generation NAME GENERATION
+recover_generation() {
+  recover "$1" -v --pids "${pids[$2 - 1]}"
+  wait_for_line "$ERR" "resumed $1@$2 "
+  if grep -q 'see their new ids' "$ERR"; then fail "$(cat "$ERR")"; fi
+  sleep 0.1  # a little further than the version that it came from
+}
 
 go_through_generations() {
   local generation
   for (( generation = 1; generation <= generations; generation++ )); do
     checkpoint "$1"
     kill9_family
-    recover "$1" -v
-    wait_for_line "$ERR" "resumed $1@$generation "
-    sleep 0.1  # a little further than the version that it came from
+    recover_generation "$1" "$generation"
   done
 }
 
@@ -86,9 +99,7 @@ SCRIPT
       expect_match "the tree that ckpt show prints" "  [0-9]+ bash" "$(ckpt show pipeline)"
     fi
     kill9_family
-    recover pipeline -v
-    wait_for_line "$ERR" "resumed pipeline@$generation "
-    sleep 0.1  # a little further than the version that it came from
+    recover_generation pipeline "$generation"
   done
   touch go
   expect_exit 0

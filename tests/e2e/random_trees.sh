@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trees of processes that change at random are checkpointed at any moment, killed and recovered, and find everything as
-# their model says. Prints the seeds.
+# their model says, whether they have their old ids or only see them. Prints the seeds.
 #
 # timeout: 300
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -10,6 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 RUN_UNDER=(setsid)
 recoveries=$(share_of 500 15)  # twice in CI: as root and as an ordinary user
 per_tree=5
+policies=(auto auto new namespace new)
 for (( done_before = 0; done_before < recoveries; done_before += per_tree )); do
   seed=$((RANDOM * 32768 + RANDOM))
   echo "seed $seed"
@@ -21,7 +22,7 @@ for (( done_before = 0; done_before < recoveries; done_before += per_tree )); do
     wait_for_growth "$OUT" $((RANDOM % 6))
     checkpoint "$name"
     kill9_family
-    recover "$name" --keep 1
+    recover "$name" --keep 1 --pids "${policies[RANDOM % ${#policies[@]}]}"
     wait_for_growth "$OUT" 2
   done
   touch go

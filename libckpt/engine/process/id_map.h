@@ -1,4 +1,5 @@
-// Thread ids that a restored program got instead of its old ones. Empty when all ids are the old ones.
+// Ids of processes, threads, groups and sessions that a restored program got instead of its old ones. Empty
+// when all ids are the old ones.
 #pragma once
 
 #include <cstdint>

@@ -102,11 +102,11 @@ std::optional<image::SignalActionT> trap_action(const image::ProcessT& process) 
 }
 
 void plan_thread_state(const image::ThreadT& thread, std::int32_t pid, std::int32_t tid, PlanBuilder& plan,
-                       std::vector<std::string>& notes) {
+                       std::vector<std::string>& notes, const IdMap& ids) {
   plan_thread_links(thread, plan);
   plan_alt_stack(thread, plan);
   plan_scheduling(thread, plan, notes);
-  plan_thread_pending(thread, pid, tid, plan);
+  plan_thread_pending(thread, pid, tid, ids, plan);
 }
 
 void apply_from_outside(const image::ProcessT& process, pid_t pid, std::vector<std::string>& notes) {

@@ -28,8 +28,7 @@ void apply_before_exec(const image::ProcessT& process);
 
 // Operations for the main thread once memory is in place and all threads exist, all signals blocked: handlers
 // (SIGTRAP's excepted), timers, process-wide pending signals, dumpable, subreaper, ... Timers start to run
-// here, so this comes last. `ids`: from the thread ids in the image to those that the threads have now, if
-// they differ.
+// here, so this comes last. `ids`: from those in the image to those that there are now, if they differ.
 void plan_process_state(const image::ProcessT& process, PlanBuilder& plan, std::vector<std::string>& notes,
                         const IdMap& ids = {});
 
@@ -41,7 +40,7 @@ std::optional<image::SignalActionT> trap_action(const image::ProcessT& process);
 // scheduling, parent-death signal, thread-directed pending signals. `tid` is the thread's id as it sees it
 // now.
 void plan_thread_state(const image::ThreadT& thread, std::int32_t pid, std::int32_t tid, PlanBuilder& plan,
-                       std::vector<std::string>& notes);
+                       std::vector<std::string>& notes, const IdMap& ids = {});
 
 // After the plan has run, from outside: notes what the program could not set for itself. `pid` as the
 // supervisor sees it.

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/error.h"
@@ -90,10 +91,17 @@ std::unique_ptr<image::AltStackT> to_image(const stack_t& stack) {
   return saved;
 }
 
-RemoteAddr info_data(const image::PendingSignalT& pending, PlanBuilder& plan) {
-  if (pending.info.size() != sizeof(siginfo_t))
-    throw Error("a pending signal in the checkpoint is malformed");
-  return plan.data(std::as_bytes(std::span(pending.info)));
+bool names_sender(const siginfo_t& info) {
+  constexpr std::array kSent{SI_USER, SI_QUEUE, SI_TKILL, SI_MESGQ};
+  return std::ranges::count(kSent, info.si_code) != 0 || (info.si_signo == SIGCHLD && info.si_code > 0);
+}
+
+RemoteAddr info_data(const image::PendingSignalT& pending, const IdMap& ids, PlanBuilder& plan) {
+  siginfo_t info{};
+  if (pending.info.size() != sizeof info) throw Error("a pending signal in the checkpoint is malformed");
+  std::memcpy(&info, pending.info.data(), sizeof info);
+  if (names_sender(info)) info.si_pid = current_id(ids, info.si_pid);
+  return plan.data_of(info);
 }
 
 int signal_number(const image::PendingSignalT& pending) {
@@ -159,17 +167,17 @@ void plan_process_pending(const image::ProcessT& process, const IdMap& ids, Plan
   for (const auto& pending : process.pending) {
     int signal = signal_number(*pending);
     plan.expect(fmt::format("queue pending signal {} for the process", signal), SYS_rt_sigqueueinfo,
-                {pid, static_cast<std::uint64_t>(signal), info_data(*pending, plan).value}, 0);
+                {pid, static_cast<std::uint64_t>(signal), info_data(*pending, ids, plan).value}, 0);
   }
 }
 
-void plan_thread_pending(const image::ThreadT& thread, std::int32_t pid, std::int32_t tid,
+void plan_thread_pending(const image::ThreadT& thread, std::int32_t pid, std::int32_t tid, const IdMap& ids,
                          PlanBuilder& plan) {
   for (const auto& pending : thread.pending) {
     int signal = signal_number(*pending);
     plan.expect(fmt::format("queue pending signal {} for thread {}", signal, tid), SYS_rt_tgsigqueueinfo,
                 {static_cast<std::uint64_t>(pid), static_cast<std::uint64_t>(tid),
-                 static_cast<std::uint64_t>(signal), info_data(*pending, plan).value},
+                 static_cast<std::uint64_t>(signal), info_data(*pending, ids, plan).value},
                 0);
   }
 }

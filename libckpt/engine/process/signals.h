@@ -36,7 +36,8 @@ void reset_ignored_signals();
 // All but that of SIGTRAP, which the restorer itself needs until its last instruction.
 void plan_signal_actions(const image::ProcessT& process, PlanBuilder& plan);
 void plan_process_pending(const image::ProcessT& process, const IdMap& ids, PlanBuilder& plan);
-void plan_thread_pending(const image::ThreadT& thread, std::int32_t pid, std::int32_t tid, PlanBuilder& plan);
+void plan_thread_pending(const image::ThreadT& thread, std::int32_t pid, std::int32_t tid, const IdMap& ids,
+                         PlanBuilder& plan);
 void plan_alt_stack(const image::ThreadT& thread, PlanBuilder& plan);
 
 }  // namespace ckpt::engine

@@ -78,22 +78,69 @@ Error parse_failure(std::string_view report) {
 struct BuilderLink::Board {
   std::array<std::atomic<std::uint32_t>, kStages> arrived;
   std::atomic<std::uint32_t> failed;
+  // Behind it: for each of the saved ids the one that stands for it, 0 as long as there is none.
+  std::atomic<std::int32_t>* ids() { return reinterpret_cast<std::atomic<std::int32_t>*>(this + 1); }
 };
 
-BuilderLink::BuilderLink(int scratch_base) {
-  Pipe go = make_pipe(scratch_base);
-  Pipe report = make_pipe(scratch_base);
+namespace {
+
+// Sorted, each once.
+std::vector<std::int32_t> ids_in(const NewProcessRequest& request) {
+  std::set<std::int32_t> ids;
+  auto add = [&ids](const image::ProcessT& process) {
+    ids.insert({process.pid, process.process_group, process.session});
+  };
+  for (const NewMember& member : request.members) add(*member.view.checkpoint.process);
+  for (const image::ProcessT* process : request.ended) add(*process);
+  return {ids.begin(), ids.end()};
+}
+
+}  // namespace
+
+BuilderLink::BuilderLink(const NewProcessRequest& request) : saved_ids_(ids_in(request)) {
+  Pipe go = make_pipe(request.scratch_base);
+  Pipe report = make_pipe(request.scratch_base);
   go_reading_ = std::move(go.reading);
   go_writing_ = std::move(go.writing);
   report_reading_ = std::move(report.reading);
   report_writing_ = std::move(report.writing);
   if (::fcntl(report_reading_.get(), F_SETFL, O_NONBLOCK) != 0) throw_errno("set up a pipe");
-  void* memory = ::mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* memory = ::mmap(nullptr, board_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw_errno("map memory for the builders");
   board_ = static_cast<Board*>(memory);
 }
 
-BuilderLink::~BuilderLink() { ::munmap(board_, sizeof(Board)); }
+BuilderLink::~BuilderLink() { ::munmap(board_, board_bytes()); }
+
+std::size_t BuilderLink::board_bytes() const {
+  return sizeof(Board) + saved_ids_.size() * sizeof(std::atomic<std::int32_t>);
+}
+
+// The number of ids if it is none of them.
+std::size_t BuilderLink::place_of(std::int32_t saved) const {
+  auto found = std::ranges::lower_bound(saved_ids_, saved);
+  bool there = found != saved_ids_.end() && *found == saved;
+  return there ? static_cast<std::size_t>(found - saved_ids_.begin()) : saved_ids_.size();
+}
+
+void BuilderLink::stand_for(std::int32_t saved) {
+  if (std::size_t place = place_of(saved); place < saved_ids_.size()) board_->ids()[place].store(::getpid());
+}
+
+std::int32_t BuilderLink::current(std::int32_t saved) const {
+  std::size_t place = place_of(saved);
+  std::int32_t now = place < saved_ids_.size() ? board_->ids()[place].load() : 0;
+  return now != 0 ? now : saved;
+}
+
+// Without those of a group or session that is outside: nobody stands for that.
+IdMap BuilderLink::ids() const {
+  IdMap ids;
+  for (std::size_t i = 0; i < saved_ids_.size(); ++i) {
+    if (std::int32_t now = board_->ids()[i].load(); now != 0) ids[saved_ids_[i]] = now;
+  }
+  return ids;
+}
 
 void BuilderLink::await_ready(std::size_t count, pid_t first) {
   auto deadline = std::chrono::steady_clock::now() + kBuildDeadline;
@@ -359,6 +406,7 @@ void Builder::live_as_program() {
 void Builder::live(const Planned& self) {
   do_or_fail([&] {
     const image::ProcessT& process = *self.process;
+    link_.stand_for(process.pid);
     bool moves_on = leads_others(process);
     helpers_.clear();
     make_children(process, Children::StayBehind);
@@ -402,6 +450,7 @@ void Builder::make_orphans_of_session(const image::ProcessT& self, std::int32_t 
   bool own = session == self.session;
   pid_t passing = own ? make_passing_process() : make_process(session, SIGCHLD);
   if (passing == 0) {
+    if (!own) link_.stand_for(session);
     if (!own && ::setsid() < 0) throw_errno("start a session whose leader has ended");
     for (const Planned& planned : planned_) {
       const image::ProcessT& process = *planned.process;
@@ -437,10 +486,11 @@ void Builder::make_keeper(const image::ProcessT& self) {
 
 // There is a group for as long as somebody is in it: its leader, or another.
 void Builder::live_as_helper(std::int32_t group, bool leads) {
+  if (leads) link_.stand_for(group);
   link_.meet(kAllExist, count_);
   if (leads && ::setpgid(0, 0) != 0) link_.fail(fmt::format("process group {} cannot be made", group), errno);
   link_.meet(kLeadersLead, count_);
-  if (!leads && ::setpgid(0, group) != 0)
+  if (!leads && ::setpgid(0, link_.current(group)) != 0)
     link_.fail(fmt::format("process group {} cannot be kept", group), errno);
   link_.meet(kGroupsJoined, count_);
   link_.meet(kLeadersLeft, count_);
@@ -454,10 +504,12 @@ void Builder::lead_group(const image::ProcessT& process) const {
 }
 
 void Builder::join_group(const image::ProcessT& process) const {
-  std::int32_t group = process.process_group;
-  if (group == process.pid || is_outside(group) || ::getpgrp() == group) return;
+  if (process.process_group == process.pid || is_outside(process.process_group)) return;
+  std::int32_t group = link_.current(process.process_group);
+  if (::getpgrp() == group) return;
   // Nobody sees the group of a process that has ended.
-  if (::setpgid(0, group) != 0 && !process.ended) throw_errno(fmt::format("join process group {}", group));
+  if (::setpgid(0, group) != 0 && !process.ended)
+    throw_errno(fmt::format("join process group {}", process.process_group));
 }
 
 // Children that have ended already, and leaders for a while, have sent signals that nobody is to see.
@@ -465,7 +517,8 @@ void Builder::discard_news_of_children(const image::ProcessT& self) const {
   for (const Planned& planned : planned_) {
     if (planned.member != nullptr || planned.process->parent != self.pid) continue;
     siginfo_t ended{};
-    while (::waitid(P_PID, static_cast<id_t>(planned.process->pid), &ended, WEXITED | WNOWAIT) != 0 &&
+    while (::waitid(P_PID, static_cast<id_t>(link_.current(planned.process->pid)), &ended,
+                    WEXITED | WNOWAIT) != 0 &&
            errno == EINTR) {
     }
   }

@@ -14,12 +14,14 @@
 //  4. Whoever fails says why in the report, and all others end. Whoever is left without a supervisor ends.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/unique_fd.h"
+#include "engine/process/id_map.h"
 #include "engine/restore/new_process.h"
 
 namespace ckpt::engine {
@@ -27,8 +29,8 @@ namespace ckpt::engine {
 // How builders and supervisor talk. Made by the supervisor, before there is any builder.
 class BuilderLink {
  public:
-  // All descriptors are at `scratch_base` or above.
-  explicit BuilderLink(int scratch_base);
+  // All descriptors are at `request.scratch_base` or above.
+  explicit BuilderLink(const NewProcessRequest& request);
   ~BuilderLink();
   BuilderLink(const BuilderLink&) = delete;
   BuilderLink& operator=(const BuilderLink&) = delete;
@@ -40,6 +42,8 @@ class BuilderLink {
   void let_go(std::size_t count);
   // What was reported since; its text is empty if nothing was.
   Error failure();
+  // Of processes, groups and sessions, when all are ready.
+  IdMap ids() const;
 
   // In a builder.
   void become_builder() { go_writing_.reset(); }
@@ -48,13 +52,19 @@ class BuilderLink {
   // Until `count` have come here, to the stage with this number (0 to 4). Ends the process if one of them
   // cannot come.
   void meet(unsigned stage, std::uint32_t count);
+  // This process has the id that was `saved`.
+  void stand_for(std::int32_t saved);
+  std::int32_t current(std::int32_t saved) const;
   void ready();
   void await_go();
   [[noreturn]] void fail(const std::string& why, int code = 0);
 
  private:
   struct Board;
+  std::size_t board_bytes() const;
+  std::size_t place_of(std::int32_t saved) const;
 
+  std::vector<std::int32_t> saved_ids_;  // sorted
   UniqueFd go_reading_, go_writing_, report_reading_, report_writing_;
   Board* board_;
 };

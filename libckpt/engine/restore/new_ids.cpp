@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <cstring>
 #include <optional>
-#include <set>
 #include <span>
 #include <vector>
 
@@ -59,15 +58,16 @@ void write_value(pid_t pid, RemoteAddr to, const T& value) {
 
 class IdCorrection {
  public:
-  IdCorrection(pid_t pid, const IdMap& ids) : pid_(pid), ids_(ids) {}
+  IdCorrection(pid_t pid, const image::ProcessT& process, const IdMap& ids, CorrectedWords& done)
+      : pid_(pid), process_(process), ids_(ids), done_(done) {}
 
   void correct_libc_id(const image::ThreadT& thread);
   void correct_robust_list(const image::RobustListT& list);
   void correct_waiting(const image::ThreadT& thread);
   void correct_held_mutexes(std::uint64_t start, std::uint64_t end);
-  std::size_t corrected() const { return done_.size(); }
 
  private:
+  CorrectedWords::value_type place_of(std::uint64_t word) const;
   bool correct_word(RemoteAddr at, std::uint32_t mask);
   void correct_mutex(RemoteAddr futex);
   void correct_lock_function(const image::ThreadT& thread);
@@ -75,9 +75,23 @@ class IdCorrection {
   void correct_held_mutexes_in(std::span<const std::byte> bytes, RemoteAddr at);
 
   pid_t pid_;
+  const image::ProcessT& process_;
   const IdMap& ids_;
-  std::set<std::uint64_t> done_;  // futex words, each to be corrected once: a new id may be another's old one
+  CorrectedWords& done_;
 };
+
+CorrectedWords::value_type IdCorrection::place_of(std::uint64_t word) const {
+  enum Kind { kOwn, kObject, kFile };
+  for (const auto& mapping : process_.mappings) {
+    if (word < mapping->start || word >= mapping->end) continue;
+    std::uint64_t offset = mapping->offset + (word - mapping->start);
+    if (mapping->kind == image::MappingKind::SharedObject)
+      return {kObject, static_cast<std::uint64_t>(mapping->object), offset};
+    if (mapping->kind == image::MappingKind::SharedFile)
+      return {kFile, process_.mapped_files.at(static_cast<std::size_t>(mapping->file))->inode, offset};
+  }
+  return {kOwn, static_cast<std::uint64_t>(pid_), word};
+}
 
 // The part of a word that `mask` covers is an id.
 bool IdCorrection::correct_word(RemoteAddr at, std::uint32_t mask) {
@@ -96,11 +110,11 @@ void IdCorrection::correct_libc_id(const image::ThreadT& thread) {
 }
 
 void IdCorrection::correct_mutex(RemoteAddr futex) {
-  if (done_.contains(futex.value)) return;
+  if (done_.contains(place_of(futex.value))) return;
   std::optional<std::uint32_t> word = read_value<std::uint32_t>(pid_, futex);
   std::optional<std::uint32_t> owner = read_value<std::uint32_t>(pid_, futex + kOwnerOffset);
   if (!word || !correct_word(futex, FUTEX_TID_MASK)) return;
-  done_.insert(futex.value);
+  done_.insert(place_of(futex.value));
   if (owner == (*word & FUTEX_TID_MASK)) correct_word(futex + kOwnerOffset, ~0U);
 }
 
@@ -154,7 +168,7 @@ void IdCorrection::correct_waiting(const image::ThreadT& thread) {
   std::optional<RemoteAddr> word = call ? awaited_mutex(*call) : std::nullopt;
   if (!word) return;
   correct_mutex(*word);
-  if (done_.contains(word->value)) correct_lock_function(thread);
+  if (done_.contains(place_of(word->value))) correct_lock_function(thread);
 }
 
 // Held by one of the threads and in no list, with an owner that libc looks at when it is locked again or
@@ -174,7 +188,7 @@ void IdCorrection::correct_held_mutexes_in(std::span<const std::byte> bytes, Rem
   for (std::size_t i = 0; i + sizeof(LibcMutex) <= bytes.size(); i += alignof(LibcMutex)) {
     LibcMutex mutex;
     std::memcpy(&mutex, bytes.data() + i, sizeof(mutex));
-    if (!is_held_mutex(mutex, ids_) || !done_.insert(at.value + i).second) continue;
+    if (!is_held_mutex(mutex, ids_) || !done_.insert(place_of(at.value + i)).second) continue;
     if ((mutex.kind & kInheriting) != 0) correct_word(at + i, FUTEX_TID_MASK);
     write_value(pid_, at + i + kOwnerOffset, current_id(ids_, mutex.owner));
   }
@@ -198,8 +212,9 @@ void IdCorrection::correct_held_mutexes(std::uint64_t start, std::uint64_t end) 
 
 }  // namespace
 
-std::size_t correct_ids_in_memory(pid_t pid, const image::ProcessT& process, const IdMap& ids) {
-  IdCorrection correction(pid, ids);
+void correct_ids_in_memory(pid_t pid, const image::ProcessT& process, const IdMap& ids,
+                           CorrectedWords& corrected) {
+  IdCorrection correction(pid, process, ids, corrected);
   for (const auto& thread : process.threads) {
     correction.correct_libc_id(*thread);
     if (thread->robust_list) correction.correct_robust_list(*thread->robust_list);
@@ -214,7 +229,6 @@ std::size_t correct_ids_in_memory(pid_t pid, const image::ProcessT& process, con
     for (const AddressRange& range : pages.scan({mapping->start, mapping->end}, filter))
       correction.correct_held_mutexes(range.start, range.end);
   }
-  return correction.corrected();
 }
 
 }  // namespace ckpt::engine

@@ -11,13 +11,22 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
+#include <set>
+#include <tuple>
 
 #include "engine/process/id_map.h"
 #include "image_generated.h"
 
 namespace ckpt::engine {
 
-// `pid` has its memory, its threads are stopped. Returns the number of held mutexes that were corrected.
-std::size_t correct_ids_in_memory(pid_t pid, const image::ProcessT& process, const IdMap& ids);
+// Futex words, each to be corrected once: a new id may be another's old one, and several processes may share
+// the word. By kind, object or process, and place in it.
+using CorrectedWords = std::set<std::tuple<int, std::uint64_t, std::uint64_t>>;
+
+// `pid` has its memory, its threads are stopped. `corrected` is that of all processes, and receives the held
+// mutexes of this one.
+void correct_ids_in_memory(pid_t pid, const image::ProcessT& process, const IdMap& ids,
+                           CorrectedWords& corrected);
 
 }  // namespace ckpt::engine

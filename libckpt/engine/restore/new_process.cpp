@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <chrono>
 #include <exception>
-#include <map>
 #include <string>
 #include <string_view>
 
@@ -59,14 +58,6 @@ std::int32_t find_taken_id(const NewProcessRequest& request) {
   return 0;
 }
 
-void refuse_new_ids(const NewProcessRequest& request, const std::string& why) {
-  if (request.members.size() + request.ended.size() == 1) return;
-  throw Error(
-      fmt::format("the program has child processes, which it knows by their ids, and these cannot be had "
-                  "again{}; use --pids namespace where that is permitted",
-                  why));
-}
-
 Spawned spawn_by_policy(SpawnRequest request, const NewProcessRequest& family, bool& old_ids,
                         std::vector<std::string>& notes) {
   PidPolicy policy = family.pids;
@@ -97,12 +88,10 @@ Spawned spawn_by_policy(SpawnRequest request, const NewProcessRequest& family, b
         throw Error(fmt::format("no pid namespace ({}); use --pids keep or --pids new", error.what()),
                     error.code());
       }
-      refuse_new_ids(family, fmt::format(" ({})", error.what()));
       notes.push_back(
           fmt::format("neither the old ids nor a pid namespace ({}), hence new ids", error.what()));
     }
   }
-  refuse_new_ids(family, "");
   old_ids = false;
   request.pid_namespace = false;
   request.wanted_pid.reset();
@@ -126,8 +115,8 @@ void give_up_clocks_if_refused(SpawnRequest& request, NewProcess& process, std::
 }
 
 // Where the processes are that were made, by the ids that they see themselves.
-std::map<std::int32_t, pid_t> find_processes(const Spawned& spawned) {
-  std::map<std::int32_t, pid_t> found;
+IdMap find_processes(const Spawned& spawned) {
+  IdMap found;
   FamilyRoots roots{.program = spawned.pid, .namespace_init = spawned.init, .orphans = true};
   for (const Relative& relative : list_family(roots))
     found[ProcStatus::of_process(relative.pid).innermost("NSpid")] = relative.pid;
@@ -140,10 +129,11 @@ std::vector<pid_t> made_by_builders(const NewProcess& process) {
   return pids;
 }
 
-void trace_all(const NewProcessRequest& request, NewProcess& process) {
+void trace_all(const NewProcessRequest& request, const BuilderLink& link, NewProcess& process) {
   process.pids = {process.spawned.pid};
+  if (!process.old_ids) process.ids = link.ids();
   if (request.members.size() > 1) {
-    std::map<std::int32_t, pid_t> found = find_processes(process.spawned);
+    IdMap found = process.old_ids ? find_processes(process.spawned) : process.ids;
     for (std::size_t i = 1; i < request.members.size(); ++i) {
       if (request.members[i].forked) {
         process.pids.push_back(0);
@@ -174,7 +164,7 @@ void execute_all(const NewProcess& process, BuilderLink& link) {
 }  // namespace
 
 NewProcess start_new_process(const NewProcessRequest& request, std::vector<std::string>& notes) {
-  BuilderLink link(request.scratch_base);
+  BuilderLink link(request);
   NewProcess process;
   SpawnRequest spawn_request;
   spawn_request.child = [&] { build_family(request, process.old_ids, link); };
@@ -185,7 +175,7 @@ NewProcess start_new_process(const NewProcessRequest& request, std::vector<std::
     link.leave_to_builders();
     auto count = std::ranges::count(request.members, false, &NewMember::forked);
     link.await_ready(static_cast<std::size_t>(count), process.spawned.pid);
-    trace_all(request, process);
+    trace_all(request, link, process);
     execute_all(process, link);
     return process;
   } catch (...) {

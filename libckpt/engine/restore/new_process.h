@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/process/id_map.h"
 #include "engine/resource/descriptors.h"
 #include "engine/restore/namespaces.h"
 #include "engine/session.h"
@@ -46,6 +47,7 @@ struct NewProcess {
   // Parallel to the request's members, spawned.pid is the first; 0 for those that are not made yet.
   std::vector<pid_t> pids;
   bool old_ids = true;  // the processes have the ids that they had
+  IdMap ids;            // else: those that processes, groups and sessions have instead
   // Where the program's clocks could not be kept: how far they jump.
   std::optional<ClockOffsets> clock_jump;
 };

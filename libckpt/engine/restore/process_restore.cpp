@@ -28,10 +28,10 @@
 #include "engine/resource/system_v.h"
 #include "engine/restore/absolute_deadlines.h"
 #include "engine/restore/address_space.h"
+#include "engine/restore/awaited_ids.h"
 #include "engine/restore/foreign_vdso.h"
 #include "engine/restore/memory_fill.h"
 #include "engine/restore/memory_plan.h"
-#include "engine/restore/new_ids.h"
 #include "engine/restore/puppet_program.h"
 #include "engine/restore/watched_process.h"
 #include "engine/tracee/arch/x86_64/extended_state.h"
@@ -251,22 +251,21 @@ std::int32_t ProcessRestore::current_tid(std::size_t index) const {
 }
 
 void ProcessRestore::finish_descriptors_inside() {
-  PuppetProgram program(*puppet_, area_.plan, process_, ids_);
+  PuppetProgram program(*puppet_, area_.plan, process_, setting_.ids);
   finish_descriptors(view_, program, options_.locks, notes_, options_.file_locks);
   if (process_.pid == view_.program_id) finish_system_v(checkpoint_, program);
   finish_aio_contexts(checkpoint_, program);
 }
 
-// The program gets new ids only where we are not in another pid namespace: outer and inner ids are the same.
+// New ids only come where we are not in another pid namespace: outer and inner ids are the same.
+void ProcessRestore::tell_ids(IdMap& ids) const {
+  for (std::size_t i = 0; i < process_.threads.size(); ++i) ids[process_.threads[i]->tid] = current_tid(i);
+}
+
 void ProcessRestore::correct_ids() {
   if (setting_.built.old_ids) return;
-  for (std::size_t i = 0; i < process_.threads.size(); ++i) ids_[process_.threads[i]->tid] = current_tid(i);
-  std::size_t mutexes = correct_ids_in_memory(puppet_->pid(), process_, ids_);
-  notes_.push_back(
-      fmt::format("the program has process id {} instead of {}, its threads have new ids too; held mutexes "
-                  "that were told: "
-                  "{}, those of other libraries than libc may still remember the old owner",
-                  current_tid(0), process_.pid, mutexes));
+  correct_ids_in_memory(puppet_->pid(), process_, setting_.ids, setting_.corrected_words);
+  correct_awaited_ids(puppet_->pid(), process_, setting_.ids);
 }
 
 void ProcessRestore::correct_deadlines() {
@@ -288,7 +287,7 @@ void ProcessRestore::restore_thread_states() {
   std::int32_t pid = current_tid(0);
   for (std::size_t i = process_.threads.size(); i-- > 0;) {
     PlanBuilder plan = new_plan();
-    plan_thread_state(*process_.threads[i], pid, current_tid(i), plan, notes_);
+    plan_thread_state(*process_.threads[i], pid, current_tid(i), plan, notes_, setting_.ids);
     give_up_capabilities(plan);
     puppet_->run(plan, puppet_->threads()[i]);
   }
@@ -296,7 +295,7 @@ void ProcessRestore::restore_thread_states() {
 
 void ProcessRestore::restore_process_state() {
   PlanBuilder plan = new_plan();
-  plan_process_state(process_, plan, notes_, ids_);
+  plan_process_state(process_, plan, notes_, setting_.ids);
   puppet_->run(plan, puppet_->pid());
   apply_from_outside(process_, puppet_->pid(), notes_);
 }
@@ -317,7 +316,6 @@ void ProcessRestore::remove_restorer() {
 }
 
 void ProcessRestore::finish() {
-  complete();
   correct_ids();
   finish_descriptors_inside();
   correct_deadlines();
@@ -337,7 +335,7 @@ void ProcessRestore::discard_news_of_children() {
     std::uint64_t signals = 1ULL << (SIGCHLD - 1);
     timespec timeout{};
   } arguments;
-  PuppetProgram program(*puppet_, area_.plan, process_, ids_);
+  PuppetProgram program(*puppet_, area_.plan, process_, setting_.ids);
   RemoteAddr address = program.place(std::as_bytes(std::span(&arguments, 1)));
   program.call(SYS_rt_sigtimedwait, {address.value, 0, address.value + offsetof(decltype(arguments), timeout),
                                      sizeof(std::uint64_t)});

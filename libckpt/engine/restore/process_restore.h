@@ -16,6 +16,7 @@
 #include "engine/restore/lazy_fill.h"
 #include "engine/restore/mapped_file_set.h"
 #include "engine/restore/memory_plan.h"
+#include "engine/restore/new_ids.h"
 #include "engine/restore/new_process.h"
 #include "engine/restore/puppet.h"
 #include "engine/restore/reading_order.h"
@@ -40,6 +41,9 @@ struct RestoreSetting {
   bool has_foreign_vdso = false;
   SharedNumbers description_numbers = {};  // where those have the descriptions who fork others
   NewProcess built = {};
+  IdMap ids =
+      {};  // where the old ones could not be had: of all processes, their threads, groups and sessions
+  CorrectedWords corrected_words = {};
   std::vector<std::string> notes = {};
 };
 
@@ -74,6 +78,10 @@ class ProcessRestore {
   void fill_for_forks(RestoreTimes& times);
   // The memory that is to come while it runs.
   std::optional<LazyMemory> fill(RestoreTimes& times);
+  void complete();
+  // To `ids`: those of the threads, after complete().
+  void tell_ids(IdMap& ids) const;
+  // When `ids` of the setting is complete.
   void finish();
   // Only for the parent of one that release() has stopped: what it was told of that.
   void discard_news_of_children();
@@ -96,7 +104,6 @@ class ProcessRestore {
   bool wants_lazy(const FillPlan& plan) const;
   bool is_limited() const;
   bool detach(pid_t tid) const;
-  void complete();
   void run_with_threads(const PlanBuilder& plan);
   void make_threads(PlanBuilder& plan);
   void plan_descriptors(PlanBuilder& plan);
@@ -131,7 +138,6 @@ class ProcessRestore {
   MemberOrigin origin_;
   std::vector<const image::ProcessT*> forks_;  // its own, and theirs
   std::vector<store::PageRun> filled_;         // decide which mappings are open for writing meanwhile
-  IdMap ids_;
 };
 
 }  // namespace ckpt::engine

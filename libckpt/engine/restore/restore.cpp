@@ -3,6 +3,7 @@
 // by itself is in process_restore.h.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -10,6 +11,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/list_text.h"
 #include "base/proc_stat.h"
 #include "engine/agent_tables.h"
 #include "engine/capture/host.h"
@@ -29,6 +31,7 @@
 #include "engine/restore/path_changes.h"
 #include "engine/restore/process_restore.h"
 #include "engine/restore/roll_back.h"
+#include "engine/restore/seen_ids.h"
 #include "engine/restore/watched_process.h"
 #include "engine/session.h"
 #include "engine/session_state.h"
@@ -60,6 +63,8 @@ class Restore {
   void make_all(RestoreTimes& times);
   void build(RestoreTimes& times);
   void fill(RestoreTimes& times);
+  void learn_ids();
+  void keep_ids_that_are_seen();
   void leave_stopped(Session::State& state);
   std::optional<Keeper> release_keeper(const Session::State& state);
   void release(Session& session);
@@ -305,8 +310,44 @@ void Restore::build(RestoreTimes& times) {
   times.mappings_us = stage_us();
   fill(times);
   times.fill_us = stage_us();
+  for (auto& process : processes_) process->complete();
+  learn_ids();
   for (auto& process : processes_) process->finish();
+  keep_ids_that_are_seen();
   seal_objects(*checkpoint_, setting_.object_descriptors);
+}
+
+// A group or session that nobody stands for is that of whoever recovers the program.
+void Restore::learn_ids() {
+  if (setting_.built.old_ids) return;
+  const image::ProcessT& program = *checkpoint_->process;
+  pid_t pid = setting_.built.spawned.pid;
+  setting_.ids = setting_.built.ids;
+  for (auto& process : processes_) process->tell_ids(setting_.ids);
+  if (program.process_group != 0) setting_.ids.try_emplace(program.process_group, ::getpgid(pid));
+  if (program.session != 0) setting_.ids.try_emplace(program.session, ::getsid(pid));
+}
+
+void Restore::keep_ids_that_are_seen() {
+  if (setting_.built.old_ids) return;
+  std::vector<RenumberedProcess> renumbered;
+  for (auto& process : processes_) {
+    const image::ProcessT& saved = process->process();
+    renumbered.push_back(
+        {.name = saved.threads.front()->name, .tables = {process->pid(), saved.agent_tables, {}}});
+  }
+  std::vector<std::string> without = keep_seen_ids(renumbered, setting_.ids);
+  std::int32_t saved = checkpoint_->process->pid;
+  setting_.notes.push_back(fmt::format(
+      "the program has process id {} instead of {}, everything else of it has new ids too; held "
+      "mutexes that were told: {}, those of other libraries than libc may still remember the old owner",
+      current_id(setting_.ids, saved), saved, setting_.corrected_words.size()));
+  if (without.empty()) return;
+  constexpr std::size_t kMostNames = 5;
+  setting_.notes.push_back(
+      fmt::format("these see their new ids, since libckpt.so is not in them, and what they remember of ids "
+                  "may be wrong: {}",
+                  list_some(without, kMostNames)));
 }
 
 // What is missing is served before any process gets further: from here on each may wait for its memory.

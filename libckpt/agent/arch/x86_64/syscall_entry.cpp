@@ -1,14 +1,15 @@
 // syscall() as libc has it, without a frame of its own: a call that makes a process on another stack returns
-// on that one. Only what is written down takes another way (interposed_syscall.cpp).
+// on that one. Only what is written down, and what takes or gives ids where the program sees others than the
+// kernel, takes another way (interposed_syscall.cpp).
 #include <sys/syscall.h>
 
+#include "agent/arch/x86_64/assembly.h"
 #include "agent/public.h"
 
-#define CKPT_TEXT(number) CKPT_TEXT_OF(number)
-#define CKPT_TEXT_OF(number) #number
-
 CKPT_PUBLIC __attribute__((naked)) long syscall(long /*number*/, ...) noexcept {
-  asm("cmp $" CKPT_TEXT(__NR_userfaultfd) ", %rdi\n"
+  asm("cmpl $0, ckpt_ids_in_use(%rip)\n"
+      "jne 3f\n"
+      "2: cmp $" CKPT_TEXT(__NR_userfaultfd) ", %rdi\n"
       "je ckpt_noted_syscall\n"
       "cmp $" CKPT_TEXT(__NR_perf_event_open) ", %rdi\n"
       "je ckpt_noted_syscall\n"
@@ -28,5 +29,32 @@ CKPT_PUBLIC __attribute__((naked)) long syscall(long /*number*/, ...) noexcept {
       "jae 1f\n"
       "ret\n"
       "1: mov %rax, %rdi\n"
-      "jmp ckpt_failed_syscall\n");
+      "jmp ckpt_failed_syscall\n"
+      // Calls with ids have their bit set.
+      "3: cmp $511, %rdi\n"
+      "ja 2b\n"
+      "bt %rdi, ckpt_id_calls(%rip)\n"
+      "jc ckpt_syscall_with_ids\n"
+      "cmp $" CKPT_TEXT(__NR_clone) ", %rdi\n"
+      "je 5f\n"
+      "cmp $" CKPT_TEXT(__NR_fork) ", %rdi\n"
+      "je 5f\n"
+      "cmp $" CKPT_TEXT(__NR_clone3) ", %rdi\n"
+      "jne 2b\n"
+      // Makes a process or a thread, which returns where it likes.
+      "5: mov %rdi, %rax\n"
+      "mov %rsi, %rdi\n"
+      "mov %rdx, %rsi\n"
+      "mov %rcx, %rdx\n"
+      "mov %r8, %r10\n"
+      "mov %r9, %r8\n"
+      "mov 8(%rsp), %r9\n"
+      "syscall\n"
+      "cmp $-4095, %rax\n"
+      "jae 1b\n"
+      "test %rax, %rax\n"
+      "jz 6f\n"
+      "mov %rax, %rdi\n"
+      "jmp ckpt_seen_result\n"
+      "6: ret\n");
 }

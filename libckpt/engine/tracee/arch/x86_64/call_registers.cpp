@@ -143,4 +143,17 @@ std::optional<long> number_loaded_before(pid_t pid, const CallSite& site) {
   return number;
 }
 
+void set_argument_of_call_ahead(user_regs_struct& registers, std::size_t index, std::uint64_t value) {
+  const std::array<unsigned long long*, 6> places{&registers.rdi, &registers.rsi, &registers.rdx,
+                                                  &registers.r10, &registers.r8,  &registers.r9};
+  *places.at(index) = value;
+}
+
+void replace_in_kept_registers(user_regs_struct& registers, std::uint64_t value, std::uint64_t by) {
+  for (auto* kept :
+       {&registers.rbx, &registers.rbp, &registers.r12, &registers.r13, &registers.r14, &registers.r15}) {
+    if (*kept == value) *kept = by;
+  }
+}
+
 }  // namespace ckpt::engine::arch

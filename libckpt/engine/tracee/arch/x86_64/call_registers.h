@@ -14,6 +14,7 @@
 #include <sys/user.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -68,6 +69,10 @@ void stand_before_call(user_regs_struct& registers, long number);
 // The call that `registers` stand in front of gets `mark`.
 void mark_call_ahead(user_regs_struct& registers, std::uint32_t mark);
 CallSite site_of_call_ahead(const user_regs_struct& registers);
+void set_argument_of_call_ahead(user_regs_struct& registers, std::size_t index, std::uint64_t value);
+
+// In those that functions keep for their callers.
+void replace_in_kept_registers(user_regs_struct& registers, std::uint64_t value, std::uint64_t by);
 
 // Whether this kernel ignores marks, as it must.
 bool marks_are_ignored();
