@@ -231,6 +231,16 @@ CKPT_PUBLIC int clock_getcpuclockid(pid_t id, clockid_t* clock) noexcept {
   return next_function(next, "clock_getcpuclockid")(kernel_id(id), clock);
 }
 
+// A timer that signals one thread.
+CKPT_PUBLIC int timer_create(clockid_t clock, sigevent* event, timer_t* timer) noexcept {
+  static int (*next)(clockid_t, sigevent*, timer_t*) = nullptr;
+  next_function(next, "timer_create");
+  if (event == nullptr || (event->sigev_notify & SIGEV_THREAD_ID) == 0) return next(clock, event, timer);
+  sigevent copy = *event;
+  copy._sigev_un._tid = kernel_id(copy._sigev_un._tid);
+  return next(clock, &copy, timer);
+}
+
 using MemoryTransfer = ssize_t(pid_t, const iovec*, unsigned long, const iovec*, unsigned long,
                                unsigned long);
 
