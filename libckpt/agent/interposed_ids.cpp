@@ -70,7 +70,7 @@ CKPT_PUBLIC int setpgid(pid_t id, pid_t group) noexcept {
 }
 
 CKPT_PUBLIC int kill(pid_t id, int signal) noexcept { return call(SYS_kill, kernel_target(id), signal); }
-CKPT_PUBLIC int tgkill(pid_t process, pid_t thread, int signal) noexcept {
+CKPT_PUBLIC int tgkill(pid_t process, pid_t thread, int signal) {
   return call(SYS_tgkill, kernel_id(process), kernel_id(thread), signal);
 }
 CKPT_PUBLIC int killpg(pid_t group, int signal) noexcept {
