@@ -17,7 +17,7 @@
 namespace ckpt::agent {
 
 inline constexpr std::int32_t kIdStep = 1 << 22;  // PID_MAX_LIMIT of the kernel
-inline constexpr std::size_t kMostIds = 4096;
+inline constexpr std::size_t kMostIds = 4095;
 
 struct IdPair {
   std::int32_t seen = 0;
@@ -33,7 +33,7 @@ struct IdTable {
   std::array<IdPair, kMostIds> by_seen{};    // the supervisor; sorted
   std::array<IdPair, kMostIds> by_kernel{};  // the supervisor; the same, sorted
 };
-static_assert(sizeof(IdTable) == 16 + 2 * kMostIds * sizeof(IdPair));
+static_assert(sizeof(IdTable) == 65536);
 
 // The pair whose `key` is `id`; nullptr if there is none.
 inline const IdPair* find_id(const std::array<IdPair, kMostIds>& pairs, std::uint32_t count,

@@ -76,6 +76,7 @@ uint32_t look_for_ids() {
   AgentTable* known = text != nullptr && started_by_ckptrun() ? table() : nullptr;
   if (known == nullptr || !read_ids(text, known->ids)) return 0;
   __atomic_store_n(&ckpt_ids_in_use, uint32_t{1}, __ATOMIC_RELEASE);
+  learn_supervisor(*known);  // which names this process by the id that it sees
   return 1;
 }
 

@@ -12,7 +12,7 @@
 extern "C" {
 // 0: the program sees the kernel's ids. Else another number after every recover that has changed the table,
 // written by the supervisor.
-extern uint32_t ckpt_ids_in_use;
+extern uint32_t ckpt_ids_in_use;  // NOLINT(bugprone-dynamic-static-initializers): it is not
 }
 
 namespace ckpt::agent {

@@ -70,7 +70,7 @@ CKPT_PUBLIC int setpgid(pid_t id, pid_t group) noexcept {
 }
 
 CKPT_PUBLIC int kill(pid_t id, int signal) noexcept { return call(SYS_kill, kernel_target(id), signal); }
-CKPT_PUBLIC int tgkill(pid_t process, pid_t thread, int signal) noexcept {
+CKPT_PUBLIC int tgkill(pid_t process, pid_t thread, int signal) {
   return call(SYS_tgkill, kernel_id(process), kernel_id(thread), signal);
 }
 CKPT_PUBLIC int killpg(pid_t group, int signal) noexcept {
@@ -229,6 +229,16 @@ CKPT_PUBLIC int prlimit64(pid_t id, __rlimit_resource resource, const rlimit64* 
 CKPT_PUBLIC int clock_getcpuclockid(pid_t id, clockid_t* clock) noexcept {
   static int (*next)(pid_t, clockid_t*) = nullptr;
   return next_function(next, "clock_getcpuclockid")(kernel_id(id), clock);
+}
+
+// A timer that signals one thread.
+CKPT_PUBLIC int timer_create(clockid_t clock, sigevent* event, timer_t* timer) noexcept {
+  static int (*next)(clockid_t, sigevent*, timer_t*) = nullptr;
+  next_function(next, "timer_create");
+  if (event == nullptr || (event->sigev_notify & SIGEV_THREAD_ID) == 0) return next(clock, event, timer);
+  sigevent copy = *event;
+  copy._sigev_un._tid = kernel_id(copy._sigev_un._tid);
+  return next(clock, &copy, timer);
 }
 
 using MemoryTransfer = ssize_t(pid_t, const iovec*, unsigned long, const iovec*, unsigned long,

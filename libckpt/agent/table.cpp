@@ -28,17 +28,6 @@ const char* find_run_variable() {
   return nullptr;
 }
 
-// Reads "PID:DIRECTORY".
-void learn_supervisor(AgentTable& made) {
-  const char* value = find_run_variable();
-  if (value == nullptr) return;
-  char* directory = nullptr;
-  long owner = strtol(value, &directory, 10);
-  if (*directory != ':' || owner != getpid() || strlen(directory + 1) >= made.directory.size()) return;
-  memcpy(made.directory.data(), directory + 1, strlen(directory + 1) + 1);
-  made.owner = static_cast<int32_t>(owner);
-}
-
 // A page with the name, and the table behind it. The memory file stays empty, because making it longer could
 // exceed the limit of file sizes, and nobody touches that page.
 bool put_name(void* page) {
@@ -86,6 +75,17 @@ __attribute__((constructor)) void look_for_supervisor() {
 }
 
 }  // namespace
+
+// Reads "PID:DIRECTORY".
+void learn_supervisor(AgentTable& made) {
+  const char* value = find_run_variable();
+  if (value == nullptr) return;
+  char* directory = nullptr;
+  long owner = strtol(value, &directory, 10);
+  if (*directory != ':' || owner != getpid() || strlen(directory + 1) >= made.directory.size()) return;
+  memcpy(made.directory.data(), directory + 1, strlen(directory + 1) + 1);
+  made.owner = static_cast<int32_t>(owner);
+}
 
 AgentTable* table() {
   AgentTable* known = __atomic_load_n(&the_table, __ATOMIC_ACQUIRE);

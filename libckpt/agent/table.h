@@ -22,6 +22,9 @@ class KeepsErrno {
 // Made when it is asked for first, by whichever thread; nullptr if there is no memory for it.
 AgentTable* table();
 
+// Reads from the environment whether this process, by its id, is the one that takes part.
+void learn_supervisor(AgentTable& table);
+
 // Whether the environment says that ckptrun started this process, or an ancestor.
 bool started_by_ckptrun();
 

@@ -186,6 +186,41 @@ SCRIPT
     "$(sed 's/told by .*/told by /' "$OUT" | tr '\n' ';')"
 }
 
+# The program itself executes another one, which is still the one that takes part.
+executes() {
+  cat >executes.py <<'SCRIPT'
+import ctypes, os, sys
+from checks import expect, finish, wait_for
+ckpt = ctypes.CDLL(None)
+if len(sys.argv) == 1:
+    print("ready", flush=True)
+    wait_for("go")
+    child = os.fork()
+    if child == 0:
+        wait_for("end")
+        os._exit(6)
+    os.execv(sys.executable, [sys.executable, "executes.py", str(os.getpid()), str(os.getppid()), str(child)])
+me, parent, child = map(int, sys.argv[1:])
+expect("its ids", (os.getpid(), os.getppid()), (me, parent))
+expect("whether it takes part", (ckpt.ckpt_disable(), ckpt.ckpt_enable()), (0, 0))
+print("executed", flush=True)
+wait_for("end")
+expect("its id at the end", os.getpid(), me)
+expect("whether it still takes part", (ckpt.ckpt_disable(), ckpt.ckpt_enable()), (0, 0))
+expect("the child", os.waitpid(child, 0), (child, 6 << 8))
+finish()
+SCRIPT
+  start_run --name executes -- "$PYTHON" executes.py
+  wait_for_line "$OUT" '^ready$'
+  recovers executes new
+  touch go
+  wait_for_line "$OUT" '^executed$'
+  recovers executes new auto new
+  touch end
+  wait_run
+  expect_eq "what executes.py finds (status $RUN_STATUS: $(grep DIFFERS "$OUT" || tail -n 5 "$ERR"))" ok "$(tail -n 1 "$OUT")"
+}
+
 # The kernel gives a child the id by which the program knows itself. Only root may choose ids.
 newborn() {
   cat >newborn.py <<'SCRIPT'
@@ -291,7 +326,7 @@ SCRIPT
 }
 
 if (( $# == 0 )); then
-  set -- calls shell waits_in_libc without_agent
+  set -- calls shell executes waits_in_libc without_agent
   (( EUID != 0 )) || set -- "$@" newborn
 fi
 for row; do

@@ -4,7 +4,7 @@
 # shellcheck disable=SC2016 # what is typed is for the other shell
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# below_script NAME COMMAND ASSIGN CHANGE ASK QUIT: types the lines, the second after the checkpoint.
+# below_script NAME COMMAND ASSIGN CHANGE ASK QUIT [PIDS]: types the lines, the second after the checkpoint.
 below_script() {
   local name=$1 command=$2
   command -v script >/dev/null || { echo "$name: script is not installed"; return; }
@@ -18,7 +18,7 @@ below_script() {
   echo "$4" >&7
   wait_for_line "$OUT" 'value is 99'
   kill9_family
-  RUN_STDIN=$name.in recover "$name" -v
+  RUN_STDIN=$name.in recover "$name" -v --pids "${7:-auto}"
   wait_for_line "$ERR" "resumed $name@"
   echo "$5" >&7
   wait_for_line "$OUT" 'value is 42'
@@ -54,4 +54,30 @@ tmux_server() {
 
 below_script interpreter "$PYTHON -iq" 'x = 41; print("value", "is", x)' 'x = 99; print("value", "is", x)' 'print("value", "is", x + 1)' 'exit()'
 below_script shell 'PS1="> " bash --norc -i' 'x=41; echo value is $x' 'x=99; echo value is $x' 'echo value is $((x + 1))' 'exit 0'
+# Jobs that a shell knows by their old ids: one is killed, the other comes into the foreground, where Ctrl-Z stops it.
+jobs_under_new_ids() {
+  command -v script >/dev/null || { echo "jobs: script is not installed"; return; }
+  mkfifo jobs.in
+  exec 7<>jobs.in
+  RUN_STDIN=jobs.in start_run --name jobs -- script -q -c 'PS1="> " bash --norc -i' jobs.typescript
+  wait_for_line "$OUT" '>'
+  echo 'sleep 1000 & sleep 1001 & echo started $((40 + 2))' >&7
+  wait_for_line "$OUT" 'started 42'
+  checkpoint jobs
+  kill9_family
+  RUN_STDIN=jobs.in recover jobs -v --pids new
+  wait_for_line "$ERR" 'resumed jobs@'
+  echo 'kill %1; wait %1; echo ended $?; fg %2' >&7
+  wait_for_line "$OUT" 'ended 143'
+  wait_for_line "$OUT" '^sleep 1001'
+  printf '\032' >&7
+  echo 'echo then $?; kill -KILL %2' >&7
+  wait_for_line "$OUT" 'then 148'
+  echo 'exit 0' >&7
+  expect_exit 0
+  exec 7>&-
+  echo "jobs: went on"
+}
+
+jobs_under_new_ids
 tmux_server

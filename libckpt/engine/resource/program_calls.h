@@ -22,7 +22,8 @@ class ProgramCalls {
 
   // The process as we see it.
   virtual pid_t pid() const = 0;
-  // What a thread of the program has as its id now, as it sees itself; `saved` is the id in the checkpoint.
+  // What a thread, a process or a process group has as its id now, in the pid namespace of the program;
+  // `saved` is the id in the checkpoint.
   virtual std::int32_t current_tid(std::int32_t saved) const = 0;
   // The same as files of /proc name it, which belong to our own pid namespace.
   virtual std::int32_t proc_tid(std::int32_t saved) const = 0;

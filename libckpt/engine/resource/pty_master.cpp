@@ -216,7 +216,8 @@ void finish_controlling_pty(FinishState& state) {
   }
   auto fd = static_cast<std::uint64_t>(slave);
   call_or_throw(state.program, "make it the controlling terminal", SYS_ioctl, {fd, TIOCSCTTY, 0});
-  if (std::int32_t group = state.checkpoint.process->foreground_group; group != 0) {
+  if (std::int32_t saved = state.checkpoint.process->foreground_group; saved != 0) {
+    std::int32_t group = state.program.current_tid(saved);
     RemoteAddr address = state.program.place(std::as_bytes(std::span(&group, 1)));
     call_or_throw(state.program, "set the foreground process group", SYS_ioctl,
                   {fd, TIOCSPGRP, address.value});

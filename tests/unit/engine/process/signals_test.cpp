@@ -121,10 +121,17 @@ TEST(PendingSignals, KeepOrderSiginfoAndWhetherTheyAreForTheThread) {
     queue_for_thread(SIGUSR2, 6);
   });
   auto saved = save(child.pid());
-  auto process = save(rebuild(*saved)->pid());
+  auto rebuilt = rebuild(*saved);
+  auto process = save(rebuilt->pid());
   int rt = (SIGRTMIN + 1) * 100;
   EXPECT_THAT(values(process->pending), testing::ElementsAre(rt + 1, rt + 2, SIGUSR1 * 100 + 3, rt + 4));
   EXPECT_THAT(values(process->threads[0]->pending), testing::ElementsAre(rt + 5, SIGUSR2 * 100 + 6));
+  // The sender is the process itself, which has another id now.
+  siginfo_t info{};
+  std::memcpy(&info, saved->pending[0]->info.data(), sizeof info);
+  EXPECT_EQ(info.si_pid, child.pid());
+  info.si_pid = rebuilt->pid();
+  std::memcpy(saved->pending[0]->info.data(), &info, sizeof info);
   EXPECT_EQ(process->pending[0]->info, saved->pending[0]->info);
 }
 
