@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <span>
 
 #include "base/error.h"
 #include "base/parse.h"
@@ -38,20 +39,38 @@ ordered_json to_json(const vmheap::HeapVersion& version) {
           {"tags", version.tags}};
 }
 
+ordered_json to_json(const std::vector<vmheap::HeapRegion>& regions) {
+  ordered_json result = ordered_json::array();
+  for (const vmheap::HeapRegion& region : regions) {
+    result.push_back(
+        {{"begin", region.begin}, {"size_bytes", region.size}, {"line_bytes", region.line_bytes}});
+  }
+  return result;
+}
+
+// "lines of 4.0 KiB, from 16.0 MiB on of 1.0 MiB"
+std::string lines_of(const std::vector<vmheap::HeapRegion>& regions) {
+  std::string text = fmt::format("lines of {}", human_bytes(regions.front().line_bytes));
+  for (const vmheap::HeapRegion& region : std::span(regions).subspan(1))
+    text += fmt::format(", from {} on of {}", human_bytes(region.begin), human_bytes(region.line_bytes));
+  return text;
+}
+
 std::string stat(const Arguments& arguments) {
   vmheap::HeapSummary heap = vmheap::summarize(arguments.directory, arguments.name);
   return answer(
       arguments,
       {{"base", heap.base},
        {"size_bytes", heap.size_bytes},
-       {"line_bytes", heap.line_bytes},
+       {"line_bytes", heap.regions.front().line_bytes},
+       {"regions", to_json(heap.regions)},
        {"version", heap.version},
        {"versions", heap.versions.size()},
        {"content_bytes", heap.content_bytes},
        {"disk_bytes", heap.disk_bytes}},
-      fmt::format("address {:#x}, size {}, lines of {}\nversion {} of {}, content {}, {} on disk\n",
-                  heap.base, human_bytes(heap.size_bytes), human_bytes(heap.line_bytes), heap.version,
-                  heap.versions.size(), human_bytes(heap.content_bytes), human_bytes(heap.disk_bytes)));
+      fmt::format("address {:#x}, size {}, {}\nversion {} of {}, content {}, {} on disk\n", heap.base,
+                  human_bytes(heap.size_bytes), lines_of(heap.regions), heap.version, heap.versions.size(),
+                  human_bytes(heap.content_bytes), human_bytes(heap.disk_bytes)));
 }
 
 std::string versions(const Arguments& arguments) {

@@ -54,8 +54,8 @@ LineStore::LineStore(std::unique_ptr<store::Application> application, UniqueFd l
                      const HeapGeometry& geometry)
     : application_(std::move(application)),
       lock_(std::move(lock)),
-      geometry_(geometry),
-      tables_(std::make_shared<store::TableCache>(kCachedTables)) {}
+      tables_(std::make_shared<store::TableCache>(kCachedTables)),
+      geometry_(geometry) {}
 
 bool LineStore::exists(const StoreLocation& location) {
   if (::access(location.directory.c_str(), F_OK) != 0) return false;
@@ -101,12 +101,32 @@ void LineStore::reopen(const StoreLocation& location, Sharing sharing, store::Ve
 
 void LineStore::open_version(store::Version version) {
   std::shared_ptr<const store::CheckpointReader> opened = application_->open(version, tables_);
-  geometry_ = parse_geometry(opened->image(), fmt::format("{}, version {},", where(*application_), version));
+  HeapGeometry geometry = geometry_in(*opened);
   std::lock_guard lock(mutex_);
+  geometry_ = std::move(geometry);
   for_checkpoint_ = opened->description().run_id == kCheckpointRunId;
   reader_ = std::move(opened);
   version_ = version;
   if (!for_checkpoint_) program_version_ = version;
+}
+
+HeapGeometry LineStore::geometry_in(const store::CheckpointReader& reader) const {
+  return parse_geometry(reader.image(),
+                        fmt::format("{}, version {},", where(*application_), reader.description().version));
+}
+
+HeapGeometry LineStore::geometry_of(store::Version version) const {
+  return geometry_in(*application_->open(version, tables_));
+}
+
+HeapGeometry LineStore::geometry() const {
+  std::lock_guard lock(mutex_);
+  return geometry_;
+}
+
+void LineStore::set_geometry(const HeapGeometry& geometry) {
+  std::lock_guard lock(mutex_);
+  geometry_ = geometry;
 }
 
 std::shared_ptr<const store::CheckpointReader> LineStore::reader() const {
@@ -245,7 +265,8 @@ store::Version LineStore::commit(CommitFor whom, const std::string& application)
   description.pid = ::getpid();
   description.stats.mode = "heap";
   store::Version version = 0;
-  noting_failure([&] { version = last.commit(description, std::as_bytes(std::span(&geometry_, 1))); });
+  std::vector<std::byte> image = image_of(geometry());
+  noting_failure([&] { version = last.commit(description, image); });
   std::shared_ptr<const store::CheckpointReader> opened = application_->open(version, tables_);
   writer_.reset();
   put_pages_.reset();

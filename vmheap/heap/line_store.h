@@ -52,8 +52,9 @@ class LineStore {
   // In place of what it was before, of which only memory is left: in a process that was recovered.
   void reopen(const StoreLocation& location, Sharing sharing, store::Version version);
 
-  const HeapGeometry& geometry() const { return geometry_; }
-  void set_geometry(const HeapGeometry& geometry) { geometry_ = geometry; }
+  HeapGeometry geometry() const;  // that the next commit will have
+  void set_geometry(const HeapGeometry& geometry);
+  HeapGeometry geometry_of(store::Version version) const;
   store::Application& application() { return *application_; }
   store::Version version() const;  // committed, that this builds on; 0: none
   std::vector<HeapVersion> versions() const;
@@ -88,10 +89,10 @@ class LineStore {
   template <typename Work>
   void noting_failure(const Work& work);
   void open_version(store::Version version);
+  HeapGeometry geometry_in(const store::CheckpointReader& reader) const;
 
   std::unique_ptr<store::Application> application_;
   UniqueFd lock_;
-  HeapGeometry geometry_;
   std::shared_ptr<store::TableCache> tables_;
 
   std::mutex writing_;  // held over whatever uses the writer
@@ -100,6 +101,7 @@ class LineStore {
   std::uint64_t bytes_put_ = 0;
 
   mutable std::mutex mutex_;  // over the fields below, briefly
+  HeapGeometry geometry_;
   std::shared_ptr<const store::CheckpointReader> reader_;
   store::Version version_ = 0;
   bool for_checkpoint_ = false;  // version_ is

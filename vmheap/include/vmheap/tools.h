@@ -17,7 +17,7 @@ namespace ckpt::vmheap {
 struct HeapSummary {
   std::uint64_t base = 0;
   std::uint64_t size_bytes = 0;
-  std::uint32_t line_bytes = 0;
+  std::vector<HeapRegion> regions;
   std::uint64_t version = 0;        // the newest
   std::uint64_t content_bytes = 0;  // pages that are not zero, in it
   std::uint64_t disk_bytes = 0;     // of all versions
@@ -44,8 +44,8 @@ HeapVerification verify(const std::string& directory, const std::string& name = 
 std::uint64_t roll_back(const std::string& directory, std::uint64_t version,
                         const std::string& name = "heap");
 
-// The newest version as one sparse file: 4096 bytes that say what it is (HeapGeometry, then zeroes), then the
-// heap's bytes. The file must not exist.
+// The newest version as one sparse file: 4096 bytes that say what it is (the image of heap_format.h, then
+// zeroes), then the heap's bytes. The file must not exist.
 void export_heap(const std::string& directory, const std::string& file, const std::string& name = "heap");
 // A new heap from such a file.
 void import_heap(const std::string& directory, const std::string& file, const std::string& name = "heap");
