@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "base/error.h"
 #include "heap/checkpoint_keeper.h"
@@ -302,6 +303,14 @@ void Pager::end_busy(Line line, LineState state) {
 void Pager::unavailable(Line line, const std::string& cause) {
   record_failure(cause);
   userfault_.poison(view_of(one(line)));
+  unavailable_.insert(line);
+}
+
+// Its cause may be gone.
+void Pager::try_unavailable(Lock& lock) {
+  for (Line line : std::exchange(unavailable_, {})) {
+    if (line_map_.line_of(line) == line) bring_to_stay(lock, line, Access::kRead);
+  }
 }
 
 void Pager::read_ahead() {

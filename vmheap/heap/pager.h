@@ -163,6 +163,7 @@ class Pager {
   void begin_busy(Line line);
   void end_busy(Line line, LineState state);
   void unavailable(Line line, const std::string& cause);
+  void try_unavailable(Lock& lock);
   void read_ahead();
 
   // Reclaim (pager_reclaim.cpp).
@@ -238,8 +239,9 @@ class Pager {
   std::uint64_t frames_used_ = 0;  // pages
   std::uint64_t busy_count_ = 0;   // lines
   std::uint64_t dirty_pages_ = 0;
-  bool reshaping_ = false;           // set_regions() is under way
-  std::unordered_set<Line> wanted_;  // busy lines that somebody waits for
+  bool reshaping_ = false;                // set_regions() is under way
+  std::unordered_set<Line> wanted_;       // busy lines that somebody waits for
+  std::unordered_set<Line> unavailable_;  // accesses raise SIGBUS
   struct Mark {
     std::uint64_t distance = 0;     // pages
     Access access = Access::kRead;  // of the stream

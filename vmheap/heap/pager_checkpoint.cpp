@@ -124,6 +124,7 @@ void Pager::forget_all() {
   stored_pages_ = 0;
   marks_.clear();
   wanted_.clear();
+  unavailable_.clear();
   deferred_.clear();
   to_read_ahead_.clear();
   failure_.clear();

@@ -86,6 +86,7 @@ store::Version Pager::finish_commit(CommitFor whom, const std::string& applicati
     store::Version version = store_.commit(whom, application);
     lock.lock();
     committed(whom);
+    try_unavailable(lock);
     return version;
   } catch (const Error& error) {
     if (!lock.owns_lock()) lock.lock();
@@ -208,6 +209,7 @@ void Pager::roll_back(store::Version version, const Regions& regions) {
   cleaning_pays_ = true;
   changed_.notify_all();
   pin_again(lock);
+  try_unavailable(lock);
 }
 
 // Forgets all lines but those of system and nursery ranges.

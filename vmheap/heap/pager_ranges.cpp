@@ -208,6 +208,7 @@ void Pager::set_resident_limit(std::uint64_t bytes) {
                             failure_.empty() ? "more is pinned; unpin it first" : failure_),
                 EBUSY);
   }
+  try_unavailable(lock);
 }
 
 Statistics Pager::statistics() const {

@@ -120,11 +120,17 @@ void Pager::take_over(LineMap map, Lines changed) {
     return true;
   });
   stored_pages_ = pages_in(stored_);
+  std::vector<Lines> unavailable;
+  for (Line line : std::exchange(unavailable_, {})) unavailable.push_back(one(line));
   line_map_ = std::move(map);
-  for (Lines run : stored) {
-    for (Line line = line_map_.line_of(run.first); line < run.end(); line = line_map_.next(line))
-      note_stored(line);
-  }
+  auto for_each_now = [this](const std::vector<Lines>& runs, const auto& visit) {
+    for (Lines run : runs) {
+      for (Line line = line_map_.line_of(run.first); line < run.end(); line = line_map_.next(line))
+        visit(line);
+    }
+  };
+  for_each_now(stored, [this](Line line) { note_stored(line); });
+  for_each_now(unavailable, [this](Line line) { unavailable_.insert(line); });
   marks_.clear();
   to_read_ahead_.clear();
 }

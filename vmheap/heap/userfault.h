@@ -66,8 +66,7 @@ class Userfault {
   void protect(ByteRange range);    // writes fault
   void unprotect(ByteRange range);  // and wakes
   void wake(ByteRange range);
-  // Accesses to the pages raise SIGBUS from now on (until the range is unmapped): their content cannot be
-  // had.
+  // Accesses to the pages raise SIGBUS from now on, until map(): their content cannot be had.
   void poison(ByteRange range);
 
  private:

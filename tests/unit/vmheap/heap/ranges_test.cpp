@@ -122,6 +122,65 @@ TEST_F(RangesTest, SystemAndNurseryRangesAreNotSaved) {
   EXPECT_EQ(memory[192 << 10], 'x');
 }
 
+// A heap of 16 MiB of data, opened anew with 4 MiB in memory; `hot`, its first MiB, is there.
+class HintsTest : public HeapFixture {
+ protected:
+  HintsTest() {
+    auto heap = create(64 * kMiB, 4 * kMiB);
+    auto* data = static_cast<char*>(heap->allocate(kBytes, 4096));
+    heap->set_root("data", data);
+    for (std::size_t i = 0; i < kBytes; i += 4096) data[i] = 1;
+    heap->commit();
+    heap.reset();
+    heap_ = open(4 * kMiB);
+    data_ = static_cast<char*>(heap_->root("data"));
+    heap_->set_pattern(data_, kHot, AccessPattern::kRandom);
+    touch(0, kHot);
+  }
+
+  void touch(std::size_t begin, std::size_t end) const {
+    for (std::size_t i = begin; i < end; i += 4096) EXPECT_EQ(data_[i], 1);
+  }
+  // How many lines are read from the store for it.
+  std::uint64_t misses(std::size_t begin, std::size_t end) const {
+    std::uint64_t before = heap_->statistics().missing_faults;
+    touch(begin, end);
+    return heap_->statistics().missing_faults - before;
+  }
+
+  static constexpr std::size_t kBytes = 16 * kMiB;
+  static constexpr std::size_t kHot = kMiB;
+  std::unique_ptr<Heap> heap_;
+  const char* data_ = nullptr;
+};
+
+TEST_F(HintsTest, WhatIsReadInOrderOnceDoesNotDisplaceTheRest) {
+  heap_->set_pattern(data_ + kHot, kBytes - kHot, AccessPattern::kSequential);
+  std::uint64_t faults = misses(kHot, kBytes);
+  EXPECT_LT(faults, (kBytes - kHot) / 4096 / 8);  // read ahead
+  EXPECT_LT(misses(0, kHot), kHot / 4096 / 8);
+  EXPECT_LE(heap_->statistics().resident_bytes, 4 * kMiB);
+}
+
+TEST_F(HintsTest, AtRandomNothingIsReadAhead) {
+  heap_->set_pattern(data_, kBytes, AccessPattern::kRandom);
+  std::uint64_t before = heap_->statistics().read_ahead_lines;
+  EXPECT_EQ(misses(kHot, 2 * kMiB), (2 * kMiB - kHot) / 4096);
+  EXPECT_EQ(heap_->statistics().read_ahead_lines, before);
+  heap_->set_pattern(data_, kBytes, AccessPattern::kNormal);
+  touch(2 * kMiB, 3 * kMiB);
+  EXPECT_GT(heap_->statistics().read_ahead_lines, before);
+}
+
+TEST_F(HintsTest, WhatIsColdGoesFirst) {
+  touch(kHot, kHot + kMiB);
+  heap_->cold(data_ + kHot, kMiB);  // newer than `hot`
+  heap_->set_pattern(data_ + 4 * kMiB, 4 * kMiB, AccessPattern::kRandom);
+  touch(4 * kMiB, 6 * kMiB);
+  EXPECT_GT(heap_->statistics().evictions, 0U);
+  EXPECT_EQ(misses(0, kHot), 0U);
+}
+
 TEST_F(RangesTest, HintsChangeNothing) {
   auto heap = create();
   std::byte* memory = evicted(*heap);
