@@ -48,6 +48,24 @@ ordered_json to_json(const std::vector<vmheap::HeapRegion>& regions) {
   return result;
 }
 
+ordered_json to_json(const std::optional<vmheap::HeapInUse>& in_use) {
+  if (!in_use) return nullptr;
+  ordered_json result{{"pid", in_use->pid}};
+  result.update(ordered_json::parse(in_use->statistics.json()));
+  return result;
+}
+
+std::string live_text(const std::optional<vmheap::HeapInUse>& in_use) {
+  if (!in_use) return {};
+  const vmheap::Statistics& now = in_use->statistics;
+  return fmt::format(
+      "open in process {}: {} of {} in memory, {} changed; {} hits, {} misses, {} evictions, {} in, {} "
+      "out{}{}\n",
+      in_use->pid, human_bytes(now.resident_bytes), human_bytes(now.resident_limit_bytes),
+      human_bytes(now.dirty_bytes), now.hits, now.missing_faults, now.evictions, human_bytes(now.bytes_in),
+      human_bytes(now.bytes_out), now.failure.empty() ? "" : "; ", now.failure);
+}
+
 // "lines of 4.0 KiB, from 16.0 MiB on of 1.0 MiB"
 std::string lines_of(const std::vector<vmheap::HeapRegion>& regions) {
   std::string text = fmt::format("lines of {}", human_bytes(regions.front().line_bytes));
@@ -67,10 +85,12 @@ std::string stat(const Arguments& arguments) {
        {"version", heap.version},
        {"versions", heap.versions.size()},
        {"content_bytes", heap.content_bytes},
-       {"disk_bytes", heap.disk_bytes}},
+       {"disk_bytes", heap.disk_bytes},
+       {"live", to_json(heap.in_use)}},
       fmt::format("address {:#x}, size {}, {}\nversion {} of {}, content {}, {} on disk\n", heap.base,
                   human_bytes(heap.size_bytes), lines_of(heap.regions), heap.version, heap.versions.size(),
-                  human_bytes(heap.content_bytes), human_bytes(heap.disk_bytes)));
+                  human_bytes(heap.content_bytes), human_bytes(heap.disk_bytes)) +
+          live_text(heap.in_use));
 }
 
 std::string versions(const Arguments& arguments) {

@@ -15,6 +15,7 @@
 #include "heap/checkpoint_keeper.h"
 #include "heap/heap_memory.h"
 #include "heap/line_store.h"
+#include "heap/live_statistics.h"
 #include "heap/pager.h"
 
 namespace ckpt::vmheap {
@@ -353,23 +354,9 @@ void Heap::unpin(const void* begin, std::size_t size) {
 }
 
 std::string Statistics::json() const {
-  nlohmann::ordered_json object{{"version", version},
-                                {"size_bytes", size_bytes},
-                                {"resident_bytes", resident_bytes},
-                                {"resident_limit_bytes", resident_limit_bytes},
-                                {"dirty_bytes", dirty_bytes},
-                                {"uncommitted_bytes", uncommitted_bytes},
-                                {"missing_faults", missing_faults},
-                                {"minor_faults", minor_faults},
-                                {"write_faults", write_faults},
-                                {"read_ahead_lines", read_ahead_lines},
-                                {"evictions", evictions},
-                                {"early_stores", early_stores},
-                                {"bytes_in", bytes_in},
-                                {"bytes_out", bytes_out},
-                                {"commits", commits},
-                                {"rollbacks", rollbacks},
-                                {"failure", failure}};
+  nlohmann::ordered_json object;
+  for (const auto& [name, field] : kStatisticsFields) object[name] = this->*field;
+  object["failure"] = failure;
   return object.dump();
 }
 

@@ -124,6 +124,12 @@ HeapGeometry LineStore::geometry() const {
   return geometry_;
 }
 
+std::optional<FileIdentity> LineStore::lock_identity() const {
+  if (lock_) return identity_of(lock_.get());
+  UniqueFd lock(::openat(application_->directory(), kWriterLock, O_PATH | O_CLOEXEC | O_NOFOLLOW));
+  return lock ? std::optional(identity_of(lock.get())) : std::nullopt;
+}
+
 void LineStore::set_geometry(const HeapGeometry& geometry) {
   std::lock_guard lock(mutex_);
   geometry_ = geometry;

@@ -24,6 +24,7 @@
 
 #include "base/unique_fd.h"
 #include "heap/heap_format.h"
+#include "heap/live_statistics.h"
 #include "store/checkpoint_store.h"
 #include "store/table_cache.h"
 #include "vmheap/heap.h"
@@ -56,6 +57,8 @@ class LineStore {
   void set_geometry(const HeapGeometry& geometry);
   HeapGeometry geometry_of(store::Version version) const;
   store::Application& application() { return *application_; }
+  // Of the lock that writers take; nullopt: nobody has written here yet.
+  std::optional<FileIdentity> lock_identity() const;
   store::Version version() const;  // committed, that this builds on; 0: none
   std::vector<HeapVersion> versions() const;
   store::Version tagged(const std::string& label) const;  // throws Error (ENOENT) if there is no such version

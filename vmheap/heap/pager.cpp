@@ -39,7 +39,8 @@ Pager::Pager(HeapMemory& memory, LineStore& store, const OpenOptions& options)
       table_(kMostHeapBytes / kPageBytes),
       resident_(table_, line_map_),
       sequential_(std::min(kMostReadAheadBytes, options.resident_limit / 8) / kPageBytes),
-      limit_(limit_in_pages(options.resident_limit, line_map_)) {
+      limit_(limit_in_pages(options.resident_limit, line_map_)),
+      lock_identity_(options.read_only ? std::nullopt : store.lock_identity()) {
   userfault_.watch(memory_.view(0, memory_.size()));
   for (unsigned i = 0; i < std::max(options.fault_threads, 1U); ++i)
     threads_.emplace_back([this] { handle_faults(); });
@@ -111,7 +112,7 @@ bool Pager::is_quick(const Fault& fault) const {
 void Pager::serve(const Fault& fault) {
   Lock lock(mutex_);
   if (fault.minor) ++counts_.minor_faults;
-  if (!fault.minor && !fault.write_protected) ++counts_.missing_faults;
+  ++(fault.minor || fault.write_protected ? counts_.hits : counts_.missing_faults);
   Access access = fault.write ? Access::kWrite : Access::kRead;
   for (;;) {
     Line line = line_map_.line_of(page_of(fault.address));
@@ -120,7 +121,7 @@ void Pager::serve(const Fault& fault) {
       deferred_.push_back(line);
       return;
     }
-    if (bring(lock, line, access, fault.write_protected) != Outcome::kAgain) return;
+    if (bring(lock, line, access, fault.write_protected) != Outcome::kAgain) return publish();
     if (!is_busy(line)) continue;
     wanted_.insert(line);  // woken when it is not busy any more
     return;
@@ -339,6 +340,7 @@ void Pager::read_ahead() {
     frames_used_ += lines.pages;
     counts_.read_ahead_lines += count(lines);
     load(lock, {.lines = lines, .access = access, .now = now});
+    publish();
   }
 }
 

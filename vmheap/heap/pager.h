@@ -31,6 +31,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -40,6 +41,7 @@
 #include "heap/heap_memory.h"
 #include "heap/line_store.h"
 #include "heap/line_table.h"
+#include "heap/live_statistics.h"
 #include "heap/resident_lines.h"
 #include "heap/sequential.h"
 #include "heap/userfault.h"
@@ -188,6 +190,8 @@ class Pager {
   bool put_lines(Lock& lock, const std::vector<Line>& ascending);
   void clean();
   void record_failure(const std::string& cause) { failure_ = cause; }
+  Statistics numbers_now() const;  // without failure
+  void publish();
 
   // Commit (pager_commit.cpp).
   void freeze(Lock& lock);
@@ -286,6 +290,8 @@ class Pager {
   bool store_failed_ = false;  // nothing can be stored early until a commit or rollback succeeds
   std::string failure_;        // why something could not be read or stored; none: all well
   Statistics counts_;
+  std::optional<FileIdentity> lock_identity_;  // none: nobody can look
+  LiveStatistics live_;
 
   std::vector<std::thread> threads_;
 };

@@ -147,6 +147,8 @@ void Pager::come_back() {
   }
   dirty_pages_ = frames_used_;
   pin_again(lock);
+  lock_identity_ = read_only_ ? std::nullopt : store_.lock_identity();
+  publish();
 }
 
 // After all lines were forgotten.

@@ -87,10 +87,12 @@ store::Version Pager::finish_commit(CommitFor whom, const std::string& applicati
     lock.lock();
     committed(whom);
     try_unavailable(lock);
+    publish();
     return version;
   } catch (const Error& error) {
     if (!lock.owns_lock()) lock.lock();
     commit_failed(error.what());
+    publish();
     throw;
   }
 }
@@ -210,6 +212,7 @@ void Pager::roll_back(store::Version version, const Regions& regions) {
   changed_.notify_all();
   pin_again(lock);
   try_unavailable(lock);
+  publish();
 }
 
 // Forgets all lines but those of system and nursery ranges.

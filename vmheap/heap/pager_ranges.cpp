@@ -85,6 +85,7 @@ void Pager::discard_lines(Lock& lock, Lines lines) {
   }
   free_frames();
   changed_.notify_all();
+  publish();
 }
 
 void Pager::pin(ByteRange range, Access access) {
@@ -209,10 +210,22 @@ void Pager::set_resident_limit(std::uint64_t bytes) {
                 EBUSY);
   }
   try_unavailable(lock);
+  publish();
 }
 
 Statistics Pager::statistics() const {
   std::lock_guard lock(mutex_);
+  Statistics result = numbers_now();
+  result.failure = failure_;
+  return result;
+}
+
+// For other processes.
+void Pager::publish() {
+  if (lock_identity_) live_.publish(*lock_identity_, numbers_now(), failure_);
+}
+
+Statistics Pager::numbers_now() const {
   Statistics result = counts_;
   result.size_bytes = memory_.size();
   result.resident_bytes = frames_used_ * store::kPageBytes;
@@ -220,7 +233,6 @@ Statistics Pager::statistics() const {
   result.dirty_bytes = dirty_pages_ * store::kPageBytes;
   result.uncommitted_bytes = (dirty_pages_ + stored_pages_ + stored_for_checkpoints_) * store::kPageBytes;
   result.version = store_.program_version();
-  result.failure = failure_;
   return result;
 }
 

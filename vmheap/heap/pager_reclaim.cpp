@@ -204,6 +204,7 @@ void Pager::clean() {
       continue;
     }
     cleaning_pays_ = reclaim(lock, frames_to_keep_free() - free_frames());
+    publish();
   }
 }
 

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file_io.h"
 #include "heap/line_store.h"
+#include "heap/live_statistics.h"
 
 namespace ckpt::vmheap {
 namespace {
@@ -50,8 +51,10 @@ HeapSummary summarize(const std::string& directory, const std::string& name) {
                       .size_bytes = geometry.size,
                       .regions = geometry.regions,
                       .version = lines->version(),
-                      .versions = lines->versions()};
+                      .versions = lines->versions(),
+                      .in_use = {}};
   for (const HeapVersion& version : summary.versions) summary.disk_bytes += version.disk_bytes;
+  if (auto lock = lines->lock_identity()) summary.in_use = find_live_statistics(*lock);
   for (const store::PageRun& run : lines->application().open(lines->version())->runs(kHeapSpace))
     summary.content_bytes += run.page_count * kPageBytes;
   return summary;

@@ -122,6 +122,7 @@ struct Statistics {
   std::uint64_t commits = 0;
   std::uint64_t rollbacks = 0;
   std::uint64_t version = 0;  // committed last
+  std::uint64_t hits = 0;     // faults whose line was in memory: minor ones, and writes to protected lines
   std::string failure;        // why something could not be stored or read; empty: all well
 
   std::string json() const;  // one object with these names

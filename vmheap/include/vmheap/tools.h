@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -13,6 +14,12 @@
 #include "vmheap/heap.h"
 
 namespace ckpt::vmheap {
+
+// A heap that a process of this user has open for writing.
+struct HeapInUse {
+  std::int32_t pid = 0;
+  Statistics statistics;  // now
+};
 
 struct HeapSummary {
   std::uint64_t base = 0;
@@ -22,6 +29,7 @@ struct HeapSummary {
   std::uint64_t content_bytes = 0;  // pages that are not zero, in it
   std::uint64_t disk_bytes = 0;     // of all versions
   std::vector<HeapVersion> versions;
+  std::optional<HeapInUse> in_use;
 };
 
 HeapSummary summarize(const std::string& directory, const std::string& name = "heap");
