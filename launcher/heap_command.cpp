@@ -87,7 +87,7 @@ std::string stat(const Arguments& arguments) {
        {"content_bytes", heap.content_bytes},
        {"disk_bytes", heap.disk_bytes},
        {"live", to_json(heap.in_use)}},
-      fmt::format("address {:#x}, size {}, {}\nversion {} of {}, content {}, {} on disk\n", heap.base,
+      fmt::format("address {:#x}, size {}, {}\nversion {}, {} kept, content {}, {} on disk\n", heap.base,
                   human_bytes(heap.size_bytes), lines_of(heap.regions), heap.version, heap.versions.size(),
                   human_bytes(heap.content_bytes), human_bytes(heap.disk_bytes)) +
           live_text(heap.in_use));

@@ -34,7 +34,6 @@ void put(std::vector<std::byte>& bytes, const Record& record) {
 }  // namespace
 
 void check_geometry(const HeapGeometry& geometry) {
-  check_regions(geometry.regions, geometry.size);
   if (geometry.size < kLeastSize || geometry.size > kMostSize || geometry.base % kBaseStep != 0) {
     throw Error(
         fmt::format(
@@ -43,6 +42,7 @@ void check_geometry(const HeapGeometry& geometry) {
             geometry.size, geometry.base),
         EINVAL);
   }
+  check_regions(geometry.regions, geometry.size);
 }
 
 std::vector<std::byte> image_of(const HeapGeometry& geometry) {

@@ -47,6 +47,7 @@ class LineStore {
   // A new heap without a version: the first commit makes it exist. Throws Error (EEXIST) if there is one.
   static std::unique_ptr<LineStore> create(const StoreLocation& location, const HeapGeometry& geometry);
   // The newest version, or that one. One writer at a time (Error EBUSY); readers at any time.
+  // The newest is refused if there is a damaged one after it (EBADMSG).
   static std::unique_ptr<LineStore> open(const StoreLocation& location, Sharing sharing,
                                          std::optional<store::Version> version = std::nullopt);
   static bool exists(const StoreLocation& location);

@@ -78,9 +78,7 @@ HeapVerification verify(const std::string& directory, const std::string& name) {
 }
 
 std::uint64_t roll_back(const std::string& directory, std::uint64_t version, const std::string& name) {
-  auto lines = LineStore::open({.directory = directory, .name = name}, Sharing::kWriter);
-  lines->go_to(version);
-  return lines->commit();
+  return LineStore::open({.directory = directory, .name = name}, Sharing::kWriter, version)->commit();
 }
 
 void retain_checkpoint_versions(const std::string& directory, const std::string& name,

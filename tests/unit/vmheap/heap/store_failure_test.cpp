@@ -2,12 +2,14 @@
 #include <cerrno>
 #include <csetjmp>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 
 #include "base/error.h"
 #include "heap_fixture.h"
 #include "store/system_calls.h"
 #include "support/failing_calls.h"
+#include "vmheap/tools.h"
 
 namespace ckpt::vmheap {
 namespace {
@@ -93,6 +95,32 @@ TEST_F(StoreFailureTest, WhatCouldNotBeHadCanBeAfterACommit) {
   store::system_calls() = original_;
   heap->commit();
   EXPECT_TRUE(can_be_read(data));
+}
+
+// Nobody goes on from an older version without being told.
+TEST_F(StoreFailureTest, ADamagedNewestVersionIsNotPassedOver) {
+  std::uint64_t newest = 0;
+  {
+    auto heap = create();
+    *numbers(*heap, "number", 1) = 7;
+    newest = heap->commit();
+  }
+  std::string segments = path() + "/heap/v000000000";
+  std::filesystem::resize_file(segments + "2.ckpt", 100);
+  ASSERT_EQ(newest, 2U);
+  try {
+    open();
+    FAIL() << "version 1 was opened";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), EBADMSG);
+    EXPECT_NE(std::string(error.what()).find("makes version 1 the newest"), std::string::npos)
+        << error.what();
+  }
+  roll_back(path(), 1);
+  EXPECT_EQ(open()->root("number"), nullptr);
+  for (const char* version : {"1", "3"}) std::filesystem::resize_file(segments + version + ".ckpt", 100);
+  // Nor is a new heap made in the place of a damaged one.
+  EXPECT_THROW(Heap::open_or_create(path(), {}), Error);
 }
 
 TEST_F(StoreFailureTest, ADamagedHeapIsRefused) {
