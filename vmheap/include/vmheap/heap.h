@@ -18,9 +18,10 @@
 //   middle of a
 //     change. The heap's own allocator takes part by itself.
 //   - System calls may be given heap memory where serves_system_calls() says so (root, or whoever may use
-//     /dev/userfaultfd). For others they fail with EFAULT when they touch a line that is not mapped: Pin the
-//     memory around them. Direct and asynchronous I/O (O_DIRECT, io_uring) into heap memory always needs a
-//     Pin.
+//     /dev/userfaultfd). For others every call that takes an address (read, write, writev, stat, open, poll,
+//     getrandom, send, recv, futex, ...) fails with EFAULT, or stops short, at a line that is not mapped: Pin
+//     the memory around them. Direct and asynchronous I/O (O_DIRECT, io_uring) into heap memory always needs
+//     a Pin.
 //   - A forked child has no heap.
 //   - Under ckptrun a checkpoint of the process takes its open heaps along: a recover brings them back as
 //   they
@@ -28,7 +29,7 @@
 //     opening, roll_back() and `keep` do not know them.
 //   - If a line cannot be had (damaged store; nothing can be evicted because the disk is full), the access
 //   raises SIGBUS;
-//     statistics().failure says why. After space was made, commit(); or roll back.
+//     statistics().failure says why. After space was made, commit(); or roll back: then it is tried again.
 //
 // Errors: ckpt::Error (ckpt/error.h), one line. Thread-safe but for roll_back() and destruction, which need
 // the heap to themselves. Linux 6.6 or newer.

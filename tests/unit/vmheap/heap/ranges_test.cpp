@@ -1,7 +1,15 @@
 #include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
 #include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -33,6 +41,69 @@ TEST_F(RangesTest, SystemCallsOnHeapMemoryWorkWhereThatIsSaid) {
     EXPECT_EQ(::pread(file.get(), memory + 4096, 8192, 0), 8192);
   } else {
     EXPECT_LT(written, 64 << 10);  // EFAULT, or a short count
+  }
+}
+
+// Calls that take memory, each of another kind, as heap.h names them. They return what the call does.
+struct Call {
+  const char* name;
+  long (*make)(std::byte* memory);
+};
+
+UniqueFd file_of_a_page() {
+  UniqueFd file(::memfd_create("file", MFD_CLOEXEC));
+  EXPECT_EQ(::ftruncate(file.get(), 4096), 0);
+  return file;
+}
+
+const Call kCalls[] = {
+    {"read", [](std::byte* memory) -> long { return ::pread(file_of_a_page().get(), memory, 4096, 0); }},
+    {"write", [](std::byte* memory) -> long { return ::pwrite(file_of_a_page().get(), memory, 4096, 0); }},
+    {"writev",
+     [](std::byte* memory) -> long {
+       iovec part{.iov_base = memory, .iov_len = 4096};
+       return ::writev(file_of_a_page().get(), &part, 1);
+     }},
+    {"stat", [](std::byte* memory) -> long { return ::stat("/", reinterpret_cast<struct stat*>(memory)); }},
+    {"open",
+     [](std::byte* memory) -> long {
+       return UniqueFd(::open(reinterpret_cast<char*>(memory), O_RDONLY)) ? 0 : -1;
+     }},
+    {"poll", [](std::byte* memory) -> long { return ::poll(reinterpret_cast<pollfd*>(memory), 1, 0); }},
+    {"getrandom", [](std::byte* memory) -> long { return ::getrandom(memory, 4096, 0); }},
+    {"send",
+     [](std::byte* memory) -> long {
+       std::array<int, 2> ends{};
+       EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+       UniqueFd one(ends[0]);
+       UniqueFd other(ends[1]);
+       return ::send(one.get(), memory, 4096, 0);
+     }},
+    {"futex",
+     [](std::byte* memory) -> long {
+       return ::syscall(SYS_futex, memory, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+     }},
+};
+
+TEST_F(RangesTest, WhatSystemCallsNeedAPin) {
+  auto heap = create();
+  auto* memory = static_cast<std::byte*>(heap->allocate(4096, 4096));
+  for (const Call& call : kCalls) {
+    SCOPED_TRACE(call.name);
+    std::memset(memory, 0, 4096);
+    std::memcpy(memory, "/", 2);  // for those that take a path, or descriptors
+    heap->cold(memory, 4096);     // not mapped
+    long result = call.make(memory);
+    if (heap->serves_system_calls()) {
+      EXPECT_GE(result, 0) << std::strerror(errno);
+    } else {
+      EXPECT_EQ(result, -1);
+      EXPECT_EQ(errno, EFAULT);
+    }
+    std::memcpy(memory, "/", 2);
+    heap->cold(memory, 4096);
+    Pin pin(*heap, memory, 4096, PinFor::kWriting);
+    EXPECT_GE(call.make(memory), 0) << std::strerror(errno);
   }
 }
 
