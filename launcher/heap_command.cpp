@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <span>
 
 #include "base/error.h"
 #include "base/parse.h"
@@ -38,20 +39,58 @@ ordered_json to_json(const vmheap::HeapVersion& version) {
           {"tags", version.tags}};
 }
 
+ordered_json to_json(const std::vector<vmheap::HeapRegion>& regions) {
+  ordered_json result = ordered_json::array();
+  for (const vmheap::HeapRegion& region : regions) {
+    result.push_back(
+        {{"begin", region.begin}, {"size_bytes", region.size}, {"line_bytes", region.line_bytes}});
+  }
+  return result;
+}
+
+ordered_json to_json(const std::optional<vmheap::HeapInUse>& in_use) {
+  if (!in_use) return nullptr;
+  ordered_json result{{"pid", in_use->pid}};
+  result.update(ordered_json::parse(in_use->statistics.json()));
+  return result;
+}
+
+std::string live_text(const std::optional<vmheap::HeapInUse>& in_use) {
+  if (!in_use) return {};
+  const vmheap::Statistics& now = in_use->statistics;
+  return fmt::format(
+      "open in process {}: {} of {} in memory, {} changed; {} hits, {} misses, {} evictions, {} in, {} "
+      "out{}{}\n",
+      in_use->pid, human_bytes(now.resident_bytes), human_bytes(now.resident_limit_bytes),
+      human_bytes(now.dirty_bytes), now.hits, now.missing_faults, now.evictions, human_bytes(now.bytes_in),
+      human_bytes(now.bytes_out), now.failure.empty() ? "" : "; ", now.failure);
+}
+
+// "lines of 4.0 KiB, from 16.0 MiB on of 1.0 MiB"
+std::string lines_of(const std::vector<vmheap::HeapRegion>& regions) {
+  std::string text = fmt::format("lines of {}", human_bytes(regions.front().line_bytes));
+  for (const vmheap::HeapRegion& region : std::span(regions).subspan(1))
+    text += fmt::format(", from {} on of {}", human_bytes(region.begin), human_bytes(region.line_bytes));
+  return text;
+}
+
 std::string stat(const Arguments& arguments) {
   vmheap::HeapSummary heap = vmheap::summarize(arguments.directory, arguments.name);
   return answer(
       arguments,
       {{"base", heap.base},
        {"size_bytes", heap.size_bytes},
-       {"line_bytes", heap.line_bytes},
+       {"line_bytes", heap.regions.front().line_bytes},
+       {"regions", to_json(heap.regions)},
        {"version", heap.version},
        {"versions", heap.versions.size()},
        {"content_bytes", heap.content_bytes},
-       {"disk_bytes", heap.disk_bytes}},
-      fmt::format("address {:#x}, size {}, lines of {}\nversion {} of {}, content {}, {} on disk\n",
-                  heap.base, human_bytes(heap.size_bytes), human_bytes(heap.line_bytes), heap.version,
-                  heap.versions.size(), human_bytes(heap.content_bytes), human_bytes(heap.disk_bytes)));
+       {"disk_bytes", heap.disk_bytes},
+       {"live", to_json(heap.in_use)}},
+      fmt::format("address {:#x}, size {}, {}\nversion {}, {} kept, content {}, {} on disk\n", heap.base,
+                  human_bytes(heap.size_bytes), lines_of(heap.regions), heap.version, heap.versions.size(),
+                  human_bytes(heap.content_bytes), human_bytes(heap.disk_bytes)) +
+          live_text(heap.in_use));
 }
 
 std::string versions(const Arguments& arguments) {

@@ -134,7 +134,8 @@ int run_fresh(const RunOptions& options, Messages& messages) {
   ProgramEnvironment environment{.directory = absolute_path(*claimed.application),
                                  .preload = {},
                                  .tunables = std::move(tunables),
-                                 .small_pages = config.settings.heap_resident != 0};
+                                 .small_pages = config.settings.heap_resident != 0,
+                                 .most_data = options.heap_size};
   if (options.agent) environment.preload = preload_for(program_file, std::getenv("LD_PRELOAD"));
   PendingProgram program(options.command, signals, environment);
   state.write_running(running_record(program.pid(), config));

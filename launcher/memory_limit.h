@@ -38,4 +38,8 @@ class MemoryLimit {
 // "256M", "4G", "65536K", or bytes; "none" is 0. Throws Error, also where it is too little to run in.
 std::uint64_t parse_heap_resident(const std::string& text);
 
+// --heap-size: how much private memory the program may ask for, a limit of its own (RLIMIT_DATA) as on a
+// machine that has no more. Throws Error, also where the limits of this process are lower.
+std::uint64_t parse_heap_size(const std::string& text);
+
 }  // namespace ckpt::launcher

@@ -40,7 +40,7 @@ constexpr const char* kFooter =
 // Options as typed; turned into RunOptions afterwards, so that every message about a value is ours.
 struct RawOptions {
   std::string store, name, every, keep, files, on_signal, on_term, pids, locks, recover, mode, pause_budget,
-      compress, clone, lease_policy, sockets, cpu_baseline, heap_resident;
+      compress, clone, lease_policy, sockets, cpu_baseline, heap_resident, heap_size;
   std::vector<std::string> leases, paths;
   bool recover_or_run = false;
   bool verbose = false;
@@ -99,6 +99,12 @@ void declare(CLI::App& app, RawOptions& raw) {
                  "within SIZE: "
                  "the rest is in the checkpoints, and comes back when it is touched (needs CAP_SYS_PTRACE)")
       ->type_name("SIZE|none");
+  app.add_option(
+         "--heap-size", raw.heap_size,
+         "With --heap-resident: how much private memory the program may ask for in total; beyond that "
+         "it is "
+         "told that there is none (default: as much as it likes)")
+      ->type_name("SIZE");
   app.add_option("--pids", raw.pids,
                  "Ids of recovered processes: the old ones, if need be by a namespace (auto), or new ones, "
                  "which libckpt.so "
@@ -209,6 +215,10 @@ void check_combination(const RunOptions& options) {
     throw Error("--path and --force-cpu are about a recover; give --recover NAME, too, or leave them out");
   if (options.mode == RunMode::kRecover && !options.cpu_baseline.empty())
     throw Error("--cpu-baseline is for the start of a program, when its libc decides; leave it out");
+  if (options.heap_size != 0 && options.mode == RunMode::kRecover)
+    throw Error("--heap-size is for the start of a program, whose limits come back with it; leave it out");
+  if (options.heap_size != 0 && options.heap_resident.value_or(0) == 0)
+    throw Error("--heap-size is about memory beyond what is resident; give --heap-resident, too");
   bool saves = options.on_term == OnTerm::kSave;
   if (saves && options.on_signal && (*options.on_signal == SIGTERM || *options.on_signal == SIGHUP)) {
     throw Error("--on-signal names a signal that --on-term save uses already; choose another, such as USR1");
@@ -275,6 +285,7 @@ RunOptions interpret(const CLI::App& app, const RawOptions& raw, const std::vect
   if (app.count("--mode") > 0) options.copy_mode = parse_copy_mode(raw.mode);
   if (app.count("--pause-budget") > 0) options.pause_budget = parse_duration(raw.pause_budget);
   if (app.count("--heap-resident") > 0) options.heap_resident = parse_heap_resident(raw.heap_resident);
+  if (app.count("--heap-size") > 0) options.heap_size = parse_heap_size(raw.heap_size);
   if (app.count("--compress") > 0) options.write = parse_compression(raw.compress);
   if (raw.lazy && raw.eager) throw Error("--lazy and --eager exclude each other; give one");
   if (raw.lazy) options.fill = engine::FillPolicy::kLazy;

@@ -45,6 +45,7 @@ struct RunOptions {
   std::optional<LeasePolicy> lease_policy;
   std::optional<OutsideSockets> sockets;
   std::optional<std::uint64_t> heap_resident;  // 0: none
+  std::uint64_t heap_size = 0;                 // kRun; 0: as much as it likes
 };
 
 // A text to print on standard output and end with success: --help, --version.

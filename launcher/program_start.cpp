@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,6 +51,8 @@ ssize_t read_retrying(int fd, void* buffer, std::size_t size) {
   if (!environment.tunables.empty())
     set = ::setenv("GLIBC_TUNABLES", environment.tunables.c_str(), 1) == 0 && set;
   if (environment.small_pages) set = ::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 && set;
+  rlimit data{.rlim_cur = environment.most_data, .rlim_max = environment.most_data};
+  if (environment.most_data != 0) set = ::setrlimit(RLIMIT_DATA, &data) == 0 && set;
   if (!set) ::_exit(kExitOwnFailure);
   char go = 0;
   if (read_retrying(permission, &go, 1) != 1) ::_exit(kExitOwnFailure);

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,10 +16,11 @@ class SignalGate;
 
 // What the program is given besides the environment that we found.
 struct ProgramEnvironment {
-  std::string directory;     // of the application (agent/agent_table.h)
-  std::string preload;       // the value of LD_PRELOAD; empty: as we found it
-  std::string tunables;      // the value of GLIBC_TUNABLES; empty: as we found it
-  bool small_pages = false;  // no transparent huge pages, of which no part can be discarded
+  std::string directory;        // of the application (agent/agent_table.h)
+  std::string preload;          // the value of LD_PRELOAD; empty: as we found it
+  std::string tunables;         // the value of GLIBC_TUNABLES; empty: as we found it
+  bool small_pages = false;     // no transparent huge pages, of which no part can be discarded
+  std::uint64_t most_data = 0;  // bytes, RLIMIT_DATA; 0: as we found it
 };
 
 // A child that was forked and waits for permission to become the program, so that its pid can be recorded

@@ -82,8 +82,15 @@ class WordIndex {
   Counts* counts_;
 };
 
+// As digits alone; 0 otherwise.
+std::size_t number(const std::string& text) {
+  bool digits = std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+  return digits && !text.empty() && text.size() < 10 ? std::stoul(text) : 0;
+}
+
 int run(const std::vector<std::string>& words) {
-  if (words.size() < 3) {
+  bool known = words.size() >= 3 && (words[1] == "add" || words[1] == "get" || number(words[2]) > 0);
+  if (!known || (words[1] != "add" && words[1] != "get" && words[1] != "top")) {
     std::cerr << "usage: word_index INDEX.heap add FILE... | get WORD... | top N\n";
     return 2;
   }
@@ -91,7 +98,7 @@ int run(const std::vector<std::string>& words) {
   for (std::size_t i = 2; i < words.size(); ++i) {
     if (words[1] == "add") index.add(words[i]);
     if (words[1] == "get") std::cout << words[i] << " " << index.count(words[i]) << "\n";
-    if (words[1] == "top") index.print_top(std::stoul(words[i]));
+    if (words[1] == "top") index.print_top(number(words[i]));
   }
   return 0;
 }

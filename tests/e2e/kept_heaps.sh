@@ -15,6 +15,9 @@ expect_sound() {
 start_run --name kept --every 200ms -v -- "$CKPT_PROGRAMS/keeps_heap" large small
 wait_for_line "$OUT" '^ready$'
 checkpoint kept
+find_program_pid
+expect_eq "whose heap it is, as seen from outside" "$PROGRAM_PID True" \
+  "$(ckpt heap stat large --json | json 'data["live"]["pid"], data["live"]["missing_faults"] > 0')"
 kept=$(ckpt show kept --json | json '" ".join("{}@{}".format(heap["directory"].split("/")[-2], heap["version"]) for heap in data["kept"])')
 expect_match "heaps that the version names" '^large@[1-9][0-9]* small@[1-9][0-9]*$' "$kept"
 for (( generation = 1; generation <= generations; generation++ )); do

@@ -136,6 +136,51 @@ in_c() {
   runs_within in_c "$(program moves_much_memory)" "$size_mib" "$WORK/in_c/go"
 }
 
+# A program that takes all that it can have: it is told that there is no more, is checkpointed as it is, and comes back
+# with the same bound.
+bounded() {
+  cat >takes_all.py <<'SCRIPT'
+import os, time
+
+def take():
+    held = []
+    try:
+        while len(held) < 4096:
+            held.append(bytearray(os.urandom(1 << 20)))
+    except MemoryError:
+        pass
+    print("took", len(held), flush=True)
+    return held
+
+held = take()
+while not os.path.exists("go"):
+    time.sleep(0.01)
+held = None
+take()
+SCRIPT
+  RUN_UNDER=(${IN_MEMORY_GROUP[@]+"${IN_MEMORY_GROUP[@]}"})
+  start_run --name bounded --heap-resident "${LIMIT_MIB}M" --heap-size "$((LIMIT_MIB * 3))M" -- "$PYTHON" takes_all.py
+  wait_for_line "$OUT" '^took '
+  took=$(sed -n 's/^took //p' "$OUT")
+  (( took > LIMIT_MIB * 2 && took <= LIMIT_MIB * 3 )) || fail "the program took $took MiB of $((LIMIT_MIB * 3))"
+  checkpoint bounded
+  kill9_family
+  recover bounded
+  touch go
+  expect_exit 0
+  took_again=$(sed -n 's/^took //p' "$OUT" | tail -n 1)
+  (( took_again > LIMIT_MIB * 2 && took_again <= LIMIT_MIB * 3 )) \
+    || fail "the program, recovered, took $took_again MiB of $((LIMIT_MIB * 3))"
+  rm go
+}
+
+# Refused whoever asks.
+expect_refusal 125 'give --heap-resident, too' "$CKPT_BIN/ckptrun" --heap-size 1G -- true
+for wrong in 12 5X none ''; do
+  expect_refusal 125 "heap-size" "$CKPT_BIN/ckptrun" --heap-resident 64M --heap-size "$wrong" -- true
+done
+expect_refusal 125 'hard limit of data' \
+  prlimit --data=1000000000 "$CKPT_BIN/ckptrun" --heap-resident 64M --heap-size 1G -- true
 if ! "$CKPT_BIN/ckptrun" --heap-resident 64M -- true 2>refused; then
   rm -rf "$CKPT_STORE"
   expect_refusal 125 'a limit of memory needs (CAP_SYS_PTRACE|Linux 6.7)' "$CKPT_BIN/ckptrun" --heap-resident 64M -- true
@@ -147,7 +192,7 @@ for wrong in 12 1M 5X -3M '' 99999999999G; do
   expect_refusal 125 "heap-resident" "$CKPT_BIN/ckptrun" --heap-resident "$wrong" -- true
 done
 make_memory_group $((LIMIT_MIB + 64)) || echo "no memory cgroup can be made here"
-if (( $# == 0 )); then set -- in_python replaced in_lua in_c; fi
+if (( $# == 0 )); then set -- in_python replaced in_lua in_c bounded; fi
 for row; do
   mkdir "$WORK/$row"
   cd "$WORK/$row" || exit

@@ -5,14 +5,15 @@
 //
 // Prints "ready", and when there is a file `go`: "equal", or what differs. Threads, each with its part of the
 // heap: two write at random, one has the kernel write (where it may), one has it write to pinned memory, one
-// writes to memory that is never saved; the main thread commits, grows the heap, allocates and rolls nothing
-// back.
+// writes to memory that is never saved; the main thread commits, grows the heap, changes its lines, allocates
+// and rolls nothing back.
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -104,6 +105,15 @@ void have_kernel_write(Heap& heap, Part& part, bool pinned) {
   }
 }
 
+// Of what is neither pinned nor never saved.
+void change_lines(Heap& heap, unsigned turn) {
+  try {
+    heap.set_line_bytes(heap.base() + (turn % 40U << 20U), 1 << 20, 4096U << turn % 5U);
+  } catch (const ckpt::Error& error) {
+    if (error.code() != EBUSY) wrong++;
+  }
+}
+
 void allocate_and_free(Heap& heap) {
   std::vector<std::span<std::uint64_t>> held;
   std::mt19937_64 random(13);
@@ -126,7 +136,9 @@ void allocate_and_free(Heap& heap) {
 
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
-  auto heap = Heap::open_or_create(argv[1], {.size = kHeapBytes}, {.resident_limit = kResidentBytes});
+  auto heap = Heap::open_or_create(
+      argv[1], {.size = kHeapBytes, .regions = {{.begin = 8 << 20, .size = 16 << 20, .line_bytes = 1 << 16}}},
+      {.resident_limit = kResidentBytes});
   auto other = Heap::open_or_create(argv[2], {.size = 1 << 20});
   std::strcpy(static_cast<char*>(other->allocate(100)), "other");
   other->commit();
@@ -154,6 +166,7 @@ int main(int argc, char** argv) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     if (round % 4 == 0) heap->commit_in_background();
     if (round % 64 == 1) heap->grow(heap->size() + (1 << 20));
+    if (round % 16 == 3) change_lines(*heap, round / 16);
     if (other->root("none") != nullptr || heap->statistics().failure != "") wrong++;
   }
   ends = true;

@@ -1,6 +1,6 @@
 // A bank in a persistent heap, for tests that kill it: money moves between accounts on different pages, notes
 // are allocated and freed, the heap grows and is rolled back, and every commit must find the same sum of
-// money.
+// money. The heap has lines of several sizes, which change from time to time.
 //
 //   transfers_in_heap HEAP COMMITS    checks what is there, then works; prints "commit N" after each; ends
 //   with "ok"
@@ -78,7 +78,7 @@ void add_note(Heap& heap, Bank& bank, std::mt19937_64& random) {
   std::uint64_t size = random() % 20 == 0 ? random() % 200000 : random() % 2000;
   auto* note = static_cast<Note*>(heap.allocate(sizeof(Note) + size));
   if (note == nullptr) {
-    heap.grow(heap.size() + 16 * kMiB);
+    heap.grow(heap.size() + 16 * kMiB, static_cast<std::uint32_t>(4096U << random() % 5));
     return;
   }
   auto fill = static_cast<unsigned char>(random());
@@ -96,6 +96,11 @@ void remove_note(Heap& heap, Bank& bank) {
   heap.deallocate(note);
 }
 
+void change_lines(Heap& heap, std::mt19937_64& random) {
+  std::uint64_t begin = random() % (heap.size() / kMiB);
+  heap.set_line_bytes(heap.base() + begin * kMiB, kMiB, static_cast<std::uint32_t>(4096U << random() % 5));
+}
+
 void change(Heap& heap, Bank& bank, std::mt19937_64& random) {
   for (std::uint64_t left = random() % 400; left > 0; --left) {
     std::int64_t amount = static_cast<std::int64_t>(random() % 100);
@@ -110,6 +115,7 @@ void work(Heap& heap, Bank& bank, std::uint64_t commits) {
   std::mt19937_64 random(std::random_device{}());
   while (commits > 0) {
     change(heap, bank, random);
+    if (random() % 16 == 0) change_lines(heap, random);
     if (random() % 16 == 0) {
       heap.roll_back();
       check(bank);
@@ -132,7 +138,10 @@ void work(Heap& heap, Bank& bank, std::uint64_t commits) {
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
   try {
-    auto heap = Heap::open_or_create(argv[1], {.size = 16 * kMiB}, {.resident_limit = kMiB});
+    auto heap = Heap::open_or_create(
+        argv[1],
+        {.size = 16 * kMiB, .regions = {{.begin = 2 * kMiB, .size = 2 * kMiB, .line_bytes = 1 << 16}}},
+        {.resident_limit = kMiB});
     auto* bank = static_cast<Bank*>(heap->root("bank"));
     if (bank == nullptr) bank = make_bank(*heap);
     check(*bank);

@@ -68,6 +68,20 @@ void vmheap_close(vmheap* heap) { delete heap; }
 void* vmheap_base(const vmheap* heap) { return heap->heap->base(); }
 uint64_t vmheap_size(const vmheap* heap) { return heap->heap->size(); }
 
+int vmheap_grow(vmheap* heap, uint64_t size, uint32_t line_bytes) {
+  return guarded(-1, [&] {
+    heap->heap->grow(size, line_bytes);
+    return 0;
+  });
+}
+
+int vmheap_set_line_bytes(vmheap* heap, const void* begin, size_t size, uint32_t line_bytes) {
+  return guarded(-1, [&] {
+    heap->heap->set_line_bytes(begin, size, line_bytes);
+    return 0;
+  });
+}
+
 uint64_t vmheap_commit(vmheap* heap) {
   return guarded<uint64_t>(0, [&] { return heap->heap->commit(); });
 }

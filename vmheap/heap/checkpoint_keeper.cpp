@@ -219,8 +219,10 @@ void KeptHeap::stand_in() {
 }
 
 void KeptHeap::come_back() {
+  HeapGeometry geometry = store_.geometry();
   try {
     store_.reopen(location_, sharing_, kept_->version);
+    store_.set_geometry(geometry);
   } catch (const Error& error) {
     throw Error(fmt::format("the program's heap cannot be brought back to its version {}: {}", kept_->version,
                             error.what()),

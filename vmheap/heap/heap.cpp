@@ -15,6 +15,7 @@
 #include "heap/checkpoint_keeper.h"
 #include "heap/heap_memory.h"
 #include "heap/line_store.h"
+#include "heap/live_statistics.h"
 #include "heap/pager.h"
 
 namespace ckpt::vmheap {
@@ -26,6 +27,13 @@ constexpr unsigned kCommitsBetweenRemovals = 8;
 
 StoreLocation location_of(const std::string& directory, const OpenOptions& options) {
   return {.directory = directory, .name = options.name};
+}
+
+HeapGeometry geometry_of(const CreateOptions& create) {
+  HeapGeometry geometry{.base = create.base, .size = create.size, .regions = {}};
+  geometry.regions.push_back({.begin = 0, .size = create.size, .line_bytes = create.line_bytes});
+  for (const HeapRegion& region : create.regions) geometry.regions = replace_region(geometry.regions, region);
+  return geometry;
 }
 
 // What entered the gate for another thread.
@@ -93,6 +101,7 @@ class Heap::Parts {
   Pager pager_;
   KeptHeap kept_;
   std::unique_ptr<Allocator> allocator_;
+  std::mutex shape_mutex_;  // of whoever changes size or regions
   std::mutex background_mutex_;
   std::future<std::uint64_t> background_;
   unsigned commits_ = 0;
@@ -119,7 +128,7 @@ void Heap::end() {
 std::unique_ptr<Heap> Heap::create(const std::string& directory, const CreateOptions& create,
                                    const OpenOptions& options) {
   Gate::Pass pass;
-  HeapGeometry geometry{.base = create.base, .size = create.size, .line_bytes = create.line_bytes};
+  HeapGeometry geometry = geometry_of(create);
   check_geometry(geometry);
   auto lines = LineStore::create(location_of(directory, options), geometry);
   auto parts = std::make_unique<Parts>(std::move(lines), options);
@@ -157,7 +166,7 @@ std::unique_ptr<Heap> Heap::open_or_create(const std::string& directory, const C
 
 std::byte* Heap::base() const { return reinterpret_cast<std::byte*>(parts_->memory_.base()); }
 std::uint64_t Heap::size() const { return parts_->memory_.size(); }
-std::uint32_t Heap::line_bytes() const { return parts_->store_->geometry().line_bytes; }
+std::vector<HeapRegion> Heap::regions() const { return parts_->store_->geometry().regions; }
 bool Heap::contains(const void* address) const {
   return address_of(address) - parts_->memory_.base() < size();
 }
@@ -210,9 +219,16 @@ void Heap::roll_back(std::optional<std::uint64_t> version) {
     std::lock_guard lock(parts_->background_mutex_);
     if (parts_->background_.valid()) parts_->background_.wait();
   }
+  std::lock_guard shape(parts_->shape_mutex_);
+  std::uint64_t to = version ? *version : parts_->store_->program_version();
   HeapGeometry geometry = parts_->store_->geometry();
-  parts_->pager_.roll_back(version ? *version : parts_->store_->program_version());
-  parts_->store_->set_geometry(geometry);  // the address range does not shrink
+  Regions then = parts_->store_->geometry_of(to).regions;
+  Regions longest = extend(geometry.regions, then);
+  if (longest != geometry.regions) parts_->pager_.grow(longest);
+  // The address range does not shrink.
+  geometry = {.base = geometry.base, .size = parts_->memory_.size(), .regions = extend(then, longest)};
+  parts_->pager_.roll_back(to, geometry.regions);
+  parts_->store_->set_geometry(geometry);
   parts_->start_allocator();
   parts_->allocator_->grow(geometry.size);
 }
@@ -288,6 +304,11 @@ void Heap::discard(const void* begin, std::size_t size) {
   parts_->pager_.discard(parts_->checked(begin, size));
 }
 
+void Heap::set_pattern(const void* begin, std::size_t size, AccessPattern pattern) {
+  Gate::Pass pass;
+  parts_->pager_.set_pattern(parts_->checked(begin, size), pattern);
+}
+
 void Heap::set_kind(const void* begin, std::size_t size, RangeKind kind) {
   Gate::Pass pass;
   parts_->pager_.set_kind(parts_->checked(begin, size), kind);
@@ -298,17 +319,32 @@ void Heap::set_resident_limit(std::uint64_t bytes) {
   parts_->pager_.set_resident_limit(bytes);
 }
 
-void Heap::grow(std::uint64_t size) {
+void Heap::grow(std::uint64_t size, std::uint32_t line_bytes) {
   Gate::Pass pass;
+  std::lock_guard shape(parts_->shape_mutex_);
   HeapGeometry geometry = parts_->store_->geometry();
   if (size < geometry.size) throw Error("a heap does not shrink; discard what is not needed", EINVAL);
+  if (size == geometry.size) return;
+  if (line_bytes == 0) line_bytes = geometry.regions.back().line_bytes;
   std::uint64_t before = std::exchange(geometry.size, size);
+  geometry.regions =
+      replace_region(geometry.regions, {.begin = before, .size = size - before, .line_bytes = line_bytes});
   check_geometry(geometry);
-  if (size == before) return;
-  parts_->memory_.grow(size);
-  parts_->pager_.watch(parts_->memory_.view(before, size - before));
+  parts_->pager_.grow(geometry.regions);
   parts_->store_->set_geometry(geometry);
   parts_->allocator_->grow(size);
+}
+
+void Heap::set_line_bytes(const void* begin, std::size_t size, std::uint32_t line_bytes) {
+  Gate::Pass pass;
+  std::lock_guard shape(parts_->shape_mutex_);
+  ByteRange range = parts_->checked(begin, size);
+  HeapGeometry geometry = parts_->store_->geometry();
+  geometry.regions = replace_region(
+      geometry.regions, {.begin = range.begin - geometry.base, .size = size, .line_bytes = line_bytes});
+  check_geometry(geometry);
+  parts_->pager_.set_regions(geometry.regions, range);
+  parts_->store_->set_geometry(geometry);
 }
 
 Statistics Heap::statistics() const {
@@ -327,23 +363,9 @@ void Heap::unpin(const void* begin, std::size_t size) {
 }
 
 std::string Statistics::json() const {
-  nlohmann::ordered_json object{{"version", version},
-                                {"size_bytes", size_bytes},
-                                {"resident_bytes", resident_bytes},
-                                {"resident_limit_bytes", resident_limit_bytes},
-                                {"dirty_bytes", dirty_bytes},
-                                {"uncommitted_bytes", uncommitted_bytes},
-                                {"missing_faults", missing_faults},
-                                {"minor_faults", minor_faults},
-                                {"write_faults", write_faults},
-                                {"read_ahead_lines", read_ahead_lines},
-                                {"evictions", evictions},
-                                {"early_stores", early_stores},
-                                {"bytes_in", bytes_in},
-                                {"bytes_out", bytes_out},
-                                {"commits", commits},
-                                {"rollbacks", rollbacks},
-                                {"failure", failure}};
+  nlohmann::ordered_json object;
+  for (const auto& [name, field] : kStatisticsFields) object[name] = this->*field;
+  object["failure"] = failure;
   return object.dump();
 }
 

@@ -9,6 +9,7 @@
 // to the system.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -59,7 +60,7 @@ class HeapMemory {
   UniqueFd fd_;
   int protection_;
   std::uint64_t base_ = 0;
-  std::uint64_t size_ = 0;
+  std::atomic<std::uint64_t> size_ = 0;  // read by anybody at any time
   std::byte* alias_ = nullptr;
   std::uint64_t alias_size_ = 0;
 };

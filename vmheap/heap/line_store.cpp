@@ -9,8 +9,10 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <string_view>
 
 #include "base/error.h"
+#include "base/parse.h"
 #include "store/retention.h"
 
 namespace ckpt::vmheap {
@@ -44,6 +46,30 @@ store::Version newest_version(const store::Application& application) {
   return newest;
 }
 
+// Where a segment cannot even be listed, what was committed last may be in it: nobody should go on from an
+// older version without being told.
+void require_sound(const store::Application& application, store::Version newest) {
+  for (const std::string& line : application.damaged()) {
+    std::size_t number = line.rfind("/v") + 2;
+    auto version = parse_unsigned(std::string_view(line).substr(number, line.find('.', number) - number));
+    if (version && *version < newest) continue;
+    throw Error(
+        newest == 0 ? line : fmt::format("{}: ckpt heap rollback makes version {} the newest", line, newest),
+        EBADMSG);
+  }
+}
+
+// Throws Error if there is none.
+std::unique_ptr<store::Application> find_application(const StoreLocation& location) {
+  std::string path = location.directory + "/" + location.name;
+  if (::access(path.c_str(), F_OK) != 0) {
+    throw Error(fmt::format("there is no heap {} in {}; create it, or name another", location.name,
+                            location.directory),
+                ENOENT);
+  }
+  return store::Store::open(location.directory, false).application(location.name);
+}
+
 struct FreeBytes {
   void operator()(std::byte* bytes) const { std::free(bytes); }
 };
@@ -54,13 +80,15 @@ LineStore::LineStore(std::unique_ptr<store::Application> application, UniqueFd l
                      const HeapGeometry& geometry)
     : application_(std::move(application)),
       lock_(std::move(lock)),
-      geometry_(geometry),
-      tables_(std::make_shared<store::TableCache>(kCachedTables)) {}
+      tables_(std::make_shared<store::TableCache>(kCachedTables)),
+      geometry_(geometry) {}
 
 bool LineStore::exists(const StoreLocation& location) {
   if (::access(location.directory.c_str(), F_OK) != 0) return false;
   store::Store store = store::Store::open(location.directory, false);
-  return store.contains(location.name) && newest_version(*store.application(location.name)) != 0;
+  if (!store.contains(location.name)) return false;
+  auto application = store.application(location.name);
+  return newest_version(*application) != 0 || !application->damaged().empty();
 }
 
 std::unique_ptr<LineStore> LineStore::create(const StoreLocation& location, const HeapGeometry& geometry) {
@@ -75,11 +103,11 @@ std::unique_ptr<LineStore> LineStore::create(const StoreLocation& location, cons
 
 std::unique_ptr<LineStore> LineStore::open(const StoreLocation& location, Sharing sharing,
                                            std::optional<store::Version> version) {
-  store::Store store = store::Store::open(location.directory, false);
-  std::unique_ptr<store::Application> application = store.application(location.name);
+  std::unique_ptr<store::Application> application = find_application(location);
   UniqueFd lock;
   if (sharing == Sharing::kWriter) lock = take_writer_lock(*application);
   store::Version chosen = version ? *version : newest_version(*application);
+  if (!version) require_sound(*application, chosen);
   if (chosen == 0)
     throw Error(fmt::format("{} has no version; create the heap anew", where(*application)), ENOENT);
   auto result = std::unique_ptr<LineStore>(new LineStore(std::move(application), std::move(lock), {}));
@@ -88,8 +116,7 @@ std::unique_ptr<LineStore> LineStore::open(const StoreLocation& location, Sharin
 }
 
 void LineStore::reopen(const StoreLocation& location, Sharing sharing, store::Version version) {
-  store::Store store = store::Store::open(location.directory, false);
-  std::unique_ptr<store::Application> application = store.application(location.name);
+  std::unique_ptr<store::Application> application = find_application(location);
   UniqueFd lock;
   if (sharing == Sharing::kWriter) lock = take_writer_lock(*application);
   abandon();
@@ -101,12 +128,38 @@ void LineStore::reopen(const StoreLocation& location, Sharing sharing, store::Ve
 
 void LineStore::open_version(store::Version version) {
   std::shared_ptr<const store::CheckpointReader> opened = application_->open(version, tables_);
-  geometry_ = parse_geometry(opened->image(), fmt::format("{}, version {},", where(*application_), version));
+  HeapGeometry geometry = geometry_in(*opened);
   std::lock_guard lock(mutex_);
+  geometry_ = std::move(geometry);
   for_checkpoint_ = opened->description().run_id == kCheckpointRunId;
   reader_ = std::move(opened);
   version_ = version;
   if (!for_checkpoint_) program_version_ = version;
+}
+
+HeapGeometry LineStore::geometry_in(const store::CheckpointReader& reader) const {
+  return parse_geometry(reader.image(),
+                        fmt::format("{}, version {},", where(*application_), reader.description().version));
+}
+
+HeapGeometry LineStore::geometry_of(store::Version version) const {
+  return geometry_in(*application_->open(version, tables_));
+}
+
+HeapGeometry LineStore::geometry() const {
+  std::lock_guard lock(mutex_);
+  return geometry_;
+}
+
+std::optional<FileIdentity> LineStore::lock_identity() const {
+  if (lock_) return identity_of(lock_.get());
+  UniqueFd lock(::openat(application_->directory(), kWriterLock, O_PATH | O_CLOEXEC | O_NOFOLLOW));
+  return lock ? std::optional(identity_of(lock.get())) : std::nullopt;
+}
+
+void LineStore::set_geometry(const HeapGeometry& geometry) {
+  std::lock_guard lock(mutex_);
+  geometry_ = geometry;
 }
 
 std::shared_ptr<const store::CheckpointReader> LineStore::reader() const {
@@ -245,7 +298,8 @@ store::Version LineStore::commit(CommitFor whom, const std::string& application)
   description.pid = ::getpid();
   description.stats.mode = "heap";
   store::Version version = 0;
-  noting_failure([&] { version = last.commit(description, std::as_bytes(std::span(&geometry_, 1))); });
+  std::vector<std::byte> image = image_of(geometry());
+  noting_failure([&] { version = last.commit(description, image); });
   std::shared_ptr<const store::CheckpointReader> opened = application_->open(version, tables_);
   writer_.reset();
   put_pages_.reset();

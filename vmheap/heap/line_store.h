@@ -24,6 +24,7 @@
 
 #include "base/unique_fd.h"
 #include "heap/heap_format.h"
+#include "heap/live_statistics.h"
 #include "store/checkpoint_store.h"
 #include "store/table_cache.h"
 #include "vmheap/heap.h"
@@ -46,15 +47,19 @@ class LineStore {
   // A new heap without a version: the first commit makes it exist. Throws Error (EEXIST) if there is one.
   static std::unique_ptr<LineStore> create(const StoreLocation& location, const HeapGeometry& geometry);
   // The newest version, or that one. One writer at a time (Error EBUSY); readers at any time.
+  // The newest is refused if there is a damaged one after it (EBADMSG).
   static std::unique_ptr<LineStore> open(const StoreLocation& location, Sharing sharing,
                                          std::optional<store::Version> version = std::nullopt);
   static bool exists(const StoreLocation& location);
   // In place of what it was before, of which only memory is left: in a process that was recovered.
   void reopen(const StoreLocation& location, Sharing sharing, store::Version version);
 
-  const HeapGeometry& geometry() const { return geometry_; }
-  void set_geometry(const HeapGeometry& geometry) { geometry_ = geometry; }
+  HeapGeometry geometry() const;  // that the next commit will have
+  void set_geometry(const HeapGeometry& geometry);
+  HeapGeometry geometry_of(store::Version version) const;
   store::Application& application() { return *application_; }
+  // Of the lock that writers take; nullopt: nobody has written here yet.
+  std::optional<FileIdentity> lock_identity() const;
   store::Version version() const;  // committed, that this builds on; 0: none
   std::vector<HeapVersion> versions() const;
   store::Version tagged(const std::string& label) const;  // throws Error (ENOENT) if there is no such version
@@ -88,10 +93,10 @@ class LineStore {
   template <typename Work>
   void noting_failure(const Work& work);
   void open_version(store::Version version);
+  HeapGeometry geometry_in(const store::CheckpointReader& reader) const;
 
   std::unique_ptr<store::Application> application_;
   UniqueFd lock_;
-  HeapGeometry geometry_;
   std::shared_ptr<store::TableCache> tables_;
 
   std::mutex writing_;  // held over whatever uses the writer
@@ -100,6 +105,7 @@ class LineStore {
   std::uint64_t bytes_put_ = 0;
 
   mutable std::mutex mutex_;  // over the fields below, briefly
+  HeapGeometry geometry_;
   std::shared_ptr<const store::CheckpointReader> reader_;
   store::Version version_ = 0;
   bool for_checkpoint_ = false;  // version_ is

@@ -7,10 +7,10 @@
 
 namespace ckpt::vmheap {
 
-LineTable::LineTable(std::uint64_t most_lines) : size_(most_lines) {
+LineTable::LineTable(std::uint64_t most_pages) : size_(most_pages) {
   void* got =
       ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (got == MAP_FAILED) throw_errno(fmt::format("reserve a table of {} lines", size_));
+  if (got == MAP_FAILED) throw_errno(fmt::format("reserve a table of {} pages", size_));
   entries_ = static_cast<std::uint8_t*>(got);
 }
 

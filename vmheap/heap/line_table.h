@@ -1,7 +1,18 @@
 // The state of every line of a heap: one byte each, in sparse memory, so that a large empty heap costs
 // nothing.
 //
-// A line is the unit of paging: `line_bytes` bytes (a power of two, 4 KiB to 1 MiB) at a multiple of it.
+// A line is the unit of paging: a power of two of bytes, 4 KiB to 1 MiB, at a multiple of it, the same within
+// a region of the heap (line_map.h). Its entry is that of its first page; those of its other pages are zero.
+//
+// With what is elsewhere, an entry says of a line
+//   type       user, or system (nursery included)   kSpecial
+//   resident   it has a frame                       state >= kBusy
+//   dirty      newer than the store's               kDirty, kWaiting
+//   flushing   being stored                         kWaiting, then kBusy
+//   length                                          LineMap::length()
+//   location   in memory: its offset in the memfd is that in the heap; on disk: the pages of its number in
+//   the
+//              committed version, or in the one under way (kStored)
 //
 //   state        frame  content                                   mapped in the view
 //   kPersistent  no     what the store has; absent: zeroes        no
@@ -22,6 +33,7 @@
 //   kWaiting    -> kBusy -> kDirty               written during a commit: stored at once     serve
 //   any with or without a frame -> kEmpty        discarded                                   discard
 //   any         -> kPersistent                   rollback                                    reset
+//   kResident, kDirty (by kBusy), kEmpty -> kPersistent   its region gets lines of another size   clear_out
 //
 // Not thread-safe: the pager's lock protects it.
 #pragma once
@@ -30,9 +42,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace ckpt::vmheap {
+#include "heap/line_map.h"
 
-using Line = std::uint64_t;  // number: offset in the heap / line_bytes
+namespace ckpt::vmheap {
 
 enum class LineState : std::uint8_t { kPersistent, kEmpty, kBusy, kResident, kDirty, kWaiting };
 
@@ -46,7 +58,7 @@ enum LineFlag : std::uint8_t {
 
 class LineTable {
  public:
-  explicit LineTable(std::uint64_t most_lines);
+  explicit LineTable(std::uint64_t most_pages);
   ~LineTable();
   LineTable(const LineTable&) = delete;
   LineTable& operator=(const LineTable&) = delete;

@@ -10,9 +10,9 @@
 namespace ckpt::vmheap {
 namespace {
 
-constexpr std::uint64_t kPutBytes = 1ULL << 20;
-// Lines between two that are protected together with them, if they are none of those that must stay writable.
-constexpr Line kBridge = 64;
+constexpr std::uint64_t kPutPages = (1ULL << 20) / store::kPageBytes;
+// Pages between two lines that are protected together with them, if none of them must stay writable.
+constexpr std::uint64_t kBridge = 64;
 
 }  // namespace
 
@@ -34,10 +34,10 @@ void Pager::freeze(Lock& lock) {
 void Pager::freeze_discarded() {
   std::vector<Line> empty;
   for (Lines lines : std::exchange(discarded_, {})) {
-    for (Line line = lines.first; line < lines.first + lines.count; ++line) {
+    for_each_line(lines, [&](Line line) {
       // Others were written to since, and are stored as they are now.
       if (table_.state(line) == LineState::kEmpty || table_.has(line, kSpecial)) empty.push_back(line);
-    }
+    });
   }
   std::ranges::sort(empty);
   empty.erase(std::unique(empty.begin(), empty.end()), empty.end());
@@ -50,19 +50,20 @@ void Pager::freeze_dirty() {
     if (table_.state(line) != LineState::kDirty || table_.has(line, kSpecial)) return;
     if (table_.has(line, kPinned)) {
       // The kernel may be writing to it for somebody: it stays writable.
-      std::span<std::byte> bytes = alias_of({.first = line, .count = 1});
+      std::span<std::byte> bytes = alias_of(one(line));
       pinned_copies_.push_back({.line = line, .bytes = {bytes.begin(), bytes.end()}});
       return;
     }
     table_.set_state(line, LineState::kWaiting);
     waiting_.push_back(line);
   });
-  dirty_count_ -= waiting_.size();
+  dirty_pages_ -= pages_in(waiting_);
   std::ranges::sort(waiting_);
   for (std::size_t begin = 0, end = 0; begin < waiting_.size(); begin = end) {
     auto joins = [&](Line last, Line next) {
-      if (next - last > kBridge) return false;
-      while (++last < next) {
+      last = line_map_.next(last);
+      if (next - last >= kBridge) return false;
+      for (; last < next; last = line_map_.next(last)) {
         if (table_.state(last) == LineState::kDirty || table_.has(last, kPinned) ||
             table_.has(last, kSpecial))
           return false;
@@ -70,7 +71,8 @@ void Pager::freeze_dirty() {
       return true;
     };
     for (end = begin + 1; end < waiting_.size() && joins(waiting_[end - 1], waiting_[end]);) ++end;
-    userfault_.protect(view_of({.first = waiting_[begin], .count = waiting_[end - 1] - waiting_[begin] + 1}));
+    userfault_.protect(
+        view_of({.first = waiting_[begin], .pages = line_map_.next(waiting_[end - 1]) - waiting_[begin]}));
   }
 }
 
@@ -84,10 +86,13 @@ store::Version Pager::finish_commit(CommitFor whom, const std::string& applicati
     store::Version version = store_.commit(whom, application);
     lock.lock();
     committed(whom);
+    try_unavailable(lock);
+    publish();
     return version;
   } catch (const Error& error) {
     if (!lock.owns_lock()) lock.lock();
     commit_failed(error.what());
+    publish();
     throw;
   }
 }
@@ -116,37 +121,43 @@ void Pager::drop_discarded(Lock& lock) {
 void Pager::store_frozen(Lock& lock) {
   std::vector<PinnedCopy> copies = std::exchange(pinned_copies_, {});
   lock.unlock();
-  for (const PinnedCopy& copy : copies)
-    store_.put(pages_of({.first = copy.line, .count = 1}).first_page, copy.bytes);
+  for (const PinnedCopy& copy : copies) store_.put(copy.line, copy.bytes);
   lock.lock();
-  std::uint64_t most = std::max<std::uint64_t>(1, kPutBytes / line_bytes_);
   for (std::size_t next = 0; next < waiting_.size();) {
     std::vector<Line> batch;
-    for (; next < waiting_.size() && batch.size() < most; ++next) {
+    std::uint64_t pages = 0;
+    for (; next < waiting_.size() && pages < kPutPages; ++next) {
       // Others were written to meanwhile, and stored then.
-      if (table_.state(waiting_[next]) == LineState::kWaiting) batch.push_back(waiting_[next]);
+      if (table_.state(waiting_[next]) != LineState::kWaiting) continue;
+      batch.push_back(waiting_[next]);
+      pages += line_map_.length(waiting_[next]);
     }
     for (Line line : batch) begin_busy(line);
     bool stored = put_lines(lock, batch);
     for (Line line : batch) {
-      if (stored && !table_.has(line, kStored)) {
-        table_.set(line, kStored);
-        stored_.push_back(line);
-      }
+      if (stored) note_stored(line);
       end_busy(line, stored ? LineState::kResident : LineState::kWaiting);
     }
     if (!stored) throw Error(failure_, EIO);
   }
 }
 
+void Pager::note_stored(Line line) {
+  if (table_.has(line, kStored)) return;
+  table_.set(line, kStored);
+  stored_.push_back(line);
+  stored_pages_ += line_map_.length(line);
+}
+
 void Pager::committed(CommitFor whom) {
-  stored_for_checkpoints_ = whom == CommitFor::kCheckpoint ? stored_for_checkpoints_ + stored_.size() : 0;
+  stored_for_checkpoints_ = whom == CommitFor::kCheckpoint ? stored_for_checkpoints_ + stored_pages_ : 0;
   for (Line line : stored_) table_.clear(line, kStored);
   stored_.clear();
+  stored_pages_ = 0;
   for (Lines lines : dropped_) {
-    for (Line line = lines.first; line < lines.first + lines.count; ++line) {
+    for_each_line(lines, [this](Line line) {
       if (table_.state(line) == LineState::kEmpty) table_.set_state(line, LineState::kPersistent);
-    }
+    });
   }
   dropped_.clear();
   waiting_.clear();
@@ -163,7 +174,7 @@ void Pager::commit_failed(const std::string& cause) {
   for (Line line : waiting_) {
     if (table_.state(line) != LineState::kWaiting) continue;
     table_.set_state(line, LineState::kDirty);
-    ++dirty_count_;
+    dirty_pages_ += line_map_.length(line);
   }
   waiting_.clear();
   discarded_.insert(discarded_.end(), dropped_.begin(), dropped_.end());
@@ -175,15 +186,18 @@ void Pager::commit_failed(const std::string& cause) {
   changed_.notify_all();
 }
 
-void Pager::roll_back(store::Version version) {
+void Pager::roll_back(store::Version version, const Regions& regions) {
   Lock lock(mutex_);
   changed_.wait(lock, [&] { return !committing_; });
+  LineMap map(regions);
+  limit_in_pages(limit_ * store::kPageBytes, map);
+  require_same_where_held(map);
   committing_ = true;
   to_read_ahead_.clear();
   changed_.wait(lock, [&] { return busy_count_ == 0; });
   try {
     store_.go_to(version);
-    reset();
+    reset(map);
   } catch (...) {
     committing_ = false;
     changed_.notify_all();
@@ -196,24 +210,26 @@ void Pager::roll_back(store::Version version) {
   committing_ = false;
   cleaning_pays_ = true;
   changed_.notify_all();
+  pin_again(lock);
+  try_unavailable(lock);
+  publish();
 }
 
 // Forgets all lines but those of system and nursery ranges.
-void Pager::reset() {
+void Pager::reset(const LineMap& map) {
   std::vector<Line> kept;
   std::vector<Line> gone;
   resident_.for_each([&](Line line) { (table_.has(line, kSpecial) ? kept : gone).push_back(line); });
   std::ranges::sort(gone);
-  for (Lines lines : merge(gone)) memory_.free_frames(lines.first * line_bytes_, lines.count * line_bytes_);
+  for (Lines lines : merge(gone)) free_memory(lines);
   resident_.clear();
   table_.reset(kept);
-  for (Lines lines : special_) {
-    for (Line line = lines.first; line < lines.first + lines.count; ++line) table_.set(line, kSpecial);
-  }
+  line_map_ = map;
+  for (Lines lines : special_) for_each_line(lines, [this](Line line) { table_.set(line, kSpecial); });
   for (Line line : kept) resident_.add_active(line);
-  frames_used_ = kept.size();
-  dirty_count_ = kept.size();
+  frames_used_ = dirty_pages_ = pages_in(kept);
   stored_.clear();
+  stored_pages_ = 0;
   discarded_.clear();
   marks_.clear();
   wanted_.clear();

@@ -9,27 +9,25 @@
 namespace ckpt::vmheap {
 namespace {
 
-constexpr std::uint64_t kBatchBytes = 1ULL << 20;  // stored or evicted at once
-constexpr std::uint64_t kMostKeptFreeBytes = 4ULL << 20;
+constexpr std::uint64_t kBatch = (1ULL << 20) / store::kPageBytes;  // stored or evicted at once
+constexpr std::uint64_t kMostKeptFree = (4ULL << 20) / store::kPageBytes;
 
 }  // namespace
 
-std::uint64_t Pager::frames_to_keep_free() const {
-  return std::max<std::uint64_t>(1, std::min(limit_ / 16, kMostKeptFreeBytes / line_bytes_));
-}
+std::uint64_t Pager::frames_to_keep_free() const { return std::min(limit_ / 16, kMostKeptFree); }
 
-bool Pager::reserve_frames(Lock& lock, std::uint64_t count) {
+bool Pager::reserve_frames(Lock& lock, std::uint64_t pages) {
   bool tried_again = false;
-  while (free_frames() < count) {
-    if (stopping_) return false;
-    if (reclaim(lock, std::max(count, frames_to_keep_free() / 4))) continue;
+  while (free_frames() < pages) {
+    if (stopping_ || reshaping_) return false;
+    if (reclaim(lock, std::max(pages, frames_to_keep_free() / 4))) continue;
     if (committing_ || noting_ || busy_count_ != 0) {
       changed_.wait(lock);
     } else if (std::exchange(tried_again, true) || !store_again(lock)) {
       return false;
     }
   }
-  frames_used_ += count;
+  frames_used_ += pages;
   if (free_frames() < frames_to_keep_free() / 2) {
     cleaning_pays_ = true;
     work_.notify_one();
@@ -52,13 +50,12 @@ bool Pager::store_again(Lock& lock) {
 
 // Makes free frames, or comes nearer to it. False: nothing can be done now.
 bool Pager::reclaim(Lock& lock, std::uint64_t wanted) {
-  std::uint64_t most = std::max<std::uint64_t>(1, kBatchBytes / line_bytes_);
-  wanted = std::min(wanted, most);
-  std::uint64_t made_cold = 0;
-  if (resident_.inactive_count() < std::max(2 * wanted, frames_used_ / 4)) made_cold = make_cold(2 * wanted);
+  wanted = std::min(wanted, kBatch);
+  bool made_cold =
+      resident_.inactive_pages() < std::max(2 * wanted, frames_used_ / 4) && make_cold(2 * wanted);
   bool made_clean = false;
   Candidates found = pick_candidates(wanted);
-  if (found.clean.size() * 2 >= wanted || found.dirty.empty() || !may_store_early()) {
+  if (found.clean_pages * 2 >= wanted || found.dirty.empty() || !may_store_early()) {
     for (Line line : found.dirty) resident_.add_inactive(line);
   } else {
     // Back into the list: while the lock is given up they may be used, and a commit looks for dirty lines in
@@ -71,13 +68,14 @@ bool Pager::reclaim(Lock& lock, std::uint64_t wanted) {
     evict(lock, std::move(found.clean));
     return true;
   }
-  return made_clean || made_cold + found.used > 0;
+  return made_clean || made_cold || found.used;
 }
 
 // Unmaps lines that were not looked at for long, to see whether they are used again.
-std::uint64_t Pager::make_cold(std::uint64_t count) {
+bool Pager::make_cold(std::uint64_t pages) {
   std::vector<Line> chosen;
-  for (std::uint64_t left = resident_.active_count(); left > 0 && chosen.size() < count; --left) {
+  std::uint64_t found = 0;
+  for (std::uint64_t left = resident_.active_count(); left > 0 && found < pages; --left) {
     auto line = resident_.take_active();
     if (!line) break;
     if (table_.has(*line, kPinned) || table_.has(*line, kSpecial) ||
@@ -89,17 +87,16 @@ std::uint64_t Pager::make_cold(std::uint64_t count) {
     marks_.erase(*line);
     resident_.add_inactive(*line);
     chosen.push_back(*line);
+    found += line_map_.length(*line);
   }
-  std::uint64_t result = chosen.size();
   std::ranges::sort(chosen);
-  for (Lines lines : merge(chosen)) memory_.unmap_view(lines.first * line_bytes_, lines.count * line_bytes_);
-  return result;
+  for (Lines lines : merge(chosen)) unmap(lines);
+  return found > 0;
 }
 
 Pager::Candidates Pager::pick_candidates(std::uint64_t wanted) {
   Candidates found;
-  std::uint64_t most_dirty = std::max<std::uint64_t>(1, kBatchBytes / line_bytes_);
-  for (std::uint64_t left = resident_.inactive_count(); left > 0 && found.clean.size() < wanted; --left) {
+  for (std::uint64_t left = resident_.inactive_count(); left > 0 && found.clean_pages < wanted; --left) {
     auto line = resident_.take_inactive();
     if (!line) break;
     LineState state = table_.state(*line);
@@ -107,11 +104,13 @@ Pager::Candidates Pager::pick_candidates(std::uint64_t wanted) {
       resident_.add_active(*line);
     } else if (!table_.has(*line, kCold)) {
       resident_.add_active(*line);
-      ++found.used;
+      found.used = true;
     } else if (state == LineState::kResident) {
       found.clean.push_back(*line);
-    } else if (state == LineState::kDirty && found.dirty.size() < most_dirty) {
+      found.clean_pages += line_map_.length(*line);
+    } else if (state == LineState::kDirty && found.dirty_pages < kBatch) {
       found.dirty.push_back(*line);
+      found.dirty_pages += line_map_.length(*line);
     } else {
       resident_.add_inactive(*line);
       // Enough to store at once; looking further costs more than it brings.
@@ -124,16 +123,17 @@ Pager::Candidates Pager::pick_candidates(std::uint64_t wanted) {
 // The lines are kResident, cold, and taken from the lists.
 void Pager::evict(Lock& lock, std::vector<Line> lines) {
   std::ranges::sort(lines);
+  std::vector<Lines> runs = merge(lines);
   for (Line line : lines) begin_busy(line);
   lock.unlock();
-  for (Lines run : merge(lines)) memory_.free_frames(run.first * line_bytes_, run.count * line_bytes_);
+  for (Lines run : runs) free_memory(run);
   lock.lock();
   for (Line line : lines) {
     table_.clear(line, kListed);
     table_.clear(line, kCold);
+    frames_used_ -= line_map_.length(line);
     end_busy(line, LineState::kPersistent);
   }
-  frames_used_ -= lines.size();
   counts_.evictions += lines.size();
   changed_.notify_all();
 }
@@ -157,32 +157,33 @@ bool Pager::flush(Lock& lock, std::vector<Line>& lines) {
   flushing_count_ += lines.size();
   bool stored = put_lines(lock, lines);
   for (Line line : lines) {
-    if (stored && !table_.has(line, kStored)) {
-      table_.set(line, kStored);
-      stored_.push_back(line);
+    if (stored) {
+      note_stored(line);
+      dirty_pages_ -= line_map_.length(line);
     }
     end_busy(line, stored ? LineState::kResident : LineState::kDirty);
   }
   flushing_count_ -= lines.size();
   changed_.notify_all();
   if (!stored) return false;
-  dirty_count_ -= lines.size();
   counts_.early_stores += lines.size();
   return true;
 }
 
 // The lines are busy. False, with failure_ set, if the store refuses them.
 bool Pager::put_lines(Lock& lock, const std::vector<Line>& ascending) {
+  std::vector<Lines> runs = merge(ascending);
+  std::uint64_t pages = pages_in(ascending);
   lock.unlock();
   std::string cause;
   try {
-    for (Lines lines : merge(ascending)) store_.put(pages_of(lines).first_page, alias_of(lines));
+    for (Lines lines : runs) store_.put(pages_of(lines).first_page, alias_of(lines));
   } catch (const Error& error) {
     cause = error.what();
   }
   lock.lock();
   if (cause.empty()) {
-    counts_.bytes_out += ascending.size() * line_bytes_;
+    counts_.bytes_out += pages * store::kPageBytes;
     return true;
   }
   record_failure(cause);
@@ -195,7 +196,7 @@ void Pager::clean() {
   Lock lock(mutex_);
   for (;;) {
     work_.wait(lock, [&] {
-      return stopping_ || held_ || (cleaning_pays_ && free_frames() < frames_to_keep_free());
+      return stopping_ || held_ || (cleaning_pays_ && !reshaping_ && free_frames() < frames_to_keep_free());
     });
     if (stopping_) return;
     if (held_) {
@@ -203,6 +204,7 @@ void Pager::clean() {
       continue;
     }
     cleaning_pays_ = reclaim(lock, frames_to_keep_free() - free_frames());
+    publish();
   }
 }
 

@@ -12,31 +12,31 @@ namespace ckpt::vmheap {
 
 class SequentialFaults {
  public:
-  // `most`: lines that one fault may bring in.
+  // `most`: pages that one fault may bring in, unless a single line is longer.
   explicit SequentialFaults(std::uint64_t most) : most_(std::max<std::uint64_t>(most, 1)) {}
 
-  // How many lines, from `line` on, this fault should bring in.
-  std::uint64_t window(Line line) {
+  // How many pages, from `line` on, this fault should bring in; `length`: of the line.
+  std::uint64_t window(Line line, std::uint64_t length) {
     ++now_;
     for (Stream& stream : streams_) {
-      if (line < stream.next || line > stream.next + kSlack) continue;
-      stream.window = std::min(most_, stream.window * 2);
+      if (line < stream.next || line > stream.next + kSlack * length) continue;
+      stream.window = std::max(std::min(most_, stream.window * 2), length);
       return advance(stream, line);
     }
     Stream& oldest = *std::ranges::min_element(streams_, {}, &Stream::used);
-    oldest.window = 1;
+    oldest.window = length;
     return advance(oldest, line);
   }
 
-  // A stream that has come to `line` will go on there: what it would bring in next.
   std::uint64_t most() const { return most_; }
 
  private:
   struct Stream {
-    Line next = ~Line{0} - kSlack;
+    Line next = ~Line{0} - kSlack * kMostLength;
     std::uint64_t window = 1;
     std::uint64_t used = 0;
   };
+  static constexpr std::uint64_t kMostLength = 256;
   // A line that was resident already does not end a stream.
   static constexpr std::uint64_t kSlack = 2;
 

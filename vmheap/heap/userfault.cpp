@@ -10,6 +10,8 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/kernel_abi.h"
@@ -19,7 +21,7 @@ namespace {
 
 constexpr std::uint64_t kNeeded = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM |
                                   UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP |
-                                  kernel::kUserfaultPoisonFeature;
+                                  UFFD_FEATURE_THREAD_ID | kernel::kUserfaultPoisonFeature;
 
 int create(int flags) {
   return static_cast<int>(::syscall(SYS_userfaultfd, static_cast<unsigned>(flags | O_CLOEXEC | O_NONBLOCK)));
@@ -38,6 +40,17 @@ uffdio_range range_of(ByteRange range) { return {.start = range.begin, .len = ra
 }
 
 }  // namespace
+
+bool waits_in_system_call(pid_t thread) {
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "/proc/self/task/%d/syscall", thread);
+  UniqueFd file(::open(text.data(), O_RDONLY | O_CLOEXEC));
+  // proc(5): "-1 ..." of a thread that is blocked, but not in a system call. "running" is one that has been
+  // told to stop, and cannot: it asks for the page again and again.
+  text = {};
+  ssize_t got = file ? ::read(file.get(), text.data(), text.size() - 1) : 0;
+  return got < 2 || std::string_view(text.data(), 2) != "-1";
+}
 
 Userfault::Userfault() : stop_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!stop_) throw_errno("eventfd");
@@ -76,7 +89,8 @@ std::optional<Fault> Userfault::next() {
       return Fault{.address = message.arg.pagefault.address,
                    .write = (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0,
                    .write_protected = (flags & UFFD_PAGEFAULT_FLAG_WP) != 0,
-                   .minor = (flags & UFFD_PAGEFAULT_FLAG_MINOR) != 0};
+                   .minor = (flags & UFFD_PAGEFAULT_FLAG_MINOR) != 0,
+                   .thread = static_cast<pid_t>(message.arg.pagefault.feat.ptid)};
     }
     if (got >= 0 || (errno != EAGAIN && errno != EINTR)) throw_errno("read userfaultfd");
     std::array<pollfd, 2> wait{pollfd{.fd = fd_.get(), .events = POLLIN, .revents = 0},

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <linux/userfaultfd.h>
+#include <sys/types.h>
 
 #include <atomic>
 #include <cstdint>
@@ -30,7 +31,12 @@ struct Fault {
   bool write = false;            // the access was a write
   bool write_protected = false;  // the page is mapped, and protected
   bool minor = false;            // the page exists, and is not mapped
+  pid_t thread = 0;              // that waits for it
 };
+
+// Whether a thread that waits for a page does so in a system call: then nobody can stop it before it has the
+// page. No malloc.
+bool waits_in_system_call(pid_t thread);
 
 enum class Access { kRead, kWrite };
 
@@ -60,8 +66,7 @@ class Userfault {
   void protect(ByteRange range);    // writes fault
   void unprotect(ByteRange range);  // and wakes
   void wake(ByteRange range);
-  // Accesses to the pages raise SIGBUS from now on (until the range is unmapped): their content cannot be
-  // had.
+  // Accesses to the pages raise SIGBUS from now on, until map(): their content cannot be had.
   void poison(ByteRange range);
 
  private:

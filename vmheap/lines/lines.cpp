@@ -28,7 +28,8 @@ std::unique_ptr<LineStore> open_store(const StoreLocation& location, const Lines
         EINVAL);
   }
   // No address: what no heap has.
-  HeapGeometry geometry{.size = kSizeBytes, .line_bytes = options.line_bytes};
+  HeapGeometry geometry{.size = kSizeBytes,
+                        .regions = {{.begin = 0, .size = kSizeBytes, .line_bytes = options.line_bytes}}};
   check_geometry(geometry);
   auto store = LineStore::create(location, geometry);
   store->commit();
@@ -42,15 +43,16 @@ class Lines::Parts {
   Parts(std::unique_ptr<LineStore> store, const LinesOptions& options)
       : options_(options),
         store_(std::move(store)),
-        pages_(store_->geometry().line_bytes / store::kPageBytes) {}
+        line_bytes_(store_->geometry().regions.front().line_bytes) {}
 
-  std::uint32_t line_bytes() const { return store_->geometry().line_bytes; }
+  std::uint32_t line_bytes() const { return line_bytes_; }
 
   store::PageRun run_of(Number number) const {
     if (number >= kSizeBytes / line_bytes()) {
       throw Error(fmt::format("line {} cannot be; there are {}", number, kSizeBytes / line_bytes()), EINVAL);
     }
-    return {.first_page = number * pages_, .page_count = pages_};
+    std::uint64_t pages = line_bytes() / store::kPageBytes;
+    return {.first_page = number * pages, .page_count = pages};
   }
 
   void require_size(std::size_t bytes, std::size_t lines) const {
@@ -80,7 +82,7 @@ class Lines::Parts {
 
   LinesOptions options_;
   std::unique_ptr<LineStore> store_;
-  std::uint64_t pages_;                 // of a line
+  std::uint32_t line_bytes_;
   mutable std::shared_mutex mutex_;     // reads share it, so that they never see half a set
   std::unordered_set<Number> changed_;  // since the last commit
 };

@@ -6,18 +6,19 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <functional>
 #include <memory>
 
 #include "base/error.h"
 #include "base/file_io.h"
 #include "heap/line_store.h"
+#include "heap/live_statistics.h"
 
 namespace ckpt::vmheap {
 namespace {
 
 constexpr std::uint64_t kHeaderBytes = 4096;
+static_assert(kMostImageBytes <= kHeaderBytes);
 constexpr std::uint64_t kPartPages = 1024;
 
 using store::kPageBytes;
@@ -45,12 +46,15 @@ void visit_pages(const store::CheckpointReader& reader, const PartVisitor& visit
 
 HeapSummary summarize(const std::string& directory, const std::string& name) {
   auto lines = LineStore::open({.directory = directory, .name = name}, Sharing::kReader);
-  HeapSummary summary{.base = lines->geometry().base,
-                      .size_bytes = lines->geometry().size,
-                      .line_bytes = lines->geometry().line_bytes,
+  HeapGeometry geometry = lines->geometry();
+  HeapSummary summary{.base = geometry.base,
+                      .size_bytes = geometry.size,
+                      .regions = geometry.regions,
                       .version = lines->version(),
-                      .versions = lines->versions()};
+                      .versions = lines->versions(),
+                      .in_use = {}};
   for (const HeapVersion& version : summary.versions) summary.disk_bytes += version.disk_bytes;
+  if (auto lock = lines->lock_identity()) summary.in_use = find_live_statistics(*lock);
   for (const store::PageRun& run : lines->application().open(lines->version())->runs(kHeapSpace))
     summary.content_bytes += run.page_count * kPageBytes;
   return summary;
@@ -74,9 +78,7 @@ HeapVerification verify(const std::string& directory, const std::string& name) {
 }
 
 std::uint64_t roll_back(const std::string& directory, std::uint64_t version, const std::string& name) {
-  auto lines = LineStore::open({.directory = directory, .name = name}, Sharing::kWriter);
-  lines->go_to(version);
-  return lines->commit();
+  return LineStore::open({.directory = directory, .name = name}, Sharing::kWriter, version)->commit();
 }
 
 void retain_checkpoint_versions(const std::string& directory, const std::string& name,
@@ -104,7 +106,7 @@ void export_heap(const std::string& directory, const std::string& file, const st
   auto lines = LineStore::open({.directory = directory, .name = name}, Sharing::kReader);
   UniqueFd out = open_or_throw(file, O_WRONLY | O_CREAT | O_EXCL, 0600);
   std::vector<std::byte> header(kHeaderBytes);
-  std::memcpy(header.data(), &lines->geometry(), sizeof(HeapGeometry));
+  std::ranges::copy(image_of(lines->geometry()), header.begin());
   pwrite_all(out.get(), header, 0, file);
   visit_pages(*lines->application().open(lines->version()),
               [&](std::uint64_t first_page, std::span<const std::byte> bytes) {
@@ -119,7 +121,7 @@ void import_heap(const std::string& directory, const std::string& file, const st
   UniqueFd in = open_or_throw(file, O_RDONLY);
   std::vector<std::byte> header(kHeaderBytes);
   pread_exactly(in.get(), header, 0, file);
-  HeapGeometry geometry = parse_geometry(std::span(header).first(sizeof(HeapGeometry)), file);
+  HeapGeometry geometry = parse_geometry(header, file);
   auto lines = LineStore::create({.directory = directory, .name = name}, geometry);
   std::vector<std::byte> buffer(kPartPages * kPageBytes);
   std::uint64_t end = kHeaderBytes + geometry.size;
@@ -151,8 +153,9 @@ std::uint64_t compact(const std::string& directory, const std::string& name) {
   store::Application& application = lines->application();
   std::vector<HeapVersion> before = lines->versions();
   auto reader = application.open(lines->version());
+  HeapGeometry geometry = lines->geometry();
   lines->go_to(0);
-  lines->set_geometry(parse_geometry(reader->image(), directory));
+  lines->set_geometry(geometry);
   visit_pages(*reader, [&](std::uint64_t first_page, std::span<const std::byte> bytes) {
     lines->put(first_page, bytes);
   });

@@ -2,6 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <cstdlib>
+#include <string>
 
 #include "base/error.h"
 
@@ -69,6 +73,24 @@ TEST(HeapResident, NonsenseAndTooLittleAreRefused) {
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), testing::HasSubstr("at least 8 MiB"));
   }
+}
+
+// Ends the process: a hard limit cannot be raised again. With 0 if the refusal names the limit.
+[[noreturn]] void ask_for_more_than_the_hard_limit() {
+  rlimit limit{.rlim_cur = 4096 * kMiB, .rlim_max = 4096 * kMiB};
+  if (::setrlimit(RLIMIT_DATA, &limit) != 0) std::_Exit(1);
+  try {
+    parse_heap_size("8G");
+  } catch (const Error& error) {
+    std::_Exit(std::string(error.what()).find("4294967296 bytes") != std::string::npos ? 0 : 2);
+  }
+  std::_Exit(3);
+}
+
+TEST(HeapSize, IsBoundedByTheHardLimit) {
+  EXPECT_EQ(parse_heap_size("64M"), 64 * kMiB);
+  for (const char* text : {"", "none", "5X", "1M"}) EXPECT_THROW(parse_heap_size(text), Error) << text;
+  EXPECT_EXIT(ask_for_more_than_the_hard_limit(), ::testing::ExitedWithCode(0), "");
 }
 
 }  // namespace

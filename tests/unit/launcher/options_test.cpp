@@ -163,6 +163,12 @@ TEST(Options, PathsAreForARecover) {
 }
 
 TEST(Options, ProcessorIsChosenAtTheStartAndForcedAtARecover) {
+  EXPECT_EQ(parse({"--heap-resident", "64M", "--heap-size", "1G", "prog"}).heap_size, 1U << 30);
+  EXPECT_THAT(refusal({"--heap-size", "1G", "prog"}), HasSubstr("give --heap-resident, too"));
+  EXPECT_THAT(refusal({"--heap-resident", "none", "--heap-size", "1G", "prog"}),
+              HasSubstr("give --heap-resident, too"));
+  EXPECT_THAT(refusal({"--recover", "app", "--heap-resident", "64M", "--heap-size", "1G"}),
+              HasSubstr("leave it out"));
   EXPECT_EQ(parse({"--cpu-baseline", "x86-64-v3", "prog"}).cpu_baseline, "x86-64-v3");
   EXPECT_THAT(refusal({"--cpu-baseline", "x86-64-v3", "--recover", "app"}), HasSubstr("--cpu-baseline"));
   EXPECT_TRUE(parse({"--recover", "app", "--force-cpu"}).force_cpu);

@@ -18,9 +18,10 @@
 //   middle of a
 //     change. The heap's own allocator takes part by itself.
 //   - System calls may be given heap memory where serves_system_calls() says so (root, or whoever may use
-//     /dev/userfaultfd). For others they fail with EFAULT when they touch a line that is not mapped: Pin the
-//     memory around them. Direct and asynchronous I/O (O_DIRECT, io_uring) into heap memory always needs a
-//     Pin.
+//     /dev/userfaultfd). For others every call that takes an address (read, write, writev, stat, open, poll,
+//     getrandom, send, recv, futex, ...) fails with EFAULT, or stops short, at a line that is not mapped: Pin
+//     the memory around them. Direct and asynchronous I/O (O_DIRECT, io_uring) into heap memory always needs
+//     a Pin.
 //   - A forked child has no heap.
 //   - Under ckptrun a checkpoint of the process takes its open heaps along: a recover brings them back as
 //   they
@@ -28,7 +29,7 @@
 //     opening, roll_back() and `keep` do not know them.
 //   - If a line cannot be had (damaged store; nothing can be evicted because the disk is full), the access
 //   raises SIGBUS;
-//     statistics().failure says why. After space was made, commit(); or roll back.
+//     statistics().failure says why. After space was made, commit(); or roll back: then it is tried again.
 //
 // Errors: ckpt::Error (ckpt/error.h), one line. Thread-safe but for roll_back() and destruction, which need
 // the heap to themselves. Linux 6.6 or newer.
@@ -48,26 +49,45 @@
 
 namespace ckpt::vmheap {
 
+// A part of a heap. A line is what is paged as one: a power of two, 4 KiB to 1 MiB. Small lines suit what is
+// touched here and there, large ones what is gone through in order. A region begins and ends at a multiple of
+// its own lines and of its neighbours', from the heap's begin; there are up to 64.
+struct HeapRegion {
+  std::uint64_t begin = 0;  // bytes from the heap's begin
+  std::uint64_t size = 0;   // bytes
+  std::uint32_t line_bytes = 4096;
+
+  bool operator==(const HeapRegion&) const = default;
+};
+
 // Of a new heap.
 struct CreateOptions {
-  std::uint64_t size = 1ULL << 30;  // bytes of address space: 1 MiB to 16 TiB
-  std::uint32_t line_bytes = 4096;  // what is paged as one: a power of two, 4 KiB to 1 MiB
-  std::uint64_t base = 0;           // address, a multiple of 1 MiB; 0: chosen
+  std::uint64_t size = 1ULL << 30;       // bytes of address space: 1 MiB to 16 TiB
+  std::uint32_t line_bytes = 4096;       // of all that no region says otherwise of
+  std::uint64_t base = 0;                // address, a multiple of 1 MiB; 0: chosen
+  std::vector<HeapRegion> regions = {};  // with other lines
 };
 
 struct OpenOptions {
-  std::uint64_t resident_limit = 64ULL << 20;  // bytes of heap content in memory, never exceeded
-  std::size_t keep = 3;                        // versions that stay; older ones go, some commits later
-  std::string name = "heap";                   // of the heap in its store
-  unsigned fault_threads = 2;                  // that serve faults
-  std::optional<std::uint64_t> version = {};   // read-only: which one; default: the newest
-  bool read_only = false;                      // writes raise SIGSEGV; any number of readers
+  // Bytes of heap content in memory, never exceeded; at least 16 of the longest lines.
+  std::uint64_t resident_limit = 64ULL << 20;
+  std::size_t keep = 3;                       // versions that stay; older ones go, some commits later
+  std::string name = "heap";                  // of the heap in its store
+  unsigned fault_threads = 2;                 // that serve faults
+  std::optional<std::uint64_t> version = {};  // read-only: which one; default: the newest
+  bool read_only = false;                     // writes raise SIGSEGV; any number of readers
 };
 
 enum class RangeKind {
   kNormal,
   kSystem,   // always resident, never saved: empty when the heap is opened
   kNursery,  // always resident, not saved until it is promoted (set to kNormal)
+};
+
+enum class AccessPattern {
+  kNormal,      // what is read in order is found out, and read ahead
+  kSequential,  // in order, once: read ahead from the first line on, and what was passed is given up first
+  kRandom,      // nothing is read ahead
 };
 
 // What the kernel is going to do with heap memory.
@@ -103,6 +123,7 @@ struct Statistics {
   std::uint64_t commits = 0;
   std::uint64_t rollbacks = 0;
   std::uint64_t version = 0;  // committed last
+  std::uint64_t hits = 0;     // faults whose line was in memory: minor ones, and writes to protected lines
   std::string failure;        // why something could not be stored or read; empty: all well
 
   std::string json() const;  // one object with these names
@@ -123,7 +144,7 @@ class Heap {
 
   std::byte* base() const;
   std::uint64_t size() const;
-  std::uint32_t line_bytes() const;
+  std::vector<HeapRegion> regions() const;  // ascending, without gaps
   bool contains(const void* address) const;
   bool serves_system_calls() const;
 
@@ -135,7 +156,8 @@ class Heap {
   void commit_in_background();
   std::uint64_t wait_for_commit();
   bool committing() const;  // in the background, and not done yet
-  // Back to the last commit, or to a kept version (on which the next commit then builds).
+  // Back to the last commit, or to a kept version (on which the next commit then builds). So do the regions;
+  // the heap does not get shorter, and keeps the lines of what has been added since.
   void roll_back(std::optional<std::uint64_t> version = std::nullopt);
   std::vector<HeapVersion> versions() const;
   void remove_version(std::uint64_t version);  // EBUSY while it has a tag
@@ -185,9 +207,16 @@ class Heap {
   void will_need(const void* begin, std::size_t size);
   void cold(const void* begin, std::size_t size);
   void discard(const void* begin, std::size_t size);  // whole lines in it become zeroes
+  void set_pattern(const void* begin, std::size_t size, AccessPattern pattern);  // while the heap is open
   void set_kind(const void* begin, std::size_t size, RangeKind kind);
   void set_resident_limit(std::uint64_t bytes);
-  void grow(std::uint64_t size);  // the addresses behind the heap must be free
+  // Makes the heap `size` bytes long, what is added a region with such lines; 0: as those before. The
+  // addresses behind the heap must be free.
+  void grow(std::uint64_t size, std::uint32_t line_bytes = 0);
+  // Makes a region of the range. What it holds stays, and is stored as far as it has changed, without being
+  // committed; accesses to what is not mapped wait meanwhile. EBUSY: something in it is pinned, or system or
+  // nursery. Durable with the next commit.
+  void set_line_bytes(const void* begin, std::size_t size, std::uint32_t line_bytes);
 
   Statistics statistics() const;
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -14,14 +15,21 @@
 
 namespace ckpt::vmheap {
 
+// A heap that a process of this user has open for writing.
+struct HeapInUse {
+  std::int32_t pid = 0;
+  Statistics statistics;  // now
+};
+
 struct HeapSummary {
   std::uint64_t base = 0;
   std::uint64_t size_bytes = 0;
-  std::uint32_t line_bytes = 0;
+  std::vector<HeapRegion> regions;
   std::uint64_t version = 0;        // the newest
   std::uint64_t content_bytes = 0;  // pages that are not zero, in it
   std::uint64_t disk_bytes = 0;     // of all versions
   std::vector<HeapVersion> versions;
+  std::optional<HeapInUse> in_use;
 };
 
 HeapSummary summarize(const std::string& directory, const std::string& name = "heap");
@@ -44,8 +52,8 @@ HeapVerification verify(const std::string& directory, const std::string& name = 
 std::uint64_t roll_back(const std::string& directory, std::uint64_t version,
                         const std::string& name = "heap");
 
-// The newest version as one sparse file: 4096 bytes that say what it is (HeapGeometry, then zeroes), then the
-// heap's bytes. The file must not exist.
+// The newest version as one sparse file: 4096 bytes that say what it is (the image of heap_format.h, then
+// zeroes), then the heap's bytes. The file must not exist.
 void export_heap(const std::string& directory, const std::string& file, const std::string& name = "heap");
 // A new heap from such a file.
 void import_heap(const std::string& directory, const std::string& file, const std::string& name = "heap");

@@ -19,7 +19,7 @@ typedef struct vmheap vmheap;
 /* Zero stands for the default. */
 typedef struct {
   uint64_t size;           /* of a new heap: bytes of address space (1 GiB) */
-  uint32_t line_bytes;     /* of a new heap: 4096 to 1 MiB (4096) */
+  uint32_t line_bytes;     /* of a new heap, see vmheap_set_line_bytes(): 4096 to 1 MiB (4096) */
   uint32_t keep;           /* versions that stay (3) */
   uint64_t resident_limit; /* bytes of heap content in memory (64 MiB) */
   const char* name;        /* in its directory ("heap") */
@@ -33,6 +33,13 @@ void vmheap_close(vmheap* heap);
 
 void* vmheap_base(const vmheap* heap);
 uint64_t vmheap_size(const vmheap* heap);
+
+/* Makes the heap `size` bytes long. `line_bytes`: what is paged as one in the part that is added; 0: as
+ * before. */
+int vmheap_grow(vmheap* heap, uint64_t size, uint32_t line_bytes);
+/* From now on lines of this size are paged as one in the range, which begins and ends at multiples of them.
+ */
+int vmheap_set_line_bytes(vmheap* heap, const void* begin, size_t size, uint32_t line_bytes);
 
 /* Returns the number of the new version, 0 after a failure. */
 uint64_t vmheap_commit(vmheap* heap);

@@ -1,9 +1,13 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <future>
 #include <thread>
 
+#include "base/unique_fd.h"
 #include "ckpt/keeper.h"
 #include "heap_fixture.h"
 #include "vmheap/tools.h"
@@ -94,6 +98,29 @@ TEST_F(CheckpointKeeperTest, WhatIsCommittedAfterwardsContainsWhatWasStored) {
   for (std::size_t i = 512; i < kMiB; i += 512) ASSERT_EQ(array[i], i + 1);
 }
 
+// What changes between the commit and the instant is noted whatever the length of its line, and comes back.
+TEST_F(CheckpointKeeperTest, LinesOfSeveralSizesAreNoted) {
+  auto heap = create(64 * kMiB, 16 * kMiB);
+  heap->set_line_bytes(heap->base() + 16 * kMiB, 16 * kMiB, 65536);
+  std::uint64_t* array = numbers(*heap, "array", 4 * kMiB);
+  for (std::size_t i = 0; i < 4 * kMiB; i += 4096) array[i] = i;
+  std::vector<HeapRegion> regions = heap->regions();
+  ASSERT_EQ(the_keeper->get_ready(nullptr), nullptr);
+  for (std::size_t i = 0; i < 4 * kMiB; i += 64 * 4096) array[i] = i + 1;
+  ASSERT_EQ(the_keeper->settle(nullptr), nullptr);
+  std::uint64_t stored = the_keeper->kept[0].version;
+  the_keeper->go_on(nullptr);
+  EXPECT_EQ(heap->regions(), regions);
+  array[64 * 4096] = 7;
+  heap->commit();
+  heap->roll_back();
+  for (std::size_t i = 0; i < 4 * kMiB; i += 4096)
+    ASSERT_EQ(array[i], i == 64 * 4096 ? 7 : i + (i % (64 * 4096) == 0 ? 1 : 0));
+  heap.reset();
+  auto as_it_was = Heap::open(path(), {.version = stored, .read_only = true});
+  EXPECT_EQ(as_it_was->regions(), regions);
+}
+
 TEST_F(CheckpointKeeperTest, NothingIsStoredTwice) {
   auto heap = create();
   numbers(*heap, "number", 1)[0] = 1;
@@ -118,6 +145,28 @@ TEST_F(CheckpointKeeperTest, WritersGoOnAsFarAsThereIsRoomToNoteWhatTheyWrite) {
   the_keeper->go_on(nullptr);
   EXPECT_TRUE(all.get());
   for (std::size_t i = 512; i < 2 * kMiB; i += 512) ASSERT_EQ(array[i], i);
+}
+
+// A thread in a system call cannot be stopped before it has its line: whoever stops it would wait for ever.
+TEST_F(CheckpointKeeperTest, SystemCallsGoOnWhereThereIsNoRoomForOthers) {
+  auto heap = create(64 * kMiB, 16 * kMiB);
+  if (!heap->serves_system_calls()) GTEST_SKIP() << "system calls cannot be given heap memory by this user";
+  std::uint64_t* array = numbers(*heap, "array", 4 * kMiB);
+  std::uint64_t* others = numbers(*heap, "others", kMiB);
+  heap->commit();
+  ASSERT_EQ(the_keeper->get_ready(nullptr), nullptr);
+  auto all = std::async(std::launch::async, [&] {
+    for (std::size_t i = 0; i < 2 * kMiB; i += 512) array[i] = i;
+  });
+  ASSERT_FALSE(ends_soon(all));
+  UniqueFd file(::memfd_create("file", MFD_CLOEXEC));
+  ASSERT_EQ(::pwrite(file.get(), "words", 6, 0), 6);
+  auto call = std::async(std::launch::async, [&] { return ::pread(file.get(), others + 5000, 6, 0); });
+  ASSERT_TRUE(ends_soon(call));
+  EXPECT_EQ(the_keeper->settle(nullptr), nullptr);
+  the_keeper->go_on(nullptr);
+  EXPECT_EQ(call.get(), 6);
+  all.get();
 }
 
 TEST_F(CheckpointKeeperTest, FunctionsOfHeapsWaitUntilItIsOver) {

@@ -1,7 +1,10 @@
 #include "vmheap/heap.h"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -11,6 +14,7 @@
 
 #include "base/error.h"
 #include "heap_fixture.h"
+#include "vmheap/tools.h"
 
 namespace ckpt::vmheap {
 namespace {
@@ -184,6 +188,70 @@ TEST_F(HeapTest, ResidentLimitChangesWhileItIsOpen) {
   EXPECT_LE(heap->statistics().resident_bytes, kMiB);
   for (std::size_t i = 0; i < kMiB; ++i) ASSERT_EQ(data[i], i);
   EXPECT_LE(heap->statistics().resident_bytes, kMiB);
+}
+
+TEST_F(HeapTest, StatisticsOfAnOpenHeapAreSeenFromOutside) {
+  {
+    auto heap = create(64 * kMiB, 2 * kMiB);
+    std::uint64_t* data = numbers(*heap, "data", kMiB);
+    for (std::size_t i = 0; i < kMiB; i += 512) data[i] = i;
+    heap->commit();
+    HeapSummary summary = summarize(path());
+    ASSERT_TRUE(summary.in_use);
+    EXPECT_EQ(summary.in_use->pid, ::getpid());
+    Statistics seen = summary.in_use->statistics;
+    Statistics now = heap->statistics();
+    EXPECT_EQ(seen.commits, 2U);
+    EXPECT_GT(seen.missing_faults, 0U);
+    EXPECT_GT(seen.hits, 0U);
+    EXPECT_GT(seen.evictions, 0U);
+    EXPECT_EQ(seen.bytes_out, now.bytes_out);
+    EXPECT_EQ(seen.resident_limit_bytes, now.resident_limit_bytes);
+    EXPECT_EQ(seen.version, now.version);
+    EXPECT_EQ(seen.failure, "");
+    auto reader = summarize(path());
+    EXPECT_TRUE(reader.in_use);
+  }
+  EXPECT_FALSE(summarize(path()).in_use);
+}
+
+// Several applications, each with its versions, share one store.
+TEST_F(HeapTest, SeveralHeapsAreInOneStore) {
+  auto one = create();
+  auto two = Heap::create(path(), {.size = 16 * kMiB}, {.resident_limit = kMiB, .name = "two"});
+  EXPECT_THROW(Heap::open(path(), {.name = "two"}), Error);
+  EXPECT_THROW(Heap::open(path(), {.name = "three"}), Error);
+  *numbers(*one, "number", 1) = 1;
+  *numbers(*two, "number", 1) = 2;
+  one->commit();
+  std::uint64_t version = two->commit();
+  *numbers(*two, "number", 1) = 3;
+  two->commit();
+  two->roll_back(version);
+  EXPECT_EQ(*numbers(*one, "number", 1), 1U);
+  EXPECT_EQ(*numbers(*two, "number", 1), 2U);
+  EXPECT_EQ(summarize(path(), "two").size_bytes, 16 * kMiB);
+  EXPECT_EQ(summarize(path(), "two").in_use->statistics.rollbacks, 1U);
+  EXPECT_EQ(summarize(path()).size_bytes, 64 * kMiB);
+}
+
+TEST_F(HeapTest, AddressesThatAreTakenAreNamed) {
+  std::uint64_t* data = nullptr;
+  {
+    auto heap = create();
+    data = numbers(*heap, "data", 8);
+  }
+  void* page = reinterpret_cast<void*>(reinterpret_cast<std::uint64_t>(data) / 4096 * 4096);
+  ASSERT_EQ(::mmap(page, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0), page);
+  try {
+    open();
+    FAIL() << "the heap is at other addresses";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), EEXIST);
+    EXPECT_NE(std::string(error.what()).find("of the heap are taken"), std::string::npos) << error.what();
+  }
+  ::munmap(page, 4096);
+  EXPECT_NE(open(), nullptr);
 }
 
 TEST_F(HeapTest, WrongArgumentsAreRefused) {
