@@ -18,6 +18,7 @@
 #include "engine/capture/capture_run.h"
 #include "engine/process/proc_status.h"
 #include "engine/session_state.h"
+#include "engine/tracee/stuck_threads.h"
 #include "engine/tracee/written_back_timeouts.h"
 
 namespace ckpt::engine {
@@ -52,7 +53,11 @@ std::shared_ptr<ProcessState> ProcessState::of_relative(pid_t pid) {
 void StoppedFamily::add(const std::shared_ptr<ProcessState>& state,
                         const std::function<void()>& before_keepers) {
   StopLast last{.threads = state->keepers, .before = before_keepers};
-  auto tracee = std::make_unique<Tracee>(state->pid, Tracee::kStopDeadline, last);
+  auto giving_up = [&](Tracee& tracee) {
+    state->calls.fix_up(tracee);
+    state->calls.released();
+  };
+  auto tracee = std::make_unique<Tracee>(state->pid, Tracee::kStopDeadline, last, giving_up);
   processes.push_back({.state = state, .tracee = std::move(tracee), .since = Clock::now()});
 }
 
@@ -74,6 +79,16 @@ void StoppedFamily::resume() {
   if (const auto& keeper = processes.front().state->keeper) keeper->go_on();
   each([](StoppedProcess& process) { process.tracee->release(); });
   for (StoppedProcess& process : processes) process.state->calls.released();
+}
+
+void StoppedFamily::give_up() noexcept {
+  try {
+    for (StoppedProcess& process : processes) process.state->calls.fix_up(*process.tracee);
+    if (!processes.empty()) resume();
+  } catch (const Error&) {
+    // Killed meanwhile.
+  }
+  processes.clear();
 }
 
 void Session::State::meet(const std::vector<Relative>& relatives) {
@@ -137,6 +152,18 @@ void ProcessState::look_for_keeper(const AgentTables& tables) {
 // the last one.
 StoppedFamily Session::State::stop_family(bool look, const std::function<void()>& before_keepers) {
   StoppedFamily family;
+  try {
+    stop_members(family, look, before_keepers);
+  } catch (...) {
+    family.give_up();
+    throw;
+  }
+  for (StoppedProcess& process : family.processes) process.state->calls.fix_up(*process.tracee);
+  return family;
+}
+
+void Session::State::stop_members(StoppedFamily& family, bool look,
+                                  const std::function<void()>& before_keepers) {
   look = look || processes.size() > 1 || has_orphans(roots);
   std::string reason = "the program's processes did not stop: new ones appear all the time; try again later";
   for (auto& process : processes) process->observe_before_stop();
@@ -161,8 +188,6 @@ StoppedFamily Session::State::stop_family(bool look, const std::function<void()>
   std::erase_if(family.processes, [this](const StoppedProcess& process) {
     return std::ranges::count(processes, process.state) == 0;
   });
-  for (StoppedProcess& process : family.processes) process.state->calls.fix_up(*process.tracee);
-  return family;
 }
 
 void ProcessState::observe_before_stop() {
@@ -243,7 +268,9 @@ void Session::release_held() {
 }
 
 std::optional<Clock::time_point> Session::next_deadline() const {
+  constexpr std::chrono::milliseconds kLookAgainAfter{20};
   std::optional<Clock::time_point> next;
+  if (have_stuck_threads()) next = Clock::now() + kLookAgainAfter;
   for (const auto& process : state_->processes) {
     auto deadline = process->calls.next_deadline();
     if (deadline && (!next || *deadline < *next)) next = deadline;
@@ -252,6 +279,7 @@ std::optional<Clock::time_point> Session::next_deadline() const {
 }
 
 void Session::finish_due_calls() {
+  let_stuck_threads_go();
   for (auto& process : state_->processes) {
     try {
       process->calls.finish_due(process->pid);

@@ -63,6 +63,8 @@ struct StoppedFamily {
   void add(const std::shared_ptr<ProcessState>& state, const std::function<void()>& before_keepers = nullptr);
   // Lets all of them go as if nothing had happened.
   void resume();
+  // When they are not all there yet: the calls that they were stopped in have not been put right.
+  void give_up() noexcept;
 };
 
 struct Session::State {
@@ -72,6 +74,7 @@ struct Session::State {
 
   pid_t pid() const { return roots.program; }
   StoppedFamily stop_family(bool look, const std::function<void()>& before_keepers);
+  void stop_members(StoppedFamily& family, bool look, const std::function<void()>& before_keepers);
   // Forgets relatives that are gone, and gets to know new ones.
   void meet(const std::vector<Relative>& relatives);
   // Stops every thread of every process; newcomers included, if `look` or there are relatives already.

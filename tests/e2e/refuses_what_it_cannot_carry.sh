@@ -22,6 +22,11 @@ refuses socket 'descriptor [0-9]+ .*socket.*;' "$(program holds_socket)"
 refuses child 'process CHILD has its descriptors in common with its parent .*;' "$(program shares_descriptors)"
 refuses secret 'mapping .*secret memory.*;' "$(program has_secret_memory)"
 refuses segments 'segments of its own .*;' "$(program has_own_segments)"
+namespaces=(--uts)
+(( EUID == 0 )) || namespaces+=(--user --map-current-user)
+if unshare "${namespaces[@]}" true 2>/dev/null; then
+  refuses namespace 'process [0-9]+ has another host name namespace .*;' unshare "${namespaces[@]}" "$(program keeps_pipes)"
+fi
 refuses fanotify 'descriptor [0-9]+ is a fanotify group .*, opened by /.*/holds_requests, which.*;' \
   "$(program holds_requests)" fanotify
 refuses userfaultfd 'descriptor [0-9]+ is a userfaultfd .*, opened by /.*/holds_requests, which.*;' \

@@ -1,9 +1,19 @@
 #!/usr/bin/env bash
 # Servers that serve by processes of their own are checkpointed as one, killed at one instant, and serve again: nginx with
-# its workers, Redis while a child writes its data to disk, PostgreSQL with its shared memory (which refuses to run as root).
+# its workers, Redis while a child writes its data to disk, PostgreSQL with its shared memory. As root their processes are
+# those of another user, since nginx starts its workers so, and PostgreSQL refuses to run as root.
+#
+#   servers_with_children.sh [ROW...]     nginx, postgres, transactions, redis; default: all of them
 #
 # timeout: 180
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+CKPT_TEST_SCRIPT+=" $*"  # for the command that repeats a failure
+
+as_other_user=()
+if (( EUID == 0 )); then
+  as_other_user=(setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all)
+  chmod 711 "$WORK"
+fi
 
 host=127.$((32 + BASHPID / 65536)).$((BASHPID / 256 % 256)).$((BASHPID % 256))  # nobody else's
 
@@ -23,19 +33,14 @@ answers() {
 
 workers_of() { find_program_pid; children_of "$PROGRAM_PID" | wc -w; }
 
-nginx_has_workers() {
-  local nginx
-  nginx=$(command -v nginx || echo /usr/sbin/nginx)
-  [[ -x $nginx ]] || { echo "nginx: not installed"; return; }
-  mkdir web
-  chmod 755 "$WORK" web
-  printf content >web/file
-  printf other >web/other
+nginx() {
+  local generation nginx=/usr/sbin/nginx
+  [[ -x $nginx ]] || fail "$nginx is missing; run scripts/deps.sh"
   cat >nginx.conf <<CONF
 daemon off;
 master_process on;
 worker_processes 3;
-$( (( EUID != 0 )) || echo "user root;")
+$( (( EUID != 0 )) || echo "user nobody nogroup;")
 pid $WORK/nginx.pid;
 error_log $WORK/nginx.log;
 events { worker_connections 64; }
@@ -43,21 +48,19 @@ http {
   access_log off;
   client_body_temp_path $WORK/t1; proxy_temp_path $WORK/t2; fastcgi_temp_path $WORK/t3;
   uwsgi_temp_path $WORK/t4; scgi_temp_path $WORK/t5;
-  server { listen $host:8080; root $WORK/web; }
+  server { listen $host:8080; location / { return 200 "of \$uri"; } }
 }
 CONF
   start_run --name nginx -- "$nginx" -p "$WORK" -c "$WORK/nginx.conf"
-  wait_until "nginx to answer" answers "$host:8080" file content
-  local generation
+  wait_until "nginx to answer" answers "$host:8080" one 'of /one'
   for (( generation = 1; generation <= 3; generation++ )); do
     restart nginx
     expect_eq "workers of nginx" 3 "$(workers_of)"
-    wait_until "the recovered nginx to answer" answers "$host:8080" other other
+    wait_until "the recovered nginx to answer" answers "$host:8080" other 'of /other'
   done
   find_program_pid
   kill -QUIT "$PROGRAM_PID"  # the master ends its workers and itself
   expect_exit 0
-  echo "nginx: serves again"
 }
 
 ask_redis() {
@@ -71,7 +74,7 @@ redis_answers() { [[ $(ask_redis PING 2>/dev/null) == +PONG ]]; }
 redis_has_saved() { [[ $(ask_redis LASTSAVE) != "$1" ]]; }
 saves() { (( $(workers_of) > 0 )); }
 
-redis_saves_in_a_child() {
+redis() {
   local redis=/usr/bin/redis-server before
   [[ -x $redis ]] || fail "$redis is missing; run scripts/deps.sh"
   # A key takes a millisecond to write, so that the child is at work for a while.
@@ -90,33 +93,89 @@ redis_saves_in_a_child() {
   [[ -s $WORK/dump.rdb ]] || fail "there is no dump.rdb"
   ask_redis SHUTDOWN NOSAVE >/dev/null || true
   expect_exit 0
-  echo "redis: the child of the recovered server has saved"
 }
 
-ask_postgres() { psql -h "$WORK" -p 5433 -d postgres -Atc "$1"; }
+ask_postgres() { psql -h "$SERVER" -p 5433 -U postgres -d postgres -Atc "$1"; }
 postgres_answers() { [[ $(ask_postgres 'select 1' 2>/dev/null) == 1 ]]; }
 
-postgres_has_processes() {
+# make_database NAME: POSTGRES is a command that starts a server with an empty database, as a user who may; SERVER is
+# the directory where it has its data and its socket.
+make_database() {
   local postgres
   postgres=$(find /usr/lib/postgresql -path '*/bin/postgres' 2>/dev/null | tail -n 1)
-  command -v psql >/dev/null || postgres=''
-  [[ -n $postgres ]] || { echo "postgres: not installed"; return; }
-  (( EUID != 0 )) || { echo "postgres: refuses to run as root"; return; }
-  "${postgres%/*}/initdb" -D data -A trust >initdb.log 2>&1 || fail "initdb: $(tail -n 1 initdb.log)"
-  start_run --name postgres -- "$postgres" -D "$WORK/data" -c listen_addresses= -k "$WORK" -p 5433
+  [[ -n $postgres ]] || fail "postgres is missing; run scripts/deps.sh"
+  export SERVER=$WORK/$1
+  mkdir "$SERVER"
+  (( EUID != 0 )) || chown 65534:65534 "$SERVER"
+  "${as_other_user[@]}" "${postgres%/*}/initdb" -D "$SERVER/data" -A trust -U postgres --no-sync >initdb.log 2>&1 \
+    || fail "initdb: $(tail -n 1 initdb.log)"
+  POSTGRES=("${as_other_user[@]}" "$postgres" -D "$SERVER/data" -c listen_addresses= -k "$SERVER" -p 5433)
+}
+
+postgres() {
+  local generation
+  make_database postgres
+  start_run --name postgres -- "${POSTGRES[@]}"
   wait_until "postgres to answer" postgres_answers
   ask_postgres 'create table numbers (i int); insert into numbers select generate_series(1, 1000)' >/dev/null
-  for (( i = 1; i <= 3; i++ )); do
+  for (( generation = 1; generation <= 3; generation++ )); do
     restart postgres
     wait_until "the recovered postgres to answer" postgres_answers
     ask_postgres 'insert into numbers select generate_series(1, 100)' >/dev/null
-    expect_eq "rows after recover $i" "$((1000 + 100 * i))" "$(ask_postgres 'select count(*) from numbers')"
+    expect_eq "rows after recover $generation" "$((1000 + 100 * generation))" \
+      "$(ask_postgres 'select count(*) from numbers')"
   done
   kill -TERM "$RUN_PID"
   expect_exit 0
-  echo "postgres: serves again"
 }
 
-nginx_has_workers
-postgres_has_processes
-redis_saves_in_a_child
+waits_for_lock() { [[ $(ask_postgres "select count(*) from pg_stat_activity where wait_event_type = 'Lock'") == 1 ]]; }
+
+# Two clients that are started with the server are in the middle of their transactions; one waits for the other.
+transactions() {
+  local generation
+  make_database transactions
+  cat >transact <<'SCRIPT'
+#!/usr/bin/env bash
+"$@" & server=$!
+client() { psql -h "$SERVER" -p 5433 -U postgres -d postgres -AtqX -v ON_ERROR_STOP=1; }
+until client <<<'select' >/dev/null 2>&1; do sleep 0.1; done
+client <<<'create table account (name text primary key, amount int); insert into account values ($$a$$, 100), ($$b$$, 0);
+           create table note (n int)'
+client <<'SQL' & first=$!
+begin;
+update account set amount = amount - 30 where name = 'a';
+insert into note select generate_series(1, 500);
+\! touch first; until [ -e go ]; do sleep 0.02; done
+update account set amount = amount + 30 where name = 'b';
+commit;
+SQL
+until [[ -e first ]]; do sleep 0.02; done
+client <<'SQL' & second=$!
+begin;
+insert into note values (0);
+\! touch second
+update account set amount = amount - 50 where name = 'a';
+update account set amount = amount + 50 where name = 'b';
+commit;
+SQL
+wait $first; echo "first $?"
+wait $second; echo "second $?"
+client <<<'select name, amount from account order by name; select count(*) from note'
+kill -INT $server; wait $server; echo "server $?"
+SCRIPT
+  chmod +x transact
+  start_run --name transactions -- ./transact "${POSTGRES[@]}"
+  wait_until "both transactions" test -e second
+  wait_until "the second to wait for the first" waits_for_lock
+  for (( generation = 1; generation <= 3; generation++ )); do restart transactions; done
+  touch go
+  expect_exit 0
+  expect_eq "what the clients say" 'first 0;second 0;a|20;b|80;501;server 0;' "$(tr '\n' ';' <"$OUT")"
+}
+
+if (( $# == 0 )); then set -- nginx postgres transactions redis; fi
+for row; do
+  "$row"
+  echo "$row: serves again"
+done

@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # below_script NAME COMMAND ASSIGN CHANGE ASK QUIT [PIDS]: types the lines, the second after the checkpoint.
 below_script() {
   local name=$1 command=$2
-  command -v script >/dev/null || { echo "$name: script is not installed"; return; }
+  command -v script >/dev/null || fail "script is missing; run scripts/deps.sh"
   mkfifo "$name.in"
   exec 7<>"$name.in"
   RUN_STDIN=$name.in start_run --name "$name" -- script -q -c "$command" "$name.typescript"
@@ -32,7 +32,7 @@ in_tmux() { tmux -S "$WORK/tmux" "$@"; }
 shows() { in_tmux capture-pane -p -t one 2>/dev/null | grep -q "$1"; }
 
 tmux_server() {
-  command -v tmux >/dev/null || { echo "tmux: not installed"; return; }
+  command -v tmux >/dev/null || fail "tmux is missing; run scripts/deps.sh"
   export SHELL=/bin/sh  # without it tmux takes the user's from the password file, which for this user may be nologin
   start_run --name tmux -- tmux -S "$WORK/tmux" -f /dev/null -D
   wait_until "the server" test -S "$WORK/tmux"

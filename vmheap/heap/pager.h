@@ -74,7 +74,7 @@ class Pager {
   // Memory that was never used is going to be written by the caller, all of it: brought in at once instead of
   // fault by fault, where frames are plenty.
   void prepare(ByteRange range);
-  void cold(ByteRange range);       // next to be evicted
+  void cold(ByteRange range);  // next to be evicted
   void set_pattern(ByteRange range, AccessPattern pattern);
   void set_kind(ByteRange range, RangeKind kind);
   void set_resident_limit(std::uint64_t bytes);

@@ -8,6 +8,7 @@
 #include "engine/capture/pinned_writers.h"
 #include "engine/capture/processor.h"
 #include "engine/image/image_file.h"
+#include "engine/process/other_namespaces.h"
 #include "engine/resource/descriptors.h"
 
 namespace ckpt::engine {
@@ -161,7 +162,10 @@ void CaptureRun::track() {
 
 void CaptureRun::survey() {
   PendingPages pending;
-  for_each_running([&](ProcessCapture& part) { pending.add(part.survey()); });
+  for_each_running([&](ProcessCapture& part) {
+    refuse_other_namespaces(part.process().pid, session_.roots);
+    pending.add(part.survey());
+  });
   step_ = choose(pending);
   if (step_ == Step::kStop) session_.buffer.warm(pending.bytes + pending.bytes / 4 + kSpareBytes);
   if (step_ != Step::kBarrier) return;

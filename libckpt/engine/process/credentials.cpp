@@ -1,7 +1,7 @@
 #include "engine/process/credentials.h"
 
 #include <fmt/format.h>
-#include <grp.h>
+#include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -46,14 +46,6 @@ image::CredentialsT own_credentials(const ProcStatus& status) {
   return own;
 }
 
-// What execve grants is what the process has.
-bool capabilities_follow_from_user(const image::CredentialsT& wanted) {
-  const auto& sets = wanted.capabilities;
-  if (sets[kAmbient] != 0) return false;
-  if (wanted.uids[1] != 0) return sets[kPermitted] == 0 && sets[kEffective] == 0;
-  return sets[kPermitted] == (sets[kInheritable] | sets[kBounding]) && sets[kEffective] == sets[kPermitted];
-}
-
 bool same_capabilities(const image::CredentialsT& a, const image::CredentialsT& b) {
   return std::ranges::all_of(std::array{kInheritable, kPermitted, kEffective, kAmbient},
                              [&](Capability set) { return a.capabilities[set] == b.capabilities[set]; });
@@ -92,12 +84,62 @@ void refuse_seccomp(const ProcStatus& status, const ProcStatus& own) {
       "the program has installed seccomp filters, which cannot be carried over; run it without its sandbox");
 }
 
-void drop_from_bounding_set(std::uint64_t capabilities) {
-  for (unsigned capability = 0; capability < 64; ++capability) {
-    if ((capabilities >> capability & 1) == 0) continue;
-    if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) {
-      throw_errno(fmt::format("drop capability {} from the bounding set", capability));
-    }
+constexpr std::uint64_t bit(unsigned capability) { return std::uint64_t{1} << capability; }
+
+bool may_have_any(const image::CredentialsT& own) {
+  constexpr std::uint64_t kNeeded = bit(CAP_SETUID) | bit(CAP_SETGID) | bit(CAP_SETPCAP);
+  return own.uids[1] == 0 && (own.capabilities[kEffective] & kNeeded) == kNeeded;
+}
+
+// As execve leaves those of root.
+image::CredentialsT after_exec(image::CredentialsT own) {
+  own.capabilities[kPermitted] = own.capabilities[kInheritable] | own.capabilities[kBounding];
+  own.capabilities[kEffective] = own.capabilities[kPermitted];
+  own.capabilities[kAmbient] = 0;
+  return own;
+}
+
+bool are_same(const image::CredentialsT& a, const image::CredentialsT& b) {
+  return a.uids == b.uids && a.gids == b.gids && a.groups == b.groups && a.capabilities == b.capabilities &&
+         a.securebits == b.securebits;
+}
+
+void plan_capabilities(std::uint64_t effective, std::uint64_t permitted, std::uint64_t inheritable,
+                       PlanBuilder& plan) {
+  constexpr std::uint64_t kLow = 0xffffffff;
+  auto half = [&](unsigned shift) {
+    return __user_cap_data_struct{.effective = static_cast<std::uint32_t>(effective >> shift & kLow),
+                                  .permitted = static_cast<std::uint32_t>(permitted >> shift & kLow),
+                                  .inheritable = static_cast<std::uint32_t>(inheritable >> shift & kLow)};
+  };
+  std::array<__user_cap_data_struct, 2> data{half(0), half(32)};
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  plan.expect("set capabilities", SYS_capset, {plan.data_of(header).value, plan.data_of(data).value}, 0);
+}
+
+void plan_ids(const image::CredentialsT& wanted, PlanBuilder& plan) {
+  const auto& groups = wanted.groups;
+  plan.expect("set supplementary groups", SYS_setgroups,
+              {groups.size(), plan.data(std::as_bytes(std::span(groups))).value}, 0);
+  plan.expect(fmt::format("become group {}", wanted.gids[1]), SYS_setresgid,
+              {wanted.gids[0], wanted.gids[1], wanted.gids[2]}, 0);
+  plan.attempt("set the group for files", SYS_setfsgid, {wanted.gids[3]});
+  plan.expect(fmt::format("become user {}", wanted.uids[1]), SYS_setresuid,
+              {wanted.uids[0], wanted.uids[1], wanted.uids[2]}, 0);
+  plan.attempt("set the user for files", SYS_setfsuid, {wanted.uids[3]});
+}
+
+// What this session lacks it cannot give (check_credentials() has told).
+void plan_capability_sets(const image::CredentialsT& wanted, std::uint64_t available, PlanBuilder& plan) {
+  const auto& sets = wanted.capabilities;
+  std::uint64_t permitted = sets[kPermitted] & available;
+  plan_capabilities(sets[kEffective] & permitted, permitted, sets[kInheritable], plan);
+  plan.expect("clear ambient capabilities", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0},
+              0);
+  for (unsigned capability = 0; capability <= CAP_LAST_CAP; ++capability) {
+    if ((sets[kAmbient] & permitted & bit(capability)) == 0) continue;
+    plan.expect(fmt::format("raise ambient capability {}", capability), SYS_prctl,
+                {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0}, 0);
   }
 }
 
@@ -115,17 +157,16 @@ image::CredentialsT credentials_in(const ProcStatus& status) {
 
 std::optional<std::string> credentials_obstacle(const image::CredentialsT& wanted,
                                                 const image::CredentialsT& own) {
+  if (may_have_any(own)) return std::nullopt;
   if (!all_equal(wanted.uids) || !all_equal(wanted.gids)) {
     return "the program uses several user or group ids at once (set-uid, or seteuid for a while)";
   }
-  bool other_user = wanted.uids[1] != own.uids[1] || wanted.gids[1] != own.gids[1];
-  if (other_user && own.uids[1] != 0) {
+  if (wanted.uids[1] != own.uids[1] || wanted.gids[1] != own.gids[1]) {
     return fmt::format("the program runs as user {} group {}, this session as user {} group {}",
                        wanted.uids[1], wanted.gids[1], own.uids[1], own.gids[1]);
   }
   if (wanted.securebits != own.securebits) return "the program has changed its securebits";
-  if (!other_user && same_capabilities(wanted, own)) return std::nullopt;
-  if (!capabilities_follow_from_user(wanted)) return "the program has changed its capabilities";
+  if (!same_capabilities(wanted, own)) return "the program has changed its capabilities";
   return std::nullopt;
 }
 
@@ -163,23 +204,28 @@ void check_credentials(const image::ProcessT& process, std::vector<std::string>&
   }
 }
 
-void apply_credentials(const image::ProcessT& process) {
+void plan_credentials(const image::ProcessT& process, const image::ThreadT& thread, PlanBuilder& plan) {
   // An ordinary user has nothing to set, and in a user namespace of its own could not: its groups show as
   // 65534 there.
   if (!process.credentials || ::geteuid() != 0) return;
   const image::CredentialsT& wanted = *process.credentials;
   require_complete(wanted);
-  image::CredentialsT own = credentials_in(ProcStatus::of_self());
-  drop_from_bounding_set(own.capabilities[kBounding] & ~wanted.capabilities[kBounding]);
-  if (wanted.groups != own.groups && ::setgroups(wanted.groups.size(), wanted.groups.data()) != 0) {
-    throw_errno("set supplementary groups");
+  image::CredentialsT now = after_exec(own_credentials(ProcStatus::of_self()));
+  if (are_same(wanted, now)) return;
+  std::uint64_t available = now.capabilities[kPermitted];
+  for (unsigned capability = 0; capability <= CAP_LAST_CAP; ++capability) {
+    if ((now.capabilities[kBounding] & ~wanted.capabilities[kBounding] & bit(capability)) == 0) continue;
+    plan.expect(fmt::format("drop capability {} from the bounding set", capability), SYS_prctl,
+                {PR_CAPBSET_DROP, capability, 0, 0, 0}, 0);
   }
-  if (wanted.gids != own.gids && ::setresgid(wanted.gids[0], wanted.gids[1], wanted.gids[2]) != 0) {
-    throw_errno(fmt::format("become group {}", wanted.gids[1]));
-  }
-  if (wanted.uids != own.uids && ::setresuid(wanted.uids[0], wanted.uids[1], wanted.uids[2]) != 0) {
-    throw_errno(fmt::format("become user {}", wanted.uids[1]));
-  }
+  plan.expect("keep capabilities for now", SYS_prctl, {PR_SET_KEEPCAPS, 1, 0, 0, 0}, 0);
+  plan_ids(wanted, plan);
+  plan_capabilities(available, available, now.capabilities[kInheritable], plan);
+  plan.expect("set securebits", SYS_prctl, {PR_SET_SECUREBITS, wanted.securebits, 0, 0, 0}, 0);
+  plan_capability_sets(wanted, available, plan);
+  if (thread.parent_death_signal == 0) return;
+  plan.expect("parent-death signal, which a change of user has cleared", SYS_prctl,
+              {PR_SET_PDEATHSIG, static_cast<std::uint64_t>(thread.parent_death_signal), 0, 0, 0}, 0);
 }
 
 }  // namespace ckpt::engine

@@ -1,8 +1,7 @@
 // Users, groups and capabilities.
 //
-// What can be rebuilt: the credentials of the session that recovers, whatever they are; and, by root, those
-// of a process that execve would leave as they are: one user and one group throughout, capabilities as that
-// user gets them. Everything else is refused when the checkpoint is made.
+// What can be rebuilt: the credentials of the session that recovers, whatever they are; and, by root, any
+// that all threads of a process have alike. Everything else is refused when the checkpoint is made.
 #pragma once
 
 #include <optional>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "engine/process/proc_status.h"
+#include "engine/restore/plan_builder.h"
 #include "engine/tracee/remote_queries.h"
 #include "image_generated.h"
 
@@ -24,8 +24,9 @@ void save_credentials(std::span<const ProcStatus> threads, RemoteQueries& querie
 // Throws Error if this session cannot give the program its credentials.
 void check_credentials(const image::ProcessT& process, std::vector<std::string>& notes);
 
-// In the process that becomes the program, as late as possible: it may not be able to do much afterwards.
-void apply_credentials(const image::ProcessT& process);
+// For each thread when all of them exist, as late as possible: it may not be able to do much afterwards, not
+// even make threads with their ids. What comes after it: whether the process is dumpable, which this changes.
+void plan_credentials(const image::ProcessT& process, const image::ThreadT& thread, PlanBuilder& plan);
 
 // Credentials in a /proc status text (securebits are not in it).
 image::CredentialsT credentials_in(const ProcStatus& status);

@@ -80,7 +80,6 @@ void apply_before_exec(const image::ProcessT& process) {
   reset_ignored_signals();
   open_limits_for_building(process);
   apply_attributes(process);
-  apply_credentials(process);
 }
 
 void plan_process_state(const image::ProcessT& process, PlanBuilder& plan, std::vector<std::string>& notes,
@@ -101,11 +100,13 @@ std::optional<image::SignalActionT> trap_action(const image::ProcessT& process) 
   return **found;
 }
 
-void plan_thread_state(const image::ThreadT& thread, std::int32_t pid, std::int32_t tid, PlanBuilder& plan,
-                       std::vector<std::string>& notes, const IdMap& ids) {
+void plan_thread_state(const image::ProcessT& process, const image::ThreadT& thread, std::int32_t pid,
+                       std::int32_t tid, PlanBuilder& plan, std::vector<std::string>& notes,
+                       const IdMap& ids) {
   plan_thread_links(thread, plan);
   plan_alt_stack(thread, plan);
   plan_scheduling(thread, plan, notes);
+  plan_credentials(process, thread, plan);
   plan_thread_pending(thread, pid, tid, ids, plan);
 }
 

@@ -23,7 +23,7 @@ void save_process_state(Tracee& tracee, bool childless, image::ProcessT& process
 void check_process_state(const image::ProcessT& process, std::vector<std::string>& notes);
 
 // In the process that becomes the program, before it executes the program file: session, group, working
-// directory, umask, personality, nice, credentials, ... whatever survives execve.
+// directory, umask, personality, nice, ... whatever survives execve.
 void apply_before_exec(const image::ProcessT& process);
 
 // Operations for the main thread once memory is in place and all threads exist, all signals blocked: handlers
@@ -36,11 +36,12 @@ void plan_process_state(const image::ProcessT& process, PlanBuilder& plan, std::
 // default.
 std::optional<image::SignalActionT> trap_action(const image::ProcessT& process);
 
-// Operations that each thread runs for itself: name, alternate stack, robust list, rseq, clear-child-tid,
-// scheduling, parent-death signal, thread-directed pending signals. `tid` is the thread's id as it sees it
-// now.
-void plan_thread_state(const image::ThreadT& thread, std::int32_t pid, std::int32_t tid, PlanBuilder& plan,
-                       std::vector<std::string>& notes, const IdMap& ids = {});
+// Operations that each thread of `process` runs for itself: name, alternate stack, robust list, rseq,
+// clear-child-tid, scheduling, credentials, parent-death signal, thread-directed pending signals. `tid` is
+// the thread's id as it sees it now.
+void plan_thread_state(const image::ProcessT& process, const image::ThreadT& thread, std::int32_t pid,
+                       std::int32_t tid, PlanBuilder& plan, std::vector<std::string>& notes,
+                       const IdMap& ids = {});
 
 // After the plan has run, from outside: notes what the program could not set for itself. `pid` as the
 // supervisor sees it.

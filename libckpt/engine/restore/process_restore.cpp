@@ -287,7 +287,7 @@ void ProcessRestore::restore_thread_states() {
   std::int32_t pid = current_tid(0);
   for (std::size_t i = process_.threads.size(); i-- > 0;) {
     PlanBuilder plan = new_plan();
-    plan_thread_state(*process_.threads[i], pid, current_tid(i), plan, notes_, setting_.ids);
+    plan_thread_state(process_, *process_.threads[i], pid, current_tid(i), plan, notes_, setting_.ids);
     give_up_capabilities(plan);
     puppet_->run(plan, puppet_->threads()[i]);
   }

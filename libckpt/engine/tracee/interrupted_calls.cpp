@@ -191,6 +191,7 @@ void InterruptedCalls::fix_up(Tracee& tracee) {
   stopped_at_ = steady_clock::now();
   BlockedCalls threads(tracee.pid());
   for (StoppedThread& thread : tracee.threads()) {
+    if (!thread.stopped) continue;
     if (settle(threads, tracee.pid(), thread.tid, thread.registers)) thread.registers_changed = true;
   }
 }

@@ -40,7 +40,7 @@ class InterruptedCalls {
   // gone.
   void observe_before_stop(pid_t pid);
 
-  // With all threads stopped: has EINTR calls repeated (registers in `tracee`), remembers deadlines.
+  // Of all threads that are stopped: has EINTR calls repeated (registers in `tracee`), remembers deadlines.
   void fix_up(Tracee& tracee);
 
   // Right after the threads were let go. Without it finish_due() stops threads in vain.

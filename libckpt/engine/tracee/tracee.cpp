@@ -20,6 +20,7 @@
 #include "engine/tracee/remote_call.h"
 #include "engine/tracee/remote_memory.h"
 #include "engine/tracee/stops.h"
+#include "engine/tracee/stuck_threads.h"
 
 namespace ckpt::engine {
 namespace {
@@ -27,7 +28,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr long kBaseOptions = PTRACE_O_TRACESYSGOOD;
-constexpr std::chrono::seconds kAbandonDeadline{60};
+constexpr std::chrono::milliseconds kAbandonPatience{20};
 
 ThreadList open_list(pid_t pid) try { return ThreadList(pid); } catch (const Error&) {
   throw Error(fmt::format("process {} is gone; nothing to checkpoint", pid), ESRCH);
@@ -67,6 +68,13 @@ std::string refusal(pid_t tid) {
                      name);
 }
 
+[[noreturn]] void refuse_unstoppable(pid_t pid, std::chrono::milliseconds deadline) {
+  throw Error(fmt::format("threads of process {} did not stop within {} ms (vfork, or waiting for a device); "
+                          "try again later",
+                          pid, deadline.count()),
+              ETIMEDOUT);
+}
+
 // While it lives, the calling thread goes before all ordinary ones, where that is permitted. Threads that are
 // let go would otherwise take the processors while others still stand. Nothing may wait meanwhile.
 class Hurry {
@@ -90,19 +98,18 @@ class Hurry {
 
 }  // namespace
 
-Tracee::Tracee(pid_t pid, std::chrono::milliseconds deadline, const StopLast& last)
+Tracee::Tracee(pid_t pid, std::chrono::milliseconds deadline, const StopLast& last, const GivingUp& giving_up)
     : pid_(pid), list_(open_list(pid)) {
+  let_stuck_threads_go();
+  if (has_stuck_threads(pid)) refuse_unstoppable(pid, deadline);
   try {
     if (stop_all(Clock::now() + deadline, last)) return;
   } catch (...) {
-    abandon();
+    give_up(giving_up);
     throw;
   }
-  abandon();
-  throw Error(fmt::format("threads of process {} did not stop within {} ms (vfork, or waiting for a device); "
-                          "try again later",
-                          pid, deadline.count()),
-              ETIMEDOUT);
+  give_up(giving_up);
+  refuse_unstoppable(pid, deadline);
 }
 
 Tracee::~Tracee() {
@@ -212,14 +219,19 @@ bool Tracee::stop_all(Clock::time_point deadline, const StopLast& last) {
 void Tracee::read(RemoteAddr from, std::span<std::byte> out) const { read_remote(pid_, from, out); }
 void Tracee::write(RemoteAddr to, std::span<const std::byte> bytes) const { write_remote(pid_, to, bytes); }
 
-void Tracee::release() {
-  if (released_) return;
-  unmap_scratch();
+void Tracee::put_back() {
   for (StoppedThread& thread : threads_) {
+    if (!thread.stopped) continue;
     if (thread.borrowed || thread.registers_changed) set_registers(thread.tid, thread.registers);
     if (!thread.borrowed) continue;
     set_signal_mask(thread.tid, thread.signal_mask);
   }
+}
+
+void Tracee::release() {
+  if (released_) return;
+  unmap_scratch();
+  put_back();
   detach_all();
   if (owes_stop_) ::kill(pid_, SIGSTOP);
 }
@@ -229,6 +241,31 @@ void Tracee::kill_and_release() {
   detach_all();
 }
 
+// Threads that stand still already, but have not been asked since others did not.
+void Tracee::collect_stopped() {
+  interrupt_all();
+  for (StoppedThread& thread : threads_) {
+    if (thread.tid == 0 || thread.stopped) continue;
+    try {
+      collect(thread, Clock::now());
+    } catch (const Error& error) {
+      if (error.code() != ETIMEDOUT) throw;
+    }
+  }
+}
+
+// Whatever goes wrong here, the reason for giving up is what the user has to know.
+void Tracee::give_up(const GivingUp& giving_up) noexcept {
+  try {
+    collect_stopped();
+    if (giving_up) giving_up(*this);
+    put_back();
+  } catch (const Error&) {
+    // It was killed meanwhile.
+  }
+  abandon();
+}
+
 // Lets go what could not be stopped as a whole. What stands still goes first, because others may wait for it
 // (a vfork parent for its child); a thread that is not there yet can only be detached once it stops.
 void Tracee::abandon() noexcept {
@@ -236,14 +273,16 @@ void Tracee::abandon() noexcept {
     if (thread.tid != 0 && !thread.stopped) ::ptrace(PTRACE_INTERRUPT, thread.tid, nullptr, nullptr);
   }
   detach_all();
-  Clock::time_point deadline = Clock::now() + kAbandonDeadline;
+  Clock::time_point deadline = Clock::now() + kAbandonPatience;
   for (const StoppedThread& thread : threads_) {
     if (thread.tid == 0 || thread.stopped) continue;
-    std::optional<Stop> stop = wait_for_stop(pid_, thread.tid, deadline);
-    if (!stop || stop->ended) continue;
-    ::ptrace(PTRACE_DETACH, thread.tid, nullptr, stop->is_event_stop() ? 0 : stop->signal);
+    leave_stuck(pid_, thread.tid);
   }
-  take_note_of_end(pid_, Clock::now());
+  while (has_stuck_threads(pid_) && Clock::now() < deadline) {
+    let_stuck_threads_go();
+    ::sched_yield();
+  }
+  if (!has_stuck_threads(pid_)) take_note_of_end(pid_, Clock::now());
 }
 
 void Tracee::detach_all() noexcept {

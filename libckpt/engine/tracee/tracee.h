@@ -4,7 +4,7 @@
 // Hard rules:
 //  1. Every thread is interrupted before any is waited for, again until no new thread appears, with a
 //     deadline; on the deadline (a thread in vfork or uninterruptible sleep) everything is released and Error
-//     is thrown.
+//     is thrown. Nobody waits for what does not stop: it is let go when it does (stuck_threads.h).
 //  2. An interrupt that surfaces as a signal-delivery stop: the signal is delivered at once (PTRACE_CONT with
 //     it), the thread then stops before it runs user code. Nothing is dropped, siginfo included. While
 //     registers are borrowed that can only be SIGSTOP, which is sent again after the release.
@@ -36,6 +36,7 @@
 namespace ckpt::engine {
 
 class CallArea;
+class Tracee;
 struct Stop;
 
 // One stopped thread. `registers` is what release() puts back if `registers_changed` is set.
@@ -55,6 +56,10 @@ struct StopLast {
   std::vector<pid_t> threads = {};
   std::function<void()> before = nullptr;
 };
+
+// When threads cannot be stopped, those that stand still (StoppedThread::stopped) are let go: before that
+// their registers are to be put right.
+using GivingUp = std::function<void(Tracee&)>;
 
 // A system call to be made by a stopped thread.
 struct RemoteCall {
@@ -77,7 +82,8 @@ class Tracee {
 
   // Stops all threads of `pid` or throws Error: already traced (names the tracer), not permitted, gone,
   // deadline passed, or whatever `last.before` throws.
-  explicit Tracee(pid_t pid, std::chrono::milliseconds deadline = kStopDeadline, const StopLast& last = {});
+  explicit Tracee(pid_t pid, std::chrono::milliseconds deadline = kStopDeadline, const StopLast& last = {},
+                  const GivingUp& giving_up = nullptr);
   ~Tracee();
   Tracee(const Tracee&) = delete;
   Tracee& operator=(const Tracee&) = delete;
@@ -128,6 +134,9 @@ class Tracee {
   void take_out_of_loop(std::span<const ThreadCalls> batch);
   void pass_over(const StoppedThread& thread, const Stop& stop);
 
+  void put_back();
+  void collect_stopped();
+  void give_up(const GivingUp& giving_up) noexcept;
   void abandon() noexcept;
   void detach_all() noexcept;
 

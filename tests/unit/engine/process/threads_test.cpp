@@ -179,7 +179,7 @@ TEST(ThreadPlan, LeavesOutWhatTheThreadDoesNotHave) {
   thread.name = "plain";
   PlanBuilder plan(RemoteAddr{0x10000}, 1 << 16);
   std::vector<std::string> notes;
-  plan_thread_state(thread, 10, 11, plan, notes);
+  plan_thread_state({}, thread, 10, 11, plan, notes);
   ASSERT_EQ(plan.operation_count(), 2U);  // name, clear_child_tid
   EXPECT_EQ(plan.operations()[1].number, static_cast<std::uint32_t>(SYS_set_tid_address));
   EXPECT_EQ(plan.operations()[1].arguments[0], 0U);
@@ -195,7 +195,7 @@ TEST(ThreadPlan, PendingSignalsGoToTheIdsOfNow) {
   std::memcpy(thread.pending[0]->info.data(), &info, sizeof(info));
   PlanBuilder plan(RemoteAddr{0x10000}, 1 << 16);
   std::vector<std::string> notes;
-  plan_thread_state(thread, 1000, 1001, plan, notes);
+  plan_thread_state({}, thread, 1000, 1001, plan, notes);
   const plan::Operation* op = find(plan, SYS_rt_tgsigqueueinfo, 1000);
   ASSERT_NE(op, nullptr);
   EXPECT_EQ(op->arguments[1], 1001U);

@@ -151,7 +151,7 @@ std::unique_ptr<ChildProgram> rebuild(const image::ProcessT& saved) {
     IdMap ids{{saved.pid, ::getpid()}};
     std::vector<std::string> notes;
     PlanInPlace plan;
-    plan_thread_state(main, ::getpid(), ::getpid(), plan.builder(), notes);
+    plan_thread_state(saved, main, ::getpid(), ::getpid(), plan.builder(), notes);
     plan_process_state(saved, plan.builder(), notes, ids);
     plan.run();
   });
