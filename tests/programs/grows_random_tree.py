@@ -96,21 +96,23 @@ class Tree:
         self.offset = 0
         self.group, self.session = os.getpgrp(), os.getsid(0)
 
-    # The program's own may be another one by now, or by the time that the answer is read.
-    def expect_ours(self, what, found, model, of_program, current):
-        expect(what, found, current if model == of_program and found != model else model)
+    # The program's own may be another one by now, and again another one by the time that the answer is read.
+    def expect_ours(self, what, found, model, of_program, before, current):
+        ours = model == of_program and found != model
+        expect(what, found, (before if found == before else current) if ours else model)
 
     def check(self):
         for member in self.alive.values():
             if member.stopped:
                 continue
+            own_group, own_session = os.getpgrp(), os.getsid(0)
             pid, parent, group, session, _ = ask(member, b"i")
             self.counted += 1
             expect("an id", pid, member.pid)
             if member.parent is not None:
                 expect(f"the parent of {pid}", parent, self.pid_of(member.parent))
-            self.expect_ours(f"the group of {pid}", group, member.group, self.group, os.getpgrp())
-            self.expect_ours(f"the session of {pid}", session, member.session, self.session, os.getsid(0))
+            self.expect_ours(f"the group of {pid}", group, member.group, self.group, own_group, os.getpgrp())
+            self.expect_ours(f"the session of {pid}", session, member.session, self.session, own_session, os.getsid(0))
         expect("the counter", struct.unpack_from("<q", counter, 0)[0], self.counted)
         expect("the offset", os.lseek(shared_file, 0, os.SEEK_CUR), self.offset)
 
