@@ -208,14 +208,17 @@ void record_if_possible(Messages& messages, Write write) {
 
 void report_restore(Messages& messages, const std::string& name, store::Version version,
                     const engine::RestoreTimes& times) {
+  std::string shared;
+  if (times.pages_shared != 0)
+    shared = fmt::format(", {} in common since fork", human_bytes(times.pages_shared * store::kPageBytes));
   messages.line(fmt::format(
       "resumed {}@{} in {} (prepare {}, descriptors {}, mappings {}, fill {}, threads {}); {} filled, {} to "
-      "come",
+      "come{}",
       name, version, human_microseconds(times.total_us), human_microseconds(times.prepare_us),
       human_microseconds(times.descriptors_us), human_microseconds(times.mappings_us),
       human_microseconds(times.fill_us), human_microseconds(times.threads_us),
       human_bytes(times.pages_filled * store::kPageBytes),
-      human_bytes(times.pages_to_come * store::kPageBytes)));
+      human_bytes(times.pages_to_come * store::kPageBytes), shared));
 }
 
 // A copy lives in an application of its own from its first moment, so the one that it comes from may run.

@@ -217,7 +217,8 @@ struct RestoreOptions {
 struct RestoreTimes {
   std::uint64_t prepare_us = 0, descriptors_us = 0, mappings_us = 0, fill_us = 0, threads_us = 0,
                 total_us = 0;
-  std::uint64_t pages_filled = 0, pages_to_come = 0;  // of the program's private memory
+  // Of the processes' private memory. Shared: that a process has in common with its parent.
+  std::uint64_t pages_filled = 0, pages_to_come = 0, pages_shared = 0;
 };
 
 struct Restored {

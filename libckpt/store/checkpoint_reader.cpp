@@ -158,4 +158,9 @@ std::vector<PageRun> SegmentReader::differing(SpaceId space, const CheckpointRea
                          {.tree = &reader.tree_, .root = reader.manifest_.find_space(space)});
 }
 
+std::vector<PageRun> SegmentReader::differing(SpaceId one, SpaceId other) const {
+  return differing_pages({.tree = &tree_, .root = manifest_.find_space(one)},
+                         {.tree = &tree_, .root = manifest_.find_space(other)});
+}
+
 }  // namespace ckpt::store

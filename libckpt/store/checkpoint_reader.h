@@ -25,6 +25,7 @@ class SegmentReader final : public CheckpointReader {
   void read(SpaceId space, PageRun run, std::span<std::byte> out) const override;
   std::vector<SpaceId> spaces() const override;
   std::vector<PageRun> differing(SpaceId space, const CheckpointReader& other) const override;
+  std::vector<PageRun> differing(SpaceId one, SpaceId other) const override;
   std::uint64_t read_or_zero(SpaceId space, PageRun run, std::span<std::byte> out) const override;
 
  private:

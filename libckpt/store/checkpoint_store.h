@@ -112,7 +112,9 @@ class CheckpointReader {
   // Runs of pages whose content differs, or that only one of the two versions has. Costs what differs.
   // `other` may belong to another application.
   virtual std::vector<PageRun> differing(SpaceId space, const CheckpointReader& other) const = 0;
-  // The same for pages of which some may be absent: those read as zeroes. Returns how many are present.
+  // The same for two spaces of this version.
+  virtual std::vector<PageRun> differing(SpaceId one, SpaceId other) const = 0;
+  // As read(), for pages of which some may be absent: those read as zeroes. Returns how many are present.
   virtual std::uint64_t read_or_zero(SpaceId space, PageRun run, std::span<std::byte> out) const = 0;
 };
 

@@ -144,10 +144,13 @@ std::optional<std::size_t> parent_of(const Tree& tree, std::size_t child) {
 }
 
 MemberOrigin origin_by_fork(const Tree& tree, std::size_t maker, std::size_t child) {
+  const TreeMember& parent = tree.running[maker];
+  const TreeMember& member = tree.running[child];
   MemberOrigin origin{.maker = maker};
-  origin.kept = kept_mappings(tree.running[maker].process(), tree.running[child].process());
-  origin.shared = intersect(same_content(tree.running[maker].pages, tree.running[child].pages),
-                            kept_ranges(tree.running[child].process(), origin.kept));
+  origin.kept = kept_mappings(parent.process(), member.process());
+  AddressRanges both = intersect(parent.content, member.content);
+  AddressRanges differing = ranges_of(tree.differing(parent.process().space, member.process().space));
+  origin.shared = intersect(subtract(both, differing), kept_ranges(member.process(), origin.kept));
   return origin;
 }
 

@@ -10,9 +10,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <set>
-#include <span>
 #include <string_view>
 #include <vector>
 
@@ -26,7 +26,7 @@ namespace ckpt::engine {
 // A running process of the checkpoint.
 struct TreeMember {
   const ProcessView* view;
-  std::span<const store::StoredRun> pages;  // of its private memory, ascending
+  AddressRanges content;  // of its private memory: what the version has pages for
 
   const image::ProcessT& process() const { return *view->checkpoint.process; }
 };
@@ -34,6 +34,8 @@ struct TreeMember {
 struct Tree {
   std::vector<TreeMember> running;  // the program first, parents before their children
   std::vector<const image::ProcessT*> ended;
+  // Where two spaces of the version differ.
+  std::function<std::vector<store::PageRun>(store::SpaceId, store::SpaceId)> differing;
 };
 
 // How the memory of a process comes to be.

@@ -72,24 +72,6 @@ AddressRanges kept_ranges(const image::ProcessT& child, const std::vector<bool>&
   return ranges;
 }
 
-AddressRanges same_content(std::span<const store::StoredRun> one, std::span<const store::StoredRun> other) {
-  AddressRanges same;
-  auto last_page = [](const store::StoredRun& run) { return run.run.first_page + run.run.page_count; };
-  for (auto left = one.begin(), right = other.begin(); left != one.end() && right != other.end();) {
-    std::uint64_t first = std::max(left->run.first_page, right->run.first_page);
-    std::uint64_t end = std::min(last_page(*left), last_page(*right));
-    bool in_one_place = left->segment == right->segment && left->unit + (first - left->run.first_page) ==
-                                                               right->unit + (first - right->run.first_page);
-    if (first < end && in_one_place) append(same, {first * kPageSize, end * kPageSize});
-    if (last_page(*left) < last_page(*right)) {
-      ++left;
-    } else {
-      ++right;
-    }
-  }
-  return same;
-}
-
 std::vector<store::StoredRun> subtract(std::span<const store::StoredRun> runs, const AddressRanges& ranges) {
   std::vector<store::StoredRun> rest;
   for (const store::StoredRun& run : runs) {

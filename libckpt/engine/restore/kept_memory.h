@@ -1,5 +1,4 @@
-// What a process that is forked from its parent once more can keep of the parent's memory: mappings that both
-// have, and pages whose content is the same in both. Computed from what a version says of the two.
+// What a process that is forked from its parent once more can keep of the parent's memory.
 #pragma once
 
 #include <span>
@@ -19,9 +18,6 @@ std::vector<bool> kept_mappings(const image::ProcessT& parent, const image::Proc
 
 // Where those are.
 AddressRanges kept_ranges(const image::ProcessT& child, const std::vector<bool>& kept);
-
-// Where two spaces have the same content: the version holds it in the same place. Both ascending.
-AddressRanges same_content(std::span<const store::StoredRun> one, std::span<const store::StoredRun> other);
 
 // What of `runs` (ascending) is not in `ranges`.
 std::vector<store::StoredRun> subtract(std::span<const store::StoredRun> runs, const AddressRanges& ranges);

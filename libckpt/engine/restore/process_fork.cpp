@@ -73,6 +73,7 @@ void ProcessRestore::discard_others_pages() {
 }
 
 void ProcessRestore::fill_for_forks(RestoreTimes& times) {
+  times.pages_shared += total_bytes(origin_.shared) / kPageSize;
   if (origin_.early.empty()) return;
   times.pages_filled += total_bytes(origin_.early) / kPageSize;
   FillPlan plan = plan_fill(process_, runs_of(origin_.early), FillTime::kNow);

@@ -41,6 +41,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+AddressRanges content_of(const std::vector<store::StoredRun>& pages) {
+  AddressRanges content;
+  for (const store::StoredRun& run : pages) append(content, range_of(run.run));
+  return content;
+}
+
 // Everything that the stages share.
 class Restore {
  public:
@@ -212,8 +218,9 @@ void Restore::plan_forks_again() {
   std::vector<std::vector<store::StoredRun>> pages;
   for (auto& process : processes_) pages.push_back(reader_.stored_runs(process->process().space));
   Tree tree;
+  tree.differing = [this](store::SpaceId one, store::SpaceId other) { return reader_.differing(one, other); };
   for (std::size_t i = 0; i < processes_.size(); ++i)
-    tree.running.push_back({.view = &processes_[i]->view(), .pages = pages[i]});
+    tree.running.push_back({.view = &processes_[i]->view(), .content = content_of(pages[i])});
   for (const auto& process : ended_) tree.ended.push_back(process.get());
   if (!options_.limited && !setting_.has_foreign_vdso) origins_ = plan_forks(tree);
   join_forks(pages);
@@ -225,14 +232,12 @@ void Restore::join_forks(const std::vector<std::vector<store::StoredRun>>& pages
     std::vector<std::size_t> family = forks_below(origins_, root);
     if (origins_[root].maker || family.empty()) continue;
     family.insert(family.begin(), root);
-    std::vector<store::PageRun> filled;
-    for (std::size_t member : family)
-      std::ranges::transform(pages[member], std::back_inserter(filled), &store::StoredRun::run);
-    filled = runs_of(ranges_of(filled));
+    AddressRanges filled;
+    for (std::size_t member : family) filled = unite(filled, content_of(pages[member]));
     for (std::size_t member : family) {
       std::vector<const image::ProcessT*> forks;
       for (std::size_t fork : forks_below(origins_, member)) forks.push_back(&processes_[fork]->process());
-      processes_[member]->join_forks(origins_[member], std::move(forks), filled);
+      processes_[member]->join_forks(origins_[member], std::move(forks), runs_of(filled));
     }
   }
 }

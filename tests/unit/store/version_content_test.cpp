@@ -45,6 +45,27 @@ TEST_F(VersionContent, adjacent_pages_are_one_run_across_leaves) {
   EXPECT_TRUE(std::equal(part.begin(), part.end(), bytes.begin() + 233 * kPageBytes));
 }
 
+TEST_F(VersionContent, spaces_of_a_version_are_compared_by_content) {
+  auto writer = application_->begin(0, Base::kEmpty);
+  for (std::uint64_t page = 0; page < 2000; ++page) {
+    writer->put(1, page, page_of(page + 1));
+    if (page % 3 != 0) writer->put(2, page, page_of(page % 3 == 1 ? page + 1 : page + 5000));
+  }
+  auto reader = application_->open(commit(*writer));
+  EXPECT_TRUE(reader->differing(1, 1).empty());
+  std::vector<PageRun> expected{{.first_page = 0, .page_count = 1}};
+  for (std::uint64_t page = 2; page < 2000; page += 3)
+    expected.push_back({.first_page = page, .page_count = 2});
+  for (const auto& differing : {reader->differing(1, 2), reader->differing(2, 1)}) {
+    ASSERT_EQ(differing.size(), expected.size());
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(differing[i].first_page, expected[i].first_page);
+      EXPECT_EQ(differing[i].page_count, expected[i].page_count);
+    }
+  }
+  EXPECT_EQ(reader->differing(1, 7).size(), 1U) << "of which there is nothing";
+}
+
 TEST_F(VersionContent, zero_pages_are_absent_and_empty_spaces_have_no_runs) {
   auto writer = application_->begin(0, Base::kEmpty);
   writer->put(0, 7, Page(3 * kPageBytes));

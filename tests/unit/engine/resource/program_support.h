@@ -34,6 +34,7 @@ class PageMemory : public store::CheckpointWriter, public store::CheckpointReade
   std::vector<store::PageRun> differing(store::SpaceId, const store::CheckpointReader&) const override {
     return {};
   }
+  std::vector<store::PageRun> differing(store::SpaceId, store::SpaceId) const override { return {}; }
   std::uint64_t read_or_zero(store::SpaceId space, store::PageRun run,
                              std::span<std::byte> out) const override {
     read(space, run, out);

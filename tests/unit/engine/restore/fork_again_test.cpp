@@ -40,6 +40,7 @@ class ForkAgain : public testing::Test {
     image::CheckpointT& checkpoint = checkpoints_.emplace_back(empty_checkpoint());
     image::ProcessT& process = *checkpoint.process;
     process.pid = pid;
+    process.space = static_cast<store::SpaceId>(pid);
     process.parent = parent;
     process.session = process.process_group = 1;
     process.executable = "/bin/server";
@@ -63,6 +64,31 @@ class ForkAgain : public testing::Test {
             .unit = unit == 0 ? first_page : unit};
   }
 
+  AddressRanges content_of(std::int32_t pid) {
+    AddressRanges content;
+    for (const store::StoredRun& run : content_[pid]) append(content, range_of(run.run));
+    return content;
+  }
+  // By page, where its content is.
+  std::map<std::uint64_t, std::uint64_t> units_of(store::SpaceId space) {
+    std::map<std::uint64_t, std::uint64_t> units;
+    for (const store::StoredRun& run : content_[static_cast<std::int32_t>(space)]) {
+      for (std::uint64_t i = 0; i < run.run.page_count; ++i) units[run.run.first_page + i] = run.unit + i;
+    }
+    return units;
+  }
+  std::vector<store::PageRun> differing(store::SpaceId one, store::SpaceId other) {
+    std::map<std::uint64_t, std::uint64_t> here = units_of(one);
+    std::map<std::uint64_t, std::uint64_t> there = units_of(other);
+    AddressRanges ranges;
+    for (std::uint64_t page = kFirst; page < kFirst + kCount; ++page) {
+      bool same =
+          here.contains(page) == there.contains(page) && (!here.contains(page) || here[page] == there[page]);
+      if (!same) append(ranges, pages(page, page + 1));
+    }
+    return runs_of(ranges);
+  }
+
   image::ProcessT& process(std::int32_t pid) {
     for (image::CheckpointT& checkpoint : checkpoints_) {
       if (checkpoint.process->pid == pid) return *checkpoint.process;
@@ -72,8 +98,9 @@ class ForkAgain : public testing::Test {
 
   Tree tree() {
     Tree tree;
+    tree.differing = [this](store::SpaceId one, store::SpaceId other) { return differing(one, other); };
     for (const ProcessView& view : views_)
-      tree.running.push_back({.view = &view, .pages = content_[view.checkpoint.process->pid]});
+      tree.running.push_back({.view = &view, .content = content_of(view.checkpoint.process->pid)});
     for (const image::ProcessT& process : ended_) tree.ended.push_back(&process);
     return tree;
   }

@@ -12,7 +12,6 @@ namespace {
 
 using image::MappingKind;
 using testing::ElementsAre;
-using testing::IsEmpty;
 
 AddressRange pages(std::uint64_t first, std::uint64_t end) { return {first * kPageSize, end * kPageSize}; }
 
@@ -106,17 +105,6 @@ TEST_F(KeptMappings, OfFilesAreTheSamePartOfTheSameFile) {
   add(parent_, 400, 410, MappingKind::PrivateFile).file = 1;
   add(child_, 400, 405, MappingKind::PrivateFile).file = 0;
   EXPECT_THAT(kept(), ElementsAre(true, false, false, false));
-}
-
-TEST(SameContent, IsWhatStandsInOnePlace) {
-  std::vector<store::StoredRun> one{stored(100, 10, 1, 50), stored(200, 10, 1, 90)};
-  EXPECT_THAT(same_content(one, one), ElementsAre(pages(100, 110), pages(200, 210)));
-  std::vector<store::StoredRun> other{stored(95, 10, 1, 45), stored(105, 5, 2, 55), stored(203, 4, 1, 93)};
-  EXPECT_THAT(same_content(one, other), ElementsAre(pages(100, 105), pages(203, 207)));
-  EXPECT_THAT(same_content(other, one), ElementsAre(pages(100, 105), pages(203, 207)));
-  std::vector<store::StoredRun> moved{stored(101, 9, 1, 50)};
-  EXPECT_THAT(same_content(one, moved), IsEmpty()) << "at other addresses";
-  EXPECT_THAT(same_content(one, {}), IsEmpty());
 }
 
 TEST(StoredRuns, AreWhatIsLeftOfThem) {
