@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "launcher/application_status.h"
+#include "launcher/image_summary.h"
 #include "launcher/naming.h"
 #include "launcher/recover_selection.h"
 
@@ -18,6 +19,8 @@ bool has_survivor(int directory) {
 }  // namespace
 
 ClaimedApplication claim(std::unique_ptr<store::Application> application) {
+  std::vector<store::VersionEntry> versions = application->versions();
+  if (!versions.empty()) require_program(application->name(), versions.back().description);
   std::optional<RunLock> lock = RunLock::try_acquire(application->directory());
   if (!lock) {
     throw Error(still_running_message(application->name(), application_status(application->directory())));
