@@ -94,6 +94,18 @@ start_run --recover -v
 expect_exit 0
 expect_match "what was recovered" 'resumed counts@' "$(cat "$ERR")"
 
+# It can be removed as others can, unless it is in use.
+mkfifo hold
+echo 'print("ready") io.stdout:flush() io.read()' >waits.lua
+exec {held}<>hold
+"$plua" "$CKPT_STORE" waits.lua <hold >out.waits &
+wait_for_line out.waits '^ready$'
+expect_refusal 125 'open for writing elsewhere' "$CKPT_BIN/ckpt" rm heap
+echo >&"$held"
+wait "$!"
+ckpt rm heap
+expect_eq "applications that are left" counts "$(ckpt list --json | json '" ".join(one["name"] for one in data["applications"])')"
+
 # --- Boost containers in a heap ---------------------------------------------------------------------------------------
 
 index() { "$(program word_index)" words.heap "$@"; }
