@@ -38,6 +38,8 @@ const char* name(Activity activity) {
       return "finished";
     case Activity::kCrashed:
       return "crashed";
+    case Activity::kHeap:
+      return "heap";
   }
   return "?";
 }

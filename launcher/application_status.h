@@ -16,6 +16,7 @@ enum class Activity {
   kSuspended,  // checkpointed and ended on purpose
   kFinished,   // exited by itself
   kCrashed,    // killed, or gone without a word
+  kHeap,       // no program at all
 };
 
 struct ApplicationStatus {

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "launcher/application_status.h"
+#include "launcher/image_summary.h"
 #include "launcher/naming.h"
 #include "launcher/recover_selection.h"
 
@@ -17,6 +18,12 @@ bool has_survivor(int directory) {
 
 }  // namespace
 
+ClaimedApplication claim_for_program(std::unique_ptr<store::Application> application) {
+  std::vector<store::VersionEntry> versions = application->versions();
+  if (!versions.empty()) require_program(application->name(), versions.back().description);
+  return claim(std::move(application));
+}
+
 ClaimedApplication claim(std::unique_ptr<store::Application> application) {
   std::optional<RunLock> lock = RunLock::try_acquire(application->directory());
   if (!lock) {
@@ -28,7 +35,7 @@ ClaimedApplication claim(std::unique_ptr<store::Application> application) {
 
 ClaimedApplication claim_for_fresh_run(store::Store& store, const std::optional<std::string>& explicit_name,
                                        const std::vector<std::string>& command) {
-  if (explicit_name) return claim(store.create_application(*explicit_name));
+  if (explicit_name) return claim_for_program(store.create_application(*explicit_name));
   std::string base = name_for_program(command.at(0));
   for (unsigned number = 1;; ++number) {
     std::unique_ptr<store::Application> application = store.create_application(numbered_name(base, number));

@@ -19,6 +19,8 @@ struct ClaimedApplication {
 
 // Throws Error if the application is being run, with or without its supervisor.
 ClaimedApplication claim(std::unique_ptr<store::Application> application);
+// Throws Error also where it is a heap.
+ClaimedApplication claim_for_program(std::unique_ptr<store::Application> application);
 
 // For a fresh run: `explicit_name`, or the first of NAME, NAME-2, NAME-3, ... that is neither running nor
 // holds versions of another command line.

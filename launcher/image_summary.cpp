@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <cstring>
+#include <string_view>
+
 #include "base/error.h"
 #include "image_generated.h"
 #include "launcher/human_units.h"
@@ -149,7 +152,17 @@ void append_tree(const ordered_json& image, std::int64_t parent, std::size_t dep
 
 }  // namespace
 
+bool is_heap(const store::VersionDescription& version) { return version.stats.mode == "heap"; }
+
+void require_program(const std::string& name, const store::VersionDescription& version) {
+  if (!is_heap(version)) return;
+  throw Error(fmt::format("{} is a heap, not a program; see ckpt heap --help, or give another name", name));
+}
+
 const image::Checkpoint& verified_image(std::span<const std::byte> bytes) {
+  constexpr std::string_view kHeap = "VMHEAP1\n";  // vmheap/heap/heap_format.h
+  if (bytes.size() >= kHeap.size() && std::memcmp(bytes.data(), kHeap.data(), kHeap.size()) == 0)
+    throw Error("this is a version of a heap, not of a program; see ckpt heap --help");
   flatbuffers::Verifier verifier(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
   if (!image::VerifyCheckpointBuffer(verifier)) {
     throw Error("the process image is damaged; recover an older version");

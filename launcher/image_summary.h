@@ -14,6 +14,11 @@ struct Checkpoint;
 
 namespace ckpt::launcher {
 
+// Whether the version is one of a persistent heap (vmheap/), which may lie in the same store.
+bool is_heap(const store::VersionDescription& version);
+// Throws Error if it is.
+void require_program(const std::string& name, const store::VersionDescription& version);
+
 // The image itself, which `bytes` must outlive. Throws Error for one that is damaged or of a newer format.
 const image::Checkpoint& verified_image(std::span<const std::byte> bytes);
 

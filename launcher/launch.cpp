@@ -223,7 +223,7 @@ void report_restore(Messages& messages, const std::string& name, store::Version 
 
 // A copy lives in an application of its own from its first moment, so the one that it comes from may run.
 ClaimedApplication claim_for_clone(store::Store& store, const std::string& name) {
-  ClaimedApplication claimed = claim(store.create_application(name));
+  ClaimedApplication claimed = claim_for_program(store.create_application(name));
   if (claimed.application->versions().empty()) return claimed;
   throw Error(
       fmt::format("application {} holds versions already; choose another name for the copy, resume it: "
@@ -265,7 +265,7 @@ Recoverable claim_recoverable(const RunOptions& options, const std::string& name
   // What cannot be copied shall not leave an empty application behind.
   if (options.clone) reader = open_version(*origin, load_candidate(*origin), wanted);
   ClaimedApplication claimed =
-      options.clone ? claim_for_clone(store, *options.clone) : claim(store.application(name));
+      options.clone ? claim_for_clone(store, *options.clone) : claim_for_program(store.application(name));
   if (!reader) reader = open_version(*origin, load_candidate(*origin), wanted);
   RunState state(origin->directory());
   bool is_copy = options.clone || state.copied() == reader->description().version;

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "launcher/human_units.h"
+#include "launcher/image_summary.h"
 #include "launcher/naming.h"
 #include "launcher/text_table.h"
 #include "launcher/version_tree.h"
@@ -78,6 +79,7 @@ ApplicationSummary summarize(const store::Application& application) {
   if (!summary.versions.empty()) {
     summary.command = summary.versions.back().description.command;
     summary.working_directory = summary.versions.back().description.working_directory;
+    if (is_heap(summary.versions.back().description)) summary.status.activity = Activity::kHeap;
   }
   std::optional<RunningRecord> running = RunState(application.directory()).running();
   if (running && (summary.versions.empty() || summary.status.alive())) {

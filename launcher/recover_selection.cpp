@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/parse.h"
+#include "launcher/image_summary.h"
 
 namespace ckpt::launcher {
 namespace {
@@ -50,7 +51,7 @@ Candidate load_candidate(const store::Application& application) {
 std::string checkpointed_last(const std::vector<Candidate>& candidates) {
   const Candidate* last = nullptr;
   for (const Candidate& candidate : candidates) {
-    if (candidate.versions.empty()) continue;
+    if (candidate.versions.empty() || is_heap(candidate.versions.back().description)) continue;
     if (last == nullptr || candidate.versions.back().description.created_realtime_ns >
                                last->versions.back().description.created_realtime_ns) {
       last = &candidate;

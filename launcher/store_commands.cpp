@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "base/error.h"
 #include "engine/inspect/core_file.h"
 #include "launcher/application_status.h"
@@ -16,6 +18,7 @@
 #include "launcher/stacks_view.h"
 #include "launcher/text_table.h"
 #include "store/inventory.h"
+#include "vmheap/tools.h"
 
 namespace ckpt::launcher {
 namespace {
@@ -187,8 +190,13 @@ std::string remove_command(store::Store& store, const Target& target, bool json)
     select_version(load_candidate(*application), *target.version);
     remove_version(store, target.name, *target.version);
   } else {
-    ClaimedApplication claimed = claim(std::move(application));
-    remove_with_kept(*store.application(target.name), [&] { store.remove_application(target.name); });
+    std::vector<store::VersionEntry> versions = application->versions();
+    if (!versions.empty() && is_heap(versions.back().description)) {
+      vmheap::remove_heap(std::filesystem::path(application->path()).parent_path(), target.name);
+    } else {
+      ClaimedApplication claimed = claim(std::move(application));
+      remove_with_kept(*store.application(target.name), [&] { store.remove_application(target.name); });
+    }
   }
   return json ? json_output({{"removed", to_string(target)}}) : "";
 }

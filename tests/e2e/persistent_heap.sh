@@ -74,6 +74,38 @@ for heap in app.heap copied.heap; do
   expect_eq "$heap" "3	40	4" "$("$plua" "$heap" asks.lua)"
 done
 
+# --- A heap in a store of checkpoints ----------------------------------------------------------------------------------
+
+start_run --name counts -- "$(program counts)" "$WORK/go"
+wait_for_line "$OUT" '^count 2$'
+checkpoint counts
+ckpt suspend counts >suspended
+wait_run
+"$plua" "$CKPT_STORE" asks.lua >/dev/null 2>&1 || true  # fails, and leaves a heap that is newer than the checkpoint
+expect_eq "what lies in the store" "counts suspended heap heap" \
+  "$(ckpt list --json | json '" ".join("{} {}".format(one["name"], one["state"]) for one in data["applications"])')"
+expect_match "verify" 'heap: .*sound: 1' "$(ckpt verify --repair)"
+expect_match "stat" '^version 1' "$(ckpt heap stat "$CKPT_STORE" | tail -n 1)"
+expect_refusal 125 'is a heap, not a program' "$CKPT_BIN/ckptrun" --recover heap
+expect_refusal 125 'is a heap, not a program' "$CKPT_BIN/ckptrun" --name heap -- true
+expect_refusal 125 'not of a program' "$CKPT_BIN/ckpt" show heap@1
+touch go
+start_run --recover -v
+expect_exit 0
+expect_match "what was recovered" 'resumed counts@' "$(cat "$ERR")"
+
+# It can be removed as others can, unless it is in use.
+mkfifo hold
+echo 'print("ready") io.stdout:flush() io.read()' >waits.lua
+exec {held}<>hold
+"$plua" "$CKPT_STORE" waits.lua <hold >out.waits &
+wait_for_line out.waits '^ready$'
+expect_refusal 125 'open for writing elsewhere' "$CKPT_BIN/ckpt" rm heap
+echo >&"$held"
+wait "$!"
+ckpt rm heap
+expect_eq "applications that are left" counts "$(ckpt list --json | json '" ".join(one["name"] for one in data["applications"])')"
+
 # --- Boost containers in a heap ---------------------------------------------------------------------------------------
 
 index() { "$(program word_index)" words.heap "$@"; }

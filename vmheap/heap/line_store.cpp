@@ -26,18 +26,6 @@ constexpr std::size_t kCachedTables = 1536;
 
 std::string where(const store::Application& application) { return application.path(); }
 
-// One writer across processes: the lock goes with the descriptor, however the process ends.
-UniqueFd take_writer_lock(const store::Application& application) {
-  UniqueFd lock(
-      ::openat(application.directory(), kWriterLock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!lock) throw_errno(fmt::format("open {}/{}", where(application), kWriterLock));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
-  if (errno != EWOULDBLOCK) throw_errno(fmt::format("lock {}/{}", where(application), kWriterLock));
-  throw Error(fmt::format("heap {} is open for writing elsewhere; wait for it to close, or open it read-only",
-                          where(application)),
-              EBUSY);
-}
-
 store::Version newest_version(const store::Application& application) {
   store::Version newest = 0;
   for (const store::VersionEntry& entry : application.versions()) {
@@ -76,6 +64,18 @@ struct FreeBytes {
 
 }  // namespace
 
+// The lock goes with the descriptor, however the process ends.
+UniqueFd lock_for_writing(const store::Application& application) {
+  UniqueFd lock(
+      ::openat(application.directory(), kWriterLock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!lock) throw_errno(fmt::format("open {}/{}", where(application), kWriterLock));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+  if (errno != EWOULDBLOCK) throw_errno(fmt::format("lock {}/{}", where(application), kWriterLock));
+  throw Error(fmt::format("heap {} is open for writing elsewhere; wait for it to close, or open it read-only",
+                          where(application)),
+              EBUSY);
+}
+
 LineStore::LineStore(std::unique_ptr<store::Application> application, UniqueFd lock,
                      const HeapGeometry& geometry)
     : application_(std::move(application)),
@@ -94,7 +94,7 @@ bool LineStore::exists(const StoreLocation& location) {
 std::unique_ptr<LineStore> LineStore::create(const StoreLocation& location, const HeapGeometry& geometry) {
   store::Store store = store::Store::open(location.directory, true);
   std::unique_ptr<store::Application> application = store.create_application(location.name);
-  UniqueFd lock = take_writer_lock(*application);
+  UniqueFd lock = lock_for_writing(*application);
   if (newest_version(*application) != 0) {
     throw Error(fmt::format("{} exists; open it, or choose another name", where(*application)), EEXIST);
   }
@@ -105,7 +105,7 @@ std::unique_ptr<LineStore> LineStore::open(const StoreLocation& location, Sharin
                                            std::optional<store::Version> version) {
   std::unique_ptr<store::Application> application = find_application(location);
   UniqueFd lock;
-  if (sharing == Sharing::kWriter) lock = take_writer_lock(*application);
+  if (sharing == Sharing::kWriter) lock = lock_for_writing(*application);
   store::Version chosen = version ? *version : newest_version(*application);
   if (!version) require_sound(*application, chosen);
   if (chosen == 0)
@@ -118,7 +118,7 @@ std::unique_ptr<LineStore> LineStore::open(const StoreLocation& location, Sharin
 void LineStore::reopen(const StoreLocation& location, Sharing sharing, store::Version version) {
   std::unique_ptr<store::Application> application = find_application(location);
   UniqueFd lock;
-  if (sharing == Sharing::kWriter) lock = take_writer_lock(*application);
+  if (sharing == Sharing::kWriter) lock = lock_for_writing(*application);
   abandon();
   application_ = std::move(application);
   lock_ = std::move(lock);

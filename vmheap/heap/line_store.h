@@ -38,6 +38,9 @@ struct StoreLocation {
 
 enum class Sharing { kWriter, kReader };
 
+// One writer across processes, as long as the result lives. Throws Error (EBUSY) if there is one.
+UniqueFd lock_for_writing(const store::Application& application);
+
 // Who wants a version: the program; or a checkpoint of its process (kept_heap.h), at an instant that nobody
 // has chosen. Those are opened by number only, count for nothing, and go when nobody refers to them any more.
 enum class CommitFor { kProgram, kCheckpoint };

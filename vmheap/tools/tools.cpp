@@ -139,6 +139,11 @@ void import_heap(const std::string& directory, const std::string& file, const st
   lines->commit();
 }
 
+void remove_heap(const std::string& directory, const std::string& name) {
+  UniqueFd lock = lock_for_writing(*application_of(directory, name));
+  store::Store::open(directory, false).remove_application(name);
+}
+
 void tag(const std::string& directory, std::uint64_t version, const std::string& label,
          const std::string& name) {
   application_of(directory, name)->tag(version, label);

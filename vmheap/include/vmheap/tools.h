@@ -58,6 +58,9 @@ void export_heap(const std::string& directory, const std::string& file, const st
 // A new heap from such a file.
 void import_heap(const std::string& directory, const std::string& file, const std::string& name = "heap");
 
+// With all its versions.
+void remove_heap(const std::string& directory, const std::string& name = "heap");
+
 // As Heap::tag().
 void tag(const std::string& directory, std::uint64_t version, const std::string& label,
          const std::string& name = "heap");
