@@ -240,9 +240,9 @@ void StoppedCapture::require_room_for_restore() const {
     throw Error(
         fmt::format("descriptor {} of process {} is so near the hard limit on open files, {}, that a recover "
                     "could not open "
-                    "{} more above it; raise that limit, or start the program with a soft limit that is "
-                    "lower (ulimit -Sn)",
-                    highest, process->pid, limit.rlim_max, needed));
+                    "others above it; raise that limit, or start the program with a soft limit that is lower "
+                    "(ulimit -Sn)",
+                    highest, process->pid, limit.rlim_max));
   }
 }
 
