@@ -21,7 +21,13 @@ refuses() {
 refuses socket 'descriptor [0-9]+ .*socket.*;' "$(program holds_socket)"
 refuses child 'process CHILD has its descriptors in common with its parent .*;' "$(program shares_descriptors)"
 refuses secret 'mapping .*secret memory.*;' "$(program has_secret_memory)"
+refuses compatibility 'thread [0-9]+ of process [0-9]+ runs 32-bit code.*;' "$(program runs_32_bit_code)"
 refuses segments 'segments of its own .*;' "$(program has_own_segments)"
+RUN_UNDER=(prlimit --nofile=300:300)
+# shellcheck disable=SC2016  # of the inner shell
+refuses crowded 'descriptor 299 of process [0-9]+ is so near the hard limit on open files, 300.*;' \
+  bash -c 'exec 299</dev/null; exec "$0" "$@"' "$(program keeps_pipes)"
+RUN_UNDER=()
 namespaces=(--uts)
 (( EUID == 0 )) || namespaces+=(--user --map-current-user)
 if unshare "${namespaces[@]}" true 2>/dev/null; then

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <linux/kcmp.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -39,6 +40,7 @@ class StoppedCapture {
   void add_ended(const Relative& relative);
   void save_descriptors_and_ipc();
   void save_memory();
+  void require_room_for_restore() const;
   SaveContext save_context(const ProcessContext& process, ProgramCalls& calls);
   pid_t parent_of(pid_t pid) const;
   std::int32_t inner_id_of(pid_t pid) const;
@@ -222,6 +224,28 @@ void StoppedCapture::save_memory() {
   context_.threads.run(captures.size(), find);
 }
 
+// A restore opens everything above the numbers that the program has in use.
+void StoppedCapture::require_room_for_restore() const {
+  constexpr std::size_t kOthers = 32;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) throw_errno("read the limit on open files");
+  for (const image::ProcessT* process : processes_) {
+    if (process->descriptors.empty()) continue;
+    std::int32_t highest = (*std::ranges::max_element(process->descriptors, {}, [](const auto& one) {
+                             return one->number;
+                           }))->number;
+    std::size_t needed = processes_.front()->descriptions.size() + process->mapped_files.size() +
+                         state_.checkpoint.objects.size() + kOthers;
+    if (static_cast<rlim_t>(highest) + needed < limit.rlim_max) continue;
+    throw Error(
+        fmt::format("descriptor {} of process {} is so near the hard limit on open files, {}, that a recover "
+                    "could not open "
+                    "others above it; raise that limit, or start the program with a soft limit that is lower "
+                    "(ulimit -Sn)",
+                    highest, process->pid, limit.rlim_max));
+  }
+}
+
 StoppedState StoppedCapture::run() {
   state_.checkpoint.format = kImageFormat;
   state_.checkpoint.host = describe_host(context_.cpu_baseline);
@@ -242,6 +266,7 @@ StoppedState StoppedCapture::run() {
     context_.clock.done("files");
   }
   state_.checkpoint.objects = objects_.take();
+  require_room_for_restore();
   return std::move(state_);
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "engine/tracee/arch/x86_64/code_segment.h"
 #include "engine/tracee/call_table.h"
 #include "engine/tracee/call_timeout.h"
 #include "engine/tracee/remote_call.h"
@@ -191,7 +192,7 @@ void InterruptedCalls::fix_up(Tracee& tracee) {
   stopped_at_ = steady_clock::now();
   BlockedCalls threads(tracee.pid());
   for (StoppedThread& thread : tracee.threads()) {
-    if (!thread.stopped) continue;
+    if (!thread.stopped || arch::is_in_32_bit_code(thread.registers)) continue;
     if (settle(threads, tracee.pid(), thread.tid, thread.registers)) thread.registers_changed = true;
   }
 }

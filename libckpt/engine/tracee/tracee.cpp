@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/file_io.h"
 #include "base/parse.h"
+#include "engine/tracee/arch/x86_64/code_segment.h"
 #include "engine/tracee/remote_call.h"
 #include "engine/tracee/remote_memory.h"
 #include "engine/tracee/stops.h"
@@ -192,6 +193,15 @@ void Tracee::stop_threads(Clock::time_point deadline, const std::vector<pid_t>& 
   }
 }
 
+void Tracee::refuse_32_bit_code() const {
+  for (const StoppedThread& thread : threads_) {
+    if (!arch::is_in_32_bit_code(thread.registers)) continue;
+    throw Error(
+        fmt::format("thread {} of process {} runs 32-bit code, which is not supported; run a 64-bit build",
+                    thread.tid, pid_));
+  }
+}
+
 bool Tracee::stop_all(Clock::time_point deadline, const StopLast& last) {
   try {
     if (!last.threads.empty()) {
@@ -213,6 +223,7 @@ bool Tracee::stop_all(Clock::time_point deadline, const StopLast& last) {
     throw Error(fmt::format("process {} {}", pid_, cause), ESRCH);
   }
   std::iter_swap(threads_.begin(), leader);
+  refuse_32_bit_code();
   return true;
 }
 

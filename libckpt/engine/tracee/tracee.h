@@ -122,6 +122,7 @@ class Tracee {
   bool stop_all(std::chrono::steady_clock::time_point deadline, const StopLast& last);
   void stop_threads(std::chrono::steady_clock::time_point deadline, const std::vector<pid_t>& but);
   std::size_t known_threads() const;
+  void refuse_32_bit_code() const;
 
   void leave_rseq_section(StoppedThread& thread);
   void borrow(StoppedThread& thread);
