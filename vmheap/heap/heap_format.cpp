@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t kLeastSize = 1ULL << 20;
 constexpr std::uint64_t kMostSize = 16ULL << 40;
-constexpr std::uint64_t kBaseStep = 1ULL << 20;
+constexpr std::uint64_t kBaseAlignment = 1ULL << 20;
 
 // Throws Error if there are fewer bytes.
 template <typename Record>
@@ -34,7 +34,7 @@ void put(std::vector<std::byte>& bytes, const Record& record) {
 }  // namespace
 
 void check_geometry(const HeapGeometry& geometry) {
-  if (geometry.size < kLeastSize || geometry.size > kMostSize || geometry.base % kBaseStep != 0) {
+  if (geometry.size < kLeastSize || geometry.size > kMostSize || geometry.base % kBaseAlignment != 0) {
     throw Error(
         fmt::format(
             "a heap of {} bytes at {:#x} cannot be; use 1 MiB to 16 TiB, a multiple of the line, at a "
