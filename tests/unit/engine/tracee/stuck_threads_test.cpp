@@ -32,7 +32,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kPatience = 30s;
 
-struct Shared {
+struct Progress {
   std::atomic<pid_t> other_thread;
   std::atomic<int> waited;  // what epoll_wait() gave, or -errno
   std::atomic<bool> came_back;
@@ -41,9 +41,10 @@ struct Shared {
 class Program {
  public:
   Program() {
-    void* memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void* memory =
+        ::mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED || ::pipe(end_.data()) != 0) throw_errno("set up the test");
-    shared_ = new (memory) Shared{};
+    shared_ = new (memory) Progress{};
     event_ = ::eventfd(0, 0);
     pid_ = tests::fork_child_that_ends_with_parent();
     if (pid_ == 0) live();
@@ -54,13 +55,13 @@ class Program {
     ::close(end_[0]);
     ::close(end_[1]);
     ::close(event_);
-    ::munmap(shared_, sizeof(Shared));
+    ::munmap(shared_, sizeof(Progress));
   }
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
   pid_t pid() const { return pid_; }
-  const Shared& shared() const { return *shared_; }
+  const Progress& shared() const { return *shared_; }
   bool is_in_both_calls() const {
     pid_t other = shared_->other_thread;
     return ProcStat(pid_).state() == 'D' && other != 0 && ProcStat(other).state() == 'S';
@@ -94,7 +95,7 @@ class Program {
     for (;;) ::pause();
   }
 
-  Shared* shared_;
+  Progress* shared_;
   std::array<int, 2> end_{-1, -1};
   int event_ = -1;
   pid_t pid_ = -1;
