@@ -17,15 +17,15 @@
 namespace ckpt::engine {
 namespace {
 
-constexpr std::size_t kPages = 700;  // more than are looked up at once
+constexpr std::size_t kReadPages = 700;  // more than are looked up at once
 
 // Memory that this process has in common with a child, but for every third page, which the child has written.
 class PagesInCommonTest : public testing::Test {
  protected:
-  PagesInCommonTest() : mapping_(kPages) {
-    for (std::size_t page = 0; page < kPages; ++page) *mapping_.page(page) = old_content(page);
+  PagesInCommonTest() : mapping_(kReadPages) {
+    for (std::size_t page = 0; page < kReadPages; ++page) *mapping_.page(page) = old_content(page);
     child_.emplace([this] {
-      for (std::size_t page = 0; page < kPages; page += 3) *mapping_.page(page) = 'c';
+      for (std::size_t page = 0; page < kReadPages; page += 3) *mapping_.page(page) = 'c';
     });
   }
 
@@ -38,7 +38,7 @@ class PagesInCommonTest : public testing::Test {
 
   std::size_t pages_in_common() const {
     UniqueFd pagemap = open_or_throw("/proc/" + std::to_string(child_->pid()) + "/pagemap", O_RDONLY);
-    std::vector<std::uint64_t> entries(kPages);
+    std::vector<std::uint64_t> entries(kReadPages);
     pread_exactly(pagemap.get(), std::as_writable_bytes(std::span(entries)), mapping_.start() / kPageSize * 8,
                   "pagemap");
     std::size_t count = 0;
@@ -52,11 +52,11 @@ class PagesInCommonTest : public testing::Test {
 
 TEST_F(PagesInCommonTest, AreReadAndStayInCommon) {
   std::size_t before = pages_in_common();
-  ASSERT_EQ(before, kPages - (kPages + 2) / 3);
+  ASSERT_EQ(before, kReadPages - (kReadPages + 2) / 3);
   MemoryReader reader(child_->pid(), PagesInCommon::kPossible);
-  std::vector<std::byte> chunk(kPages * kPageSize);
-  for (std::size_t page = 0; page < kPages;) {
-    std::size_t got = reader.read(pages(page, kPages - page), chunk) / kPageSize;
+  std::vector<std::byte> chunk(kReadPages * kPageSize);
+  for (std::size_t page = 0; page < kReadPages;) {
+    std::size_t got = reader.read(pages(page, kReadPages - page), chunk) / kPageSize;
     ASSERT_GT(got, 0U) << "page " << page;
     for (std::size_t i = 0; i < got; ++i)
       ASSERT_EQ(static_cast<char>(chunk[i * kPageSize]), content(page + i)) << "page " << page + i;

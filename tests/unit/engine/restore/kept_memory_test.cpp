@@ -13,7 +13,9 @@ namespace {
 using image::MappingKind;
 using testing::ElementsAre;
 
-AddressRange pages(std::uint64_t first, std::uint64_t end) { return {first * kPageSize, end * kPageSize}; }
+AddressRange page_range(std::uint64_t first, std::uint64_t end) {
+  return {first * kPageSize, end * kPageSize};
+}
 
 store::StoredRun stored(std::uint64_t first_page, std::uint64_t page_count, store::Version segment,
                         std::uint64_t unit) {
@@ -46,7 +48,7 @@ TEST_F(KeptMappings, AreThoseThatBothHave) {
   add(child_, 110, 115);
   add(child_, 120, 130);
   EXPECT_THAT(kept(), ElementsAre(true, false, true));
-  EXPECT_THAT(kept_ranges(*child_.process, kept()), ElementsAre(pages(100, 110), pages(120, 130)));
+  EXPECT_THAT(kept_ranges(*child_.process, kept()), ElementsAre(page_range(100, 110), page_range(120, 130)));
 }
 
 TEST_F(KeptMappings, MayBeAPartOfWhatTheParentHas) {
@@ -109,7 +111,7 @@ TEST_F(KeptMappings, OfFilesAreTheSamePartOfTheSameFile) {
 
 TEST(StoredRuns, AreWhatIsLeftOfThem) {
   std::vector<store::StoredRun> runs{stored(100, 10, 1, 50), stored(110, 10, 2, 70)};
-  std::vector<store::StoredRun> rest = subtract(runs, {pages(102, 104), pages(108, 115)});
+  std::vector<store::StoredRun> rest = subtract(runs, {page_range(102, 104), page_range(108, 115)});
   ASSERT_EQ(rest.size(), 3U);
   EXPECT_EQ(rest[0].run.page_count, 2U);
   EXPECT_EQ(rest[1].run.first_page, 104U);

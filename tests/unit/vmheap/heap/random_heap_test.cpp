@@ -13,8 +13,8 @@
 namespace ckpt::vmheap {
 namespace {
 
-constexpr std::uint64_t kPage = 4096;
-constexpr std::uint64_t kMostPages = 40 * kMiB / kPage;
+constexpr std::uint64_t kHeapPage = 4096;
+constexpr std::uint64_t kMostPages = 40 * kMiB / kHeapPage;
 
 std::uint64_t setting(const char* name, std::uint64_t otherwise) {
   const char* value = std::getenv(name);
@@ -25,7 +25,7 @@ class RandomHeap : public HeapFixture {
  protected:
   // A word in every page behind what the allocator has for itself. The allocator's own state is not
   // disturbed.
-  static constexpr std::uint64_t kFirstPage = kMiB / kPage;
+  static constexpr std::uint64_t kFirstPage = kMiB / kHeapPage;
   struct Model {
     std::vector<std::uint64_t> words;
     std::vector<HeapRegion> regions;
@@ -33,15 +33,15 @@ class RandomHeap : public HeapFixture {
 
   std::uint64_t pick(std::uint64_t below) { return random_() % below; }
   std::uint64_t page_count() const { return now_.words.size(); }
-  std::byte* address(std::uint64_t page) const { return heap_->base() + page * kPage; }
+  std::byte* address(std::uint64_t page) const { return heap_->base() + page * kHeapPage; }
   std::uint64_t& word(std::uint64_t page) const {
     return *reinterpret_cast<std::uint64_t*>(address(page) + page % 500 * 8);
   }
   std::uint64_t any_page() { return kFirstPage + pick(page_count() - kFirstPage); }
-  std::uint32_t any_line() { return static_cast<std::uint32_t>(kPage << pick(5)); }
+  std::uint32_t any_line() { return static_cast<std::uint32_t>(kHeapPage << pick(5)); }
   std::uint32_t line_at(std::uint64_t page) const {
     for (const HeapRegion& region : now_.regions) {
-      if (page * kPage < region.begin + region.size) return region.line_bytes;
+      if (page * kHeapPage < region.begin + region.size) return region.line_bytes;
     }
     return 0;
   }
@@ -62,19 +62,19 @@ class RandomHeap : public HeapFixture {
 
   // Whole lines, so that the model knows what goes.
   void discard() {
-    std::uint64_t pages = line_at(any_page()) / kPage;
+    std::uint64_t pages = line_at(any_page()) / kHeapPage;
     std::uint64_t page = any_page();
-    pages = line_at(page) / kPage * (1 + pick(3));
+    pages = line_at(page) / kHeapPage * (1 + pick(3));
     page = page / 16 * 16;
     pages = (pages + 15) / 16 * 16;
     if (page < kFirstPage || page + pages > page_count()) return;
-    heap_->discard(address(page), pages * kPage);
+    heap_->discard(address(page), pages * kHeapPage);
     std::fill_n(now_.words.begin() + static_cast<std::ptrdiff_t>(page), pages, 0);
   }
 
   void hint() {
     std::uint64_t page = any_page();
-    std::uint64_t size = std::min((1 + pick(500)) * kPage, (page_count() - page) * kPage);
+    std::uint64_t size = std::min((1 + pick(500)) * kHeapPage, (page_count() - page) * kHeapPage);
     switch (pick(4)) {
       case 0:
         heap_->will_need(address(page), size);
@@ -86,7 +86,7 @@ class RandomHeap : public HeapFixture {
         heap_->set_pattern(address(page), size, static_cast<AccessPattern>(pick(3)));
         break;
       default: {
-        std::uint64_t pinned = std::min<std::uint64_t>(size, 4 * kPage);
+        std::uint64_t pinned = std::min<std::uint64_t>(size, 4 * kHeapPage);
         Pin pin(*heap_, address(page), pinned, PinFor::kWriting);
         word(page) = now_.words[page] = random_();
         read();
@@ -115,8 +115,8 @@ class RandomHeap : public HeapFixture {
 
   void change_lines() {
     std::uint32_t line = any_line();
-    std::uint64_t begin = pick(page_count()) * kPage / line * line;
-    std::uint64_t size = std::min((1 + pick(64)) * line, page_count() * kPage - begin);
+    std::uint64_t begin = pick(page_count()) * kHeapPage / line * line;
+    std::uint64_t size = std::min((1 + pick(64)) * line, page_count() * kHeapPage - begin);
     try {
       heap_->set_line_bytes(heap_->base() + begin, size / line * line, line);
     } catch (const Error& error) {
@@ -128,11 +128,11 @@ class RandomHeap : public HeapFixture {
   void grow() {
     if (page_count() + 300 > kMostPages) return;
     try {
-      heap_->grow((page_count() + 16 * (1 + pick(16))) * kPage, any_line());
+      heap_->grow((page_count() + 16 * (1 + pick(16))) * kHeapPage, any_line());
     } catch (const Error& error) {
       ASSERT_EQ(error.code(), EINVAL) << error.what();
     }
-    now_.words.resize(heap_->size() / kPage);
+    now_.words.resize(heap_->size() / kHeapPage);
     now_.regions = heap_->regions();
   }
 
@@ -176,7 +176,7 @@ TEST_F(RandomHeap, HoldsWhatItsModelHolds) {
                         .regions = {{.begin = 4 * kMiB, .size = 4 * kMiB, .line_bytes = 65536},
                                     {.begin = 8 * kMiB, .size = 2 * kMiB, .line_bytes = 16384}}},
                        {.resident_limit = kLimit});
-  now_ = {.words = std::vector<std::uint64_t>(heap_->size() / kPage), .regions = heap_->regions()};
+  now_ = {.words = std::vector<std::uint64_t>(heap_->size() / kHeapPage), .regions = heap_->regions()};
   for (std::uint64_t i = 0; i < steps && !HasFailure(); ++i) {
     step();
     ASSERT_EQ(heap_->regions(), now_.regions);
