@@ -1,12 +1,15 @@
 #include "agent/environment.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent/agent_table.h"
 #include "agent/ids.h"
 #include "agent/table.h"
+#include "base/takes_preload.h"
 
 namespace ckpt::agent {
 namespace {
@@ -85,6 +88,31 @@ Found look_at(char* const* environment) {
   return found;
 }
 
+// As execvp() looks for it: the first one in PATH that can be executed.
+bool takes_library_in_path(const char* name) {
+  const char* left = getenv("PATH");
+  if (left == nullptr) left = "/bin:/usr/bin";
+  for (;; ++left) {
+    size_t length = strcspn(left, ":");
+    char path[4096];
+    if (length + strlen(name) + 2 <= sizeof path) {
+      memcpy(path, left, length);
+      path[length] = '/';
+      memcpy(path + (length != 0 ? length + 1 : 0), name, strlen(name) + 1);
+      if (faccessat(AT_FDCWD, path, X_OK, 0) == 0) return takes_preload(path);
+    }
+    left += length;
+    if (*left == '\0') return false;
+  }
+}
+
+bool takes_library(const char* program, Program how) {
+  KeepsErrno keeps;
+  if (program == nullptr) return false;
+  return how == Program::kNameInPath && strchr(program, '/') == nullptr ? takes_library_in_path(program)
+                                                                        : takes_preload(program);
+}
+
 }  // namespace
 
 size_t environment_room(char* const* environment) {
@@ -93,12 +121,12 @@ size_t environment_room(char* const* environment) {
          sizeof own_path + sizeof kRunVariable + sizeof(AgentTable::directory) + 32 + ids_room();
 }
 
-char* const* with_library(char* const* environment, void* room) {
+char* const* with_library(const char* program, Program how, char* const* environment, void* room) {
   const AgentTable* known = existing_table();
   if (own_path[0] == '\0' || known == nullptr) return environment;
   Found found = look_at(environment);
   bool owner = is_owner(*known);
-  if (!owner && !found.run) return environment;
+  if ((!owner && !found.run) || !takes_library(program, how)) return environment;
   auto** entries = static_cast<char**>(room);
   size_t count = 0;
   for (char* const* entry = environment; entry != nullptr && *entry != nullptr; ++entry) {

@@ -14,8 +14,9 @@ inline constexpr char kPreloadVariable[] = "LD_PRELOAD";
 
 // Room for what with_library() makes of `environment`, in bytes.
 size_t environment_room(char* const* environment);
-// `environment` with these variables, in `room`. As it is if this process is to be left alone, or the library
-// was not preloaded.
-char* const* with_library(char* const* environment, void* room);
+// `environment` with these variables, in `room`, for a program that takes them. As it is for one that does
+// not (base/takes_preload.h), if this process is to be left alone, or if the library was not preloaded.
+enum class Program { kPath, kNameInPath };
+char* const* with_library(const char* program, Program how, char* const* environment, void* room);
 
 }  // namespace ckpt::agent

@@ -3,6 +3,7 @@
 #include <alloca.h>
 #include <spawn.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "agent/environment.h"
@@ -14,6 +15,7 @@ namespace {
 
 using ckpt::agent::environment_room;
 using ckpt::agent::next_function;
+using ckpt::agent::Program;
 using ckpt::agent::with_library;
 
 using Execute = int(const char*, char* const*, char* const*);
@@ -22,13 +24,15 @@ using ExecuteDescriptor = int(int, char* const*, char* const*);
 int execute(const char* path, char* const* arguments, char* const* environment) {
   static Execute* next = nullptr;
   void* room = alloca(environment_room(environment));
-  return next_function(next, "execve")(path, arguments, with_library(environment, room));
+  return next_function(next, "execve")(path, arguments,
+                                       with_library(path, Program::kPath, environment, room));
 }
 
 int execute_found(const char* file, char* const* arguments, char* const* environment) {
   static Execute* next = nullptr;
   void* room = alloca(environment_room(environment));
-  return next_function(next, "execvpe")(file, arguments, with_library(environment, room));
+  return next_function(next, "execvpe")(file, arguments,
+                                        with_library(file, Program::kNameInPath, environment, room));
 }
 
 size_t count_words(const char* first, va_list rest) {
@@ -65,7 +69,10 @@ CKPT_PUBLIC int execvpe(const char* file, char* const* arguments, char* const* e
 CKPT_PUBLIC int fexecve(int file, char* const* arguments, char* const* environment) noexcept {
   static ExecuteDescriptor* next = nullptr;
   void* room = alloca(environment_room(environment));
-  return next_function(next, "fexecve")(file, arguments, with_library(environment, room));
+  char path[32];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+  return next_function(next, "fexecve")(file, arguments,
+                                        with_library(path, Program::kPath, environment, room));
 }
 
 CKPT_PUBLIC int execl(const char* path, const char* first, ...) noexcept {
@@ -120,7 +127,7 @@ CKPT_PUBLIC int posix_spawn(pid_t* child, const char* path, const posix_spawn_fi
   static Spawn* next = nullptr;
   void* room = alloca(environment_room(environment));
   return see_child(next_function(next, "posix_spawn")(child, path, actions, attributes, arguments,
-                                                      with_library(environment, room)),
+                                                      with_library(path, Program::kPath, environment, room)),
                    child);
 }
 
@@ -129,7 +136,8 @@ CKPT_PUBLIC int posix_spawnp(pid_t* child, const char* file, const posix_spawn_f
                              char* const* environment) {
   static Spawn* next = nullptr;
   void* room = alloca(environment_room(environment));
-  return see_child(next_function(next, "posix_spawnp")(child, file, actions, attributes, arguments,
-                                                       with_library(environment, room)),
-                   child);
+  return see_child(
+      next_function(next, "posix_spawnp")(child, file, actions, attributes, arguments,
+                                          with_library(file, Program::kNameInPath, environment, room)),
+      child);
 }

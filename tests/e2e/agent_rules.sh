@@ -68,3 +68,17 @@ expect_eq "last line: $(head -n 5 "$OUT")" ok "$(tail -n 1 "$OUT")"
 start_run --no-agent --name without -- "$program" "$WORK/plain/go"
 expect_exit 0
 [[ -e $CKPT_STORE/without ]] || fail "the run without the library was not recorded"
+
+# What does not take it is started without it, by ckptrun and by programs: the runtime of AddressSanitizer has to be the
+# first that is loaded, and says so otherwise.
+cat >sanitized.c <<'SOURCE'
+#include <stdio.h>
+int main(void) { return puts("sanitized") < 0; }
+SOURCE
+cc -fsanitize=address -o sanitized sanitized.c
+start_run --name sanitized -- ./sanitized
+expect_exit 0
+start_run --name starts_sanitized -- sh -c "./sanitized; PATH=$WORK:\$PATH env sanitized; exec ./sanitized"
+expect_exit 0
+expect_eq "what they print" "sanitized sanitized sanitized" "$(tr '\n' ' ' <"$OUT" | sed 's/ $//')"
+expect_eq "what they complain about" "" "$(cat "$ERR")"
