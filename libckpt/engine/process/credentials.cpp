@@ -117,16 +117,24 @@ void plan_capabilities(std::uint64_t effective, std::uint64_t permitted, std::ui
   plan.expect("set capabilities", SYS_capset, {plan.data_of(header).value, plan.data_of(data).value}, 0);
 }
 
-void plan_ids(const image::CredentialsT& wanted, PlanBuilder& plan) {
+// Only what differs: in a user namespace that forbids setgroups, even root may not set the groups that it
+// has.
+void plan_ids(const image::CredentialsT& wanted, const image::CredentialsT& now, PlanBuilder& plan) {
   const auto& groups = wanted.groups;
-  plan.expect("set supplementary groups", SYS_setgroups,
-              {groups.size(), plan.data(std::as_bytes(std::span(groups))).value}, 0);
-  plan.expect(fmt::format("become group {}", wanted.gids[1]), SYS_setresgid,
-              {wanted.gids[0], wanted.gids[1], wanted.gids[2]}, 0);
-  plan.attempt("set the group for files", SYS_setfsgid, {wanted.gids[3]});
-  plan.expect(fmt::format("become user {}", wanted.uids[1]), SYS_setresuid,
-              {wanted.uids[0], wanted.uids[1], wanted.uids[2]}, 0);
-  plan.attempt("set the user for files", SYS_setfsuid, {wanted.uids[3]});
+  if (groups != now.groups) {
+    plan.expect("set supplementary groups", SYS_setgroups,
+                {groups.size(), plan.data(std::as_bytes(std::span(groups))).value}, 0);
+  }
+  if (wanted.gids != now.gids) {
+    plan.expect(fmt::format("become group {}", wanted.gids[1]), SYS_setresgid,
+                {wanted.gids[0], wanted.gids[1], wanted.gids[2]}, 0);
+    plan.attempt("set the group for files", SYS_setfsgid, {wanted.gids[3]});
+  }
+  if (wanted.uids != now.uids) {
+    plan.expect(fmt::format("become user {}", wanted.uids[1]), SYS_setresuid,
+                {wanted.uids[0], wanted.uids[1], wanted.uids[2]}, 0);
+    plan.attempt("set the user for files", SYS_setfsuid, {wanted.uids[3]});
+  }
 }
 
 // What this session lacks it cannot give (check_credentials() has told).
@@ -219,7 +227,7 @@ void plan_credentials(const image::ProcessT& process, const image::ThreadT& thre
                 {PR_CAPBSET_DROP, capability, 0, 0, 0}, 0);
   }
   plan.expect("keep capabilities for now", SYS_prctl, {PR_SET_KEEPCAPS, 1, 0, 0, 0}, 0);
-  plan_ids(wanted, plan);
+  plan_ids(wanted, now, plan);
   plan_capabilities(available, available, now.capabilities[kInheritable], plan);
   plan.expect("set securebits", SYS_prctl, {PR_SET_SECUREBITS, wanted.securebits, 0, 0, 0}, 0);
   plan_capability_sets(wanted, available, plan);
