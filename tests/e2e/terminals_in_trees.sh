@@ -28,6 +28,34 @@ below_script() {
   echo "$name: went on"
 }
 
+# A child of the shell finds the terminal by its name, and what is in the foreground there.
+child_has_terminal() {
+  mkfifo child.in
+  exec 7<>child.in
+  cat >asks.py <<'SCRIPT'
+import os
+print("asks", 40 + 2, flush=True)
+input()
+terminal = os.open("/dev/tty", os.O_RDWR)
+os.write(terminal, b"has it: %s\n" % str(os.tcgetpgrp(terminal) == os.getpgrp()).encode())
+SCRIPT
+  RUN_STDIN=child.in start_run --name child -- script -q -c 'PS1="> " bash --norc -i' child.typescript
+  wait_for_line "$OUT" '>'
+  echo "$PYTHON asks.py" >&7
+  wait_for_line "$OUT" 'asks 42'
+  checkpoint child
+  kill9_family
+  RUN_STDIN=child.in recover child -v --pids "$1"
+  wait_for_line "$ERR" 'resumed child@'
+  echo go on >&7
+  wait_for_line "$OUT" 'has it: True'
+  echo 'exit 0' >&7
+  expect_exit 0
+  exec 7>&-
+  rm child.in
+  echo "child, $1: has its terminal"
+}
+
 in_tmux() { tmux -S "$WORK/tmux" "$@"; }
 shows() { in_tmux capture-pane -p -t one 2>/dev/null | grep -q "$1"; }
 
@@ -54,6 +82,17 @@ tmux_server() {
 
 below_script interpreter "$PYTHON -iq" 'x = 41; print("value", "is", x)' 'x = 99; print("value", "is", x)' 'print("value", "is", x + 1)' 'exit()'
 below_script shell 'PS1="> " bash --norc -i' 'x=41; echo value is $x' 'x=99; echo value is $x' 'echo value is $((x + 1))' 'exit 0'
+# is_in_foreground COMMAND: it has its terminal. (A shell says what it brings there before it does.)
+is_in_foreground() {
+  local pid fields
+  for pid in $(marked_pids); do
+    [[ $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) == "$1 " ]] || continue
+    read -ra fields < <(sed 's/.*) //' "/proc/$pid/stat")
+    (( fields[2] != fields[5] )) || return 0  # process group, and that in the foreground
+  done
+  return 1
+}
+
 # Jobs that a shell knows by their old ids: one is killed, the other comes into the foreground, where Ctrl-Z stops it.
 jobs_under_new_ids() {
   command -v script >/dev/null || { echo "jobs: script is not installed"; return; }
@@ -70,6 +109,7 @@ jobs_under_new_ids() {
   echo 'kill %1; wait %1; echo ended $?; fg %2' >&7
   wait_for_line "$OUT" 'ended 143'
   wait_for_line "$OUT" '^sleep 1001'
+  wait_until "the job in the foreground" is_in_foreground "sleep 1001"
   printf '\032' >&7
   echo 'echo then $?; kill -KILL %2' >&7
   wait_for_line "$OUT" 'then 148'
@@ -79,5 +119,6 @@ jobs_under_new_ids() {
   echo "jobs: went on"
 }
 
+for pids in auto new; do child_has_terminal "$pids"; done
 jobs_under_new_ids
 tmux_server

@@ -162,6 +162,10 @@ class DescriptorRestore {
   // Where it has made them, by the index of the description: fills `numbers`, unless that is empty.
   void tell_numbers(std::span<std::int32_t> numbers) const;
 
+  // In the leader of a session that has just begun: it takes the pseudo-terminal that is to be its
+  // controlling one. Children get theirs only by being forked from one that has it.
+  void take_controlling_pty(const image::ProcessT& leader) const;
+
   // In the process that is to become the one of `view`: every descriptor at its number, everything else
   // closed but `keep`. Once.
   void place(const ProcessView& view, std::span<const int> keep);

@@ -202,7 +202,20 @@ std::int64_t slave_descriptor(FinishState& state, int index, bool& opened) {
 
 }  // namespace
 
-// The process has been the leader of a new session since before it executed the program.
+void take_controlling_pty(const image::ProcessT& leader, const std::map<std::int32_t, int>& made) {
+  if (leader.controlling_pty < 0) return;
+  for (const auto& [index, number] : made) {
+    const auto& description = leader.descriptions.at(static_cast<std::size_t>(index));
+    const image::PtyMasterDetailT* master = description->detail.AsPtyMasterDetail();
+    if (master == nullptr || master->index != leader.controlling_pty) continue;
+    UniqueFd slave = open_slave(number, O_RDWR);
+    if (::ioctl(slave.get(), TIOCSCTTY, 0) != 0) throw_errno("make a pseudo-terminal the controlling one");
+    return;
+  }
+}
+
+// The process has been the leader of a new session since before it executed the program; where it has
+// relatives, with this terminal, so that only the foreground group is left to do.
 void finish_controlling_pty(FinishState& state) {
   int index = state.checkpoint.process->controlling_pty;
   if (index < 0) return;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <optional>
 
 #include "engine/resource/resource_kinds.h"
@@ -19,6 +21,8 @@ UniqueFd open_slave(int master, int flags);
 
 // The session's controlling terminal, where it is a pseudo-terminal that the program runs itself.
 void save_controlling_pty(const SaveState& state, image::ProcessT& process);
+// In its leader, before it makes children; `made`: where all descriptions are.
+void take_controlling_pty(const image::ProcessT& leader, const std::map<std::int32_t, int>& made);
 void finish_controlling_pty(FinishState& state);
 
 // /proc/PID/stat's tty_nr; 0 if there is none.

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "engine/resource/descriptors.h"
+#include "engine/resource/pty_master.h"
 #include "engine/resource/resource_kinds.h"
 
 namespace ckpt::engine {
@@ -214,6 +215,10 @@ void DescriptorRestore::tell_numbers(std::span<std::int32_t> numbers) const {
   if (numbers.empty()) return;
   for (const auto& [description, number] : state_->restore.description_numbers)
     numbers[static_cast<std::size_t>(description)] = number;
+}
+
+void DescriptorRestore::take_controlling_pty(const image::ProcessT& leader) const {
+  resource::take_controlling_pty(leader, state_->restore.description_numbers);
 }
 
 void DescriptorRestore::place(const ProcessView& view, std::span<const int> keep) {

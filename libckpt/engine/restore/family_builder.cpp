@@ -411,6 +411,7 @@ void Builder::live(const Planned& self) {
     helpers_.clear();
     make_children(process, Children::StayBehind);
     lead_session(process);
+    if (descriptors_ != nullptr) descriptors_->take_controlling_pty(process);
     make_children(process, Children::Others);
     make_orphans(process);
     make_leader_for_now(process);
