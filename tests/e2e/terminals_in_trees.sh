@@ -111,8 +111,10 @@ jobs_under_new_ids() {
   wait_for_line "$OUT" '^sleep 1001'
   wait_until "the job in the foreground" is_in_foreground "sleep 1001"
   printf '\032' >&7
-  echo 'echo then $?; kill -KILL %2' >&7
+  # A shell with stopped jobs does not end at the first word.
+  echo 'echo then $?; kill -KILL %2; wait -f %2; echo gone $((40 + 3))' >&7
   wait_for_line "$OUT" 'then 148'
+  wait_for_line "$OUT" 'gone 43'
   echo 'exit 0' >&7
   expect_exit 0
   exec 7>&-
