@@ -69,7 +69,7 @@ void* Allocator::allocate(std::size_t size, std::size_t alignment) {
 
 void* Allocator::allocate_small(std::size_t size_class) {
   std::uint32_t own = own_arena();
-  std::lock_guard lock(arena_locks_[own]);
+  std::lock_guard lock(arena_locks_[own].mutex);
   Arena& arena = super().arenas[own];
   std::uint64_t slab = arena.partial[size_class];
   if (slab == 0) slab = make_slab(own, size_class);
@@ -138,7 +138,7 @@ void Allocator::deallocate(void* memory) {
     free_spans(span, header(span).span_count);
     return;
   }
-  std::lock_guard lock(arena_locks_[header(span).arena]);
+  std::lock_guard lock(arena_locks_[header(span).arena].mutex);
   free_object(span, memory);
 }
 
@@ -248,7 +248,7 @@ void Allocator::set_root(std::string_view name, void* address) {
 
 std::vector<std::unique_lock<std::mutex>> Allocator::freeze() {
   std::vector<std::unique_lock<std::mutex>> locks;
-  for (std::mutex& arena : arena_locks_) locks.emplace_back(arena);
+  for (ArenaLock& arena : arena_locks_) locks.emplace_back(arena.mutex);
   locks.emplace_back(span_lock_);
   locks.emplace_back(root_lock_);
   return locks;

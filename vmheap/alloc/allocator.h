@@ -67,10 +67,15 @@ class Allocator {
   std::uint64_t find_free(std::uint64_t begin, std::uint64_t end, std::uint64_t count) const;
   Root* find_root(std::string_view name) const;
 
+  // Of one arena; two in one cache line would make threads wait that have nothing to do with each other.
+  struct alignas(64) ArenaLock {
+    std::mutex mutex;
+  };
+
   std::byte* base_;
   Discard discard_;
   Prepare prepare_;
-  std::array<std::mutex, kArenas> arena_locks_;
+  std::array<ArenaLock, kArenas> arena_locks_;
   std::mutex span_lock_;
   mutable std::mutex root_lock_;
 };
