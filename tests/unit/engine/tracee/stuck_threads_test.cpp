@@ -86,11 +86,12 @@ class Program {
       int count = ::epoll_wait(epoll, &event, 1, -1);
       shared_->waited = count < 0 ? -errno : count;
     });
+    char byte = 0;
+    // A parent inside of it is the point; what the child calls needs nothing of libc.
+    // NOLINTBEGIN(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork)
     pid_t child = ::vfork();
-    if (child == 0) {
-      char byte = 0;
-      ::_exit(::read(end_[0], &byte, 1) == 1 ? 0 : 1);
-    }
+    if (child == 0) ::_exit(::read(end_[0], &byte, 1) == 1 ? 0 : 1);
+    // NOLINTEND(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork)
     shared_->came_back = true;
     for (;;) ::pause();
   }

@@ -62,9 +62,8 @@ class RandomHeap : public HeapFixture {
 
   // Whole lines, so that the model knows what goes.
   void discard() {
-    std::uint64_t pages = line_at(any_page()) / kHeapPage;
     std::uint64_t page = any_page();
-    pages = line_at(page) / kHeapPage * (1 + pick(3));
+    std::uint64_t pages = line_at(page) / kHeapPage * (1 + pick(3));
     page = page / 16 * 16;
     pages = (pages + 15) / 16 * 16;
     if (page < kFirstPage || page + pages > page_count()) return;
