@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -90,7 +89,7 @@ Found look_at(char* const* environment) {
 
 // As execvp() looks for it: the first one in PATH that can be executed.
 bool takes_library_in_path(const char* name) {
-  const char* left = getenv("PATH");
+  const char* left = variable("PATH");
   if (left == nullptr) left = "/bin:/usr/bin";
   for (;; ++left) {
     size_t length = strcspn(left, ":");

@@ -16,15 +16,6 @@ namespace {
 constexpr size_t kSeenDigits = 8;
 constexpr size_t kKernelDigits = 6;
 
-const char* find_ids_variable() {
-  constexpr size_t kNameLength = sizeof(kIdsVariable) - 1;
-  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
-    if (strncmp(*entry, kIdsVariable, kNameLength) == 0 && (*entry)[kNameLength] == '=')
-      return *entry + kNameLength + 1;
-  }
-  return nullptr;
-}
-
 // -1 if these are none.
 int32_t take_number(const char*& text, size_t digits) {
   int32_t number = 0;
@@ -72,7 +63,7 @@ uint32_t look_for_ids() {
   KeepsErrno keeps;
   // First, since whoever makes the table asks for its own id.
   __atomic_store_n(&ckpt_ids_in_use, uint32_t{0}, __ATOMIC_RELEASE);
-  const char* text = find_ids_variable();
+  const char* text = variable(kIdsVariable);
   AgentTable* known = text != nullptr && started_by_ckptrun() ? table() : nullptr;
   if (known == nullptr || !read_ids(text, known->ids)) return 0;
   __atomic_store_n(&ckpt_ids_in_use, uint32_t{1}, __ATOMIC_RELEASE);

@@ -18,16 +18,6 @@ constexpr size_t kPageBytes = 4096;
 
 AgentTable* the_table = nullptr;
 
-// Its value. Searched for by hand: the program may have a getenv() of its own.
-const char* find_run_variable() {
-  constexpr size_t kNameLength = sizeof(kRunVariable) - 1;
-  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
-    if (strncmp(*entry, kRunVariable, kNameLength) == 0 && (*entry)[kNameLength] == '=')
-      return *entry + kNameLength + 1;
-  }
-  return nullptr;
-}
-
 // A page with the name, and the table behind it. The memory file stays empty, because making it longer could
 // exceed the limit of file sizes, and nobody touches that page.
 bool put_name(void* page) {
@@ -71,14 +61,22 @@ struct WakePath {
 // A program that is linked with the library may have changed its environment before it calls it first.
 __attribute__((constructor)) void look_for_supervisor() {
   KeepsErrno keeps;
-  if (find_run_variable() != nullptr) table();
+  if (variable(kRunVariable) != nullptr) table();
 }
 
 }  // namespace
 
+const char* variable(const char* name) {
+  size_t length = strlen(name);
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    if (strncmp(*entry, name, length) == 0 && (*entry)[length] == '=') return *entry + length + 1;
+  }
+  return nullptr;
+}
+
 // Reads "PID:DIRECTORY".
 void learn_supervisor(AgentTable& made) {
-  const char* value = find_run_variable();
+  const char* value = variable(kRunVariable);
   if (value == nullptr) return;
   char* directory = nullptr;
   long owner = strtol(value, &directory, 10);
@@ -98,7 +96,7 @@ AgentTable* table() {
   return known;
 }
 
-bool started_by_ckptrun() { return find_run_variable() != nullptr; }
+bool started_by_ckptrun() { return variable(kRunVariable) != nullptr; }
 
 AgentTable* existing_table() { return __atomic_load_n(&the_table, __ATOMIC_ACQUIRE); }
 

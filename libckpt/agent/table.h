@@ -8,6 +8,10 @@
 
 namespace ckpt::agent {
 
+// The value of an environment variable, or nullptr. Searched for by hand: the program may have a getenv() of
+// its own.
+const char* variable(const char* name);
+
 class KeepsErrno {
  public:
   KeepsErrno() : saved_(errno) {}

@@ -27,58 +27,48 @@ bool is_named_as_agent_table(const MapEntry& entry) {
 
 std::unique_ptr<agent::AgentTable> AgentTable::read() const {
   auto table = std::make_unique<agent::AgentTable>();
-  try {
-    read_remote(pid_, address_, std::as_writable_bytes(std::span(table.get(), 1)).first(kReadBytes));
-  } catch (const Error&) {
-    return nullptr;
-  }
-  return makes_sense(*table, address_) ? std::move(table) : nullptr;
+  auto bytes = std::as_writable_bytes(std::span(table.get(), 1)).first(kReadBytes);
+  return try_read(address_, bytes) && makes_sense(*table, address_) ? std::move(table) : nullptr;
 }
 
 std::unique_ptr<agent::Intents> AgentTable::read_intents() const {
   auto intents = std::make_unique<agent::Intents>();
-  try {
-    read_remote(pid_, RemoteAddr{address_.value + offsetof(agent::AgentTable, intents)},
-                std::as_writable_bytes(std::span(intents.get(), 1)));
-  } catch (const Error&) {
-    return nullptr;
-  }
-  return intents;
+  RemoteAddr from{address_.value + offsetof(agent::AgentTable, intents)};
+  return try_read(from, std::as_writable_bytes(std::span(intents.get(), 1))) ? std::move(intents) : nullptr;
 }
 
 std::unique_ptr<agent::IdTable> AgentTable::read_ids() const {
   auto ids = std::make_unique<agent::IdTable>();
-  try {
-    read_remote(pid_, RemoteAddr{address_.value + offsetof(agent::AgentTable, ids)},
-                std::as_writable_bytes(std::span(ids.get(), 1)));
-  } catch (const Error&) {
-    return nullptr;
-  }
-  return ids->count <= agent::kMostIds ? std::move(ids) : nullptr;
+  RemoteAddr from{address_.value + offsetof(agent::AgentTable, ids)};
+  bool there = try_read(from, std::as_writable_bytes(std::span(ids.get(), 1)));
+  return there && ids->count <= agent::kMostIds ? std::move(ids) : nullptr;
 }
 
 bool AgentTable::write(std::size_t offset, std::span<const std::byte> bytes) const {
+  return try_write(RemoteAddr{address_.value + offset}, bytes);
+}
+
+std::uint32_t AgentTable::read_word(RemoteAddr from) const {
+  std::uint32_t word = 0;
+  return try_read(from, std::as_writable_bytes(std::span(&word, 1))) ? word : 0;
+}
+
+bool AgentTable::write_word(RemoteAddr to, std::uint32_t word) const {
+  return try_write(to, std::as_bytes(std::span(&word, 1)));
+}
+
+bool AgentTable::try_read(RemoteAddr from, std::span<std::byte> bytes) const {
   try {
-    write_remote(pid_, RemoteAddr{address_.value + offset}, bytes);
+    read_remote(pid_, from, bytes);
     return true;
   } catch (const Error&) {
     return false;
   }
 }
 
-std::uint32_t AgentTable::read_word(RemoteAddr from) const {
-  std::uint32_t word = 0;
+bool AgentTable::try_write(RemoteAddr to, std::span<const std::byte> bytes) const {
   try {
-    read_remote(pid_, from, std::as_writable_bytes(std::span(&word, 1)));
-  } catch (const Error&) {
-    return 0;
-  }
-  return word;
-}
-
-bool AgentTable::write_word(RemoteAddr to, std::uint32_t word) const {
-  try {
-    write_remote(pid_, to, std::as_bytes(std::span(&word, 1)));
+    write_remote(pid_, to, bytes);
     return true;
   } catch (const Error&) {
     return false;

@@ -52,6 +52,9 @@ class AgentTable {
   }
 
  private:
+  bool try_read(RemoteAddr from, std::span<std::byte> bytes) const;
+  bool try_write(RemoteAddr to, std::span<const std::byte> bytes) const;
+
   pid_t pid_;
   RemoteAddr address_;
 };
