@@ -37,7 +37,7 @@ constexpr int kTellingLateness = 5;
 constexpr std::size_t kCachedTables = 512;
 constexpr int kPriority = -10;
 constexpr std::chrono::seconds kLongestPreparation{60};
-constexpr int kMostLostRelatives = 5;  // checkpoints in a row in which one was killed
+constexpr int kMostChanges = 5;  // checkpoints in a row that did not come about because processes changed
 
 // The program has entered a critical section (ckpt_disable) since it was asked.
 struct Deferred : Error {
@@ -447,9 +447,9 @@ void Supervisor::advance_checkpoint() {
     checkpoint_done(outcome->description);
   } catch (const Deferred&) {
     checkpoint_deferred();
-  } catch (const engine::RelativeEnded& error) {
+  } catch (const engine::ProcessesChanged& error) {
     release_held();
-    if (++lost_relatives_ > kMostLostRelatives) return checkpoint_failed(error.what(), -EIO);
+    if (++changes_ > kMostChanges) return checkpoint_failed(error.what(), -EIO);
     participation_.put_off();
     want(*std::exchange(current_, std::nullopt));
   } catch (const std::exception& error) {
@@ -502,7 +502,7 @@ void Supervisor::checkpoint_failed(const std::string& error, int result) {
 
 void Supervisor::checkpoint_done(const store::VersionDescription& description) {
   Wanted done = *std::exchange(current_, std::nullopt);
-  lost_relatives_ = 0;
+  changes_ = 0;
   report_lateness(period_.checkpoint_over(current_began_, Clock::now()));
   last_version_ = description.version;
   last_period_failure_.clear();

@@ -151,7 +151,7 @@ class Supervisor {
   std::optional<EndRecord> end_;
   RunSummary summary_;
   int late_in_a_row_ = 0;
-  int lost_relatives_ = 0;
+  int changes_ = 0;
   std::string fill_failure_;
   std::string lease_failure_;
 };

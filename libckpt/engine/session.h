@@ -81,11 +81,12 @@ struct CaptureOptions {
   std::function<void(pid_t)> while_stopped = nullptr;  // called when everything has been read, in the pause
 };
 
-// A relative of the program was killed while it stood still: the next attempt does without it.
-struct RelativeEnded : Error {
-  explicit RelativeEnded(const Error& cause)
-      : Error(std::string("a child process was killed while the checkpoint was made (") + cause.what() +
-                  "); make another",
+// A relative of the program was killed, or the program executed another one while it was looked at: the next
+// attempt finds who is there then.
+struct ProcessesChanged : Error {
+  explicit ProcessesChanged(const Error& cause)
+      : Error(std::string("processes ended or executed programs while the checkpoint was made (") +
+                  cause.what() + "); make another",
               cause.code()) {}
 };
 

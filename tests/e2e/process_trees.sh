@@ -247,6 +247,25 @@ SCRIPT
   if grep -q 'checkpoint failed' "$ERR"; then fail "$(cat "$ERR")"; fi
 }
 
+# A program that executes another one while its memory is looked at is looked at anew.
+executes_others() {
+  cat >executes_others <<'SCRIPT'
+#!/usr/bin/env bash
+(( $1 % 50 )) || echo "$1 to go" >&2
+(( $1 == 0 )) || exec "$0" $(( $1 - 1 ))
+echo "the last one"
+SCRIPT
+  chmod +x executes_others
+  start_run --name executes_others --every 10ms -- ./executes_others 600
+  wait_for_line "$ERR" '^400 to go$'
+  kill9_family
+  if grep -q 'checkpoint failed' "$ERR"; then fail "$(cat "$ERR")"; fi
+  recover executes_others --every 10ms
+  expect_exit 0
+  expect_eq "what the last program says" "the last one" "$(cat "$OUT")"
+  if grep -q 'checkpoint failed' "$ERR"; then fail "$(cat "$ERR")"; fi
+}
+
 # Memory that children have in common with their parent since fork is stored once, and is in common again.
 copies() {
   cat >copies.py <<'SCRIPT'
@@ -475,7 +494,7 @@ SCRIPT
   expect_eq "whether all are in their groups" True "$(cat "$OUT")"
 }
 
-if (( $# == 0 )); then set -- leaderless gone_round stayed_behind semaphores pipeline relations pool managed short_lived copies locks; fi
+if (( $# == 0 )); then set -- leaderless gone_round stayed_behind semaphores pipeline relations pool managed short_lived executes_others copies locks; fi
 for row; do
   mkdir "$WORK/$row"
   cd "$WORK/$row" || exit

@@ -85,13 +85,16 @@ Capture::Next CaptureRun::next() const {
   }
 }
 
-// Whatever else it looks like, it may come of the end of a relative.
 void CaptureRun::run() try { take_step(); } catch (const Error& error) {
-  auto ended = [&](const auto& process) { return is_end_of(process->pid, error); };
-  const auto& all = session_.processes;
-  if (std::any_of(all.begin() + 1, all.end(), ended) && !has_ended(session_.pid()))
-    throw RelativeEnded(error);
+  if (!is_ending(session_.pid()) && comes_of_change(error)) throw ProcessesChanged(error);
   throw;
+}
+
+// Whatever else it looks like, it may come of the end of a relative. A process that executes another program
+// lives on, but its memory is gone, and who had that open is told the same as of a process that is gone.
+bool CaptureRun::comes_of_change(const Error& error) const {
+  auto ended = [](const auto& process) { return is_ending(process->pid); };
+  return error.code() == ESRCH || std::ranges::any_of(session_.processes, ended);
 }
 
 void CaptureRun::take_step() {
@@ -134,14 +137,16 @@ void CaptureRun::with_all_stopped(const Action& action) {
   count_stop(Clock::now() - started);
 }
 
-// While they run, any but the program may end.
+// While they run, any but the program may end, and each may execute another program: what was not looked at
+// is read in the pause.
 template <typename Action>
 void CaptureRun::for_each_running(const Action& action) {
   for (auto& part : parts_) {
     try {
       action(*part);
     } catch (const Error& error) {
-      if (part == parts_.front() || !is_end_of(part->process().pid, error)) throw;
+      pid_t pid = part->process().pid;
+      if (!is_end_of(pid, error) || (part == parts_.front() && is_ending(pid))) throw;
     }
   }
 }

@@ -61,6 +61,7 @@ class CaptureRun final : public Capture {
   void store();
   void reap();
   void take_step();
+  bool comes_of_change(const Error& error) const;
   void count_stop(Clock::duration duration);
   template <typename Action>
   void with_all_stopped(const Action& action);

@@ -59,10 +59,10 @@ bool has_ended(pid_t pid) try {
   return true;
 }
 
+bool is_ending(pid_t pid) { return has_ended(pid) || is_exiting(pid); }
+
 // Before it is a zombie it has no memory any more, and its files in /proc belong to root.
-bool is_end_of(pid_t pid, const Error& error) {
-  return error.code() == ESRCH || has_ended(pid) || is_exiting(pid);
-}
+bool is_end_of(pid_t pid, const Error& error) { return error.code() == ESRCH || is_ending(pid); }
 
 std::vector<pid_t> list_children(pid_t pid) {
   std::vector<pid_t> children;

@@ -44,6 +44,9 @@ void expect_no_children(RemoteQueries& queries);
 // Whether there is no process with this id, or only what is left of it until it is waited for.
 bool has_ended(pid_t pid);
 
+// Likewise, or one that has no memory any more and is about to end.
+bool is_ending(pid_t pid);
+
 // Whether `error` came of looking at a process that ended meanwhile.
 bool is_end_of(pid_t pid, const Error& error);
 
