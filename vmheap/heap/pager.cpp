@@ -16,6 +16,8 @@ using store::kPageBytes;
 namespace {
 
 constexpr std::uint64_t kMostReadAheadBytes = 1ULL << 20;
+// Windows on their way at once: while one waits for the disk, the next one before it is checked and mapped.
+constexpr unsigned kReadersAhead = 2;
 constexpr std::uint64_t kLeastLimitLines = 16;
 constexpr std::uint64_t kMostHeapBytes = 16ULL << 40;
 
@@ -38,14 +40,14 @@ Pager::Pager(HeapMemory& memory, LineStore& store, const OpenOptions& options)
       line_map_(store.geometry().regions),
       table_(kMostHeapBytes / kPageBytes),
       resident_(table_, line_map_),
-      sequential_(std::min(kMostReadAheadBytes, options.resident_limit / 8) / kPageBytes),
+      sequential_(std::min(kMostReadAheadBytes, options.resident_limit / 8 / kReadersAhead) / kPageBytes),
       limit_(limit_in_pages(options.resident_limit, line_map_)),
       lock_identity_(options.read_only ? std::nullopt : store.lock_identity()) {
   userfault_.watch(memory_.view(0, memory_.size()));
   for (unsigned i = 0; i < std::max(options.fault_threads, 1U); ++i)
     threads_.emplace_back([this] { handle_faults(); });
   threads_.emplace_back([this] { clean(); });
-  threads_.emplace_back([this] { read_ahead(); });
+  for (unsigned i = 0; i < kReadersAhead; ++i) threads_.emplace_back([this] { read_ahead(); });
 }
 
 Pager::~Pager() {
@@ -145,11 +147,13 @@ Pager::Outcome Pager::bring(Lock& lock, Line line, Access access, bool is_mapped
 Pager::Outcome Pager::touch(Lock& lock, Line line, Access access, bool is_mapped) {
   table_.clear(line, kCold);
   if (auto mark = marks_.find(line); mark != marks_.end()) {
-    to_read_ahead_.push_back({.lines = {.first = line + mark->second.distance, .pages = 0},
-                              .access = mark->second.access,
-                              .now = false});
+    Wanted next{.lines = {.first = line + mark->second.distance, .pages = 0},
+                .access = mark->second.access,
+                .now = false,
+                .windows_before = kReadersAhead - 1};
+    to_read_ahead_.insert(to_read_ahead_.end(), kReadersAhead, next);
     marks_.erase(mark);
-    ahead_.notify_one();
+    ahead_.notify_all();
     if (is_in(in_order_, line)) leave_behind(line);
   }
   if (access == Access::kWrite && table_.state(line) == LineState::kWaiting) {
@@ -314,6 +318,13 @@ void Pager::try_unavailable(Lock& lock) {
   }
 }
 
+// Over what another reader has, or had before.
+void Pager::skip_windows(Wanted& wanted) const {
+  Line& first = wanted.lines.first;
+  std::uint64_t last = first + wanted.windows_before * std::max(sequential_.most(), line_map_.length(first));
+  while (first < std::min(last, line_map_.end()) && table_.has_frame(first)) first = line_map_.next(first);
+}
+
 void Pager::read_ahead() {
   KeeperThread keeper;
   Lock lock(mutex_);
@@ -326,11 +337,14 @@ void Pager::read_ahead() {
       continue;
     }
     Wanted wanted = to_read_ahead_.front();
-    const Lines next = wanted.lines;
     to_read_ahead_.pop_front();
+    skip_windows(wanted);
+    const Lines next = wanted.lines;
     if (next.first >= line_map_.end() || table_.has_frame(next.first)) continue;
     std::uint64_t pages = next.pages != 0 ? next.pages : window(next.first);
-    if (free_frames() < pages) reclaim(lock, pages);
+    // A window that is cut short leaves a gap in front of what another reader has.
+    while (free_frames() < pages && !stopping_ && !held_ && !reshaping_ && reclaim(lock, pages)) {
+    }
     // Meanwhile lines of another size may have been made of it.
     if (reshaping_ || line_map_.line_of(next.first) != next.first) continue;
     if (free_frames() < line_map_.length(next.first) || table_.has_frame(next.first)) continue;

@@ -1,7 +1,7 @@
 // Pages a heap within a strict limit: serves its faults, evicts, stores early, commits, rolls back.
 //
 // Threads: `handlers` that answer userfaultfd messages, one cleaner that keeps frames free and stores dirty
-// lines early, one reader-ahead, one committer. The states of lines and who changes them: line_table.h.
+// lines early, readers-ahead, one committer. The states of lines and who changes them: line_table.h.
 //
 // Hard rules:
 //   1. All states, lists and counts are under mutex_. Whatever waits for the disk is done without it, on
@@ -160,7 +160,10 @@ class Pager {
     Access access = Access::kRead;
     bool now = true;      // the first line is wanted by a thread; else all are read ahead
     bool goes_on = true;  // what follows may be wanted next
+    // So many may be there already, or on their way: what comes after them is meant.
+    unsigned windows_before = 0;
   };
+  void skip_windows(Wanted& wanted) const;
   void load(Lock& lock, const Wanted& wanted);
   void install(const Wanted& wanted, LineState before, bool found);
   bool is_quick(const Fault& fault) const;
@@ -238,7 +241,7 @@ class Pager {
   mutable std::mutex mutex_;
   std::condition_variable changed_;  // frames, busy lines, commits
   std::condition_variable work_;     // for the cleaner
-  std::condition_variable ahead_;    // for the reader-ahead
+  std::condition_variable ahead_;    // for the readers-ahead
   LineMap line_map_;
   LineTable table_;
   ResidentLines resident_;

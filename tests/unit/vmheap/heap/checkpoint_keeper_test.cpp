@@ -48,8 +48,8 @@ TEST_F(CheckpointKeeperTest, AHeapIsKeptFromItsOpeningToItsClosing) {
   auto heap = create();
   EXPECT_TRUE(std::string(the_keeper->kept[0].directory).ends_with("/app.heap/heap"));
   EXPECT_EQ(the_keeper->kept[0].ranges[0][0], reinterpret_cast<std::uint64_t>(heap->base()));
-  // Two handlers, the cleaner, who reads ahead.
-  while (std::ranges::count_if(the_keeper->threads, [](std::int32_t id) { return id != 0; }) != 4)
+  // Two handlers, the cleaner, two that read ahead.
+  while (std::ranges::count_if(the_keeper->threads, [](std::int32_t id) { return id != 0; }) != 5)
     std::this_thread::yield();
   heap.reset();
   EXPECT_EQ(the_keeper->kept[0].directory[0], '\0');
