@@ -87,7 +87,7 @@ int main(int argc, char** argv) try {
 }
 SOURCE
 read -ra flags <<<"$(pkg-config --cflags --libs vmheap)"
-cc heap.c "${flags[@]}" -Wl,-rpath,"$library" -o heap_in_c
+cc -std=c11 -Wall -Wextra -pedantic -Werror heap.c "${flags[@]}" -Wl,-rpath,"$library" -o heap_in_c
 cat >project/CMakeLists.txt <<'PROJECT'
 cmake_minimum_required(VERSION 3.20)
 project(has_heap LANGUAGES CXX)

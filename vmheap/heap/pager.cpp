@@ -147,11 +147,14 @@ Pager::Outcome Pager::bring(Lock& lock, Line line, Access access, bool is_mapped
 Pager::Outcome Pager::touch(Lock& lock, Line line, Access access, bool is_mapped) {
   table_.clear(line, kCold);
   if (auto mark = marks_.find(line); mark != marks_.end()) {
+    // Several windows ahead only of who has come as far as to the longest ones.
+    bool goes_far = mark->second.distance + line_map_.length(line) >= sequential_.most();
+    unsigned windows = goes_far ? kReadersAhead : 1;
     Wanted next{.lines = {.first = line + mark->second.distance, .pages = 0},
                 .access = mark->second.access,
                 .now = false,
-                .windows_before = kReadersAhead - 1};
-    to_read_ahead_.insert(to_read_ahead_.end(), kReadersAhead, next);
+                .windows_before = windows - 1};
+    to_read_ahead_.insert(to_read_ahead_.end(), windows, next);
     marks_.erase(mark);
     ahead_.notify_all();
     if (is_in(in_order_, line)) leave_behind(line);

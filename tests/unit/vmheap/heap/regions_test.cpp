@@ -412,7 +412,10 @@ TEST_F(RegionsOfHeap, AreThereInC) {
                            .keep = 0,
                            .resident_limit = 4 * kMiB,
                            .name = nullptr,
-                           .read_only = 0};
+                           .read_only = 0,
+                           .base = 0,
+                           .version = 0,
+                           .fault_threads = 0};
   ::vmheap* heap = vmheap_open(path().c_str(), &options);
   ASSERT_NE(heap, nullptr) << vmheap_error();
   EXPECT_EQ(vmheap_grow(heap, 24 * kMiB, 65536), 0) << vmheap_error();
