@@ -254,10 +254,13 @@ struck() {
 # As root too, whose processes have their old ids at once otherwise.
 in_namespace() { go_through_generations in_namespace --pids namespace; }
 
+# Where all memory is looked through for ids.
+under_new_ids() { go_through_generations under_new_ids --pids new; }
+
 eagerly() { go_through_generations eagerly --eager; }
 lazily() { go_through_generations lazily --lazy; }
 
-if (( $# == 0 )); then set -- eagerly lazily in_namespace apart struck; fi
+if (( $# == 0 )); then set -- eagerly lazily in_namespace under_new_ids apart struck; fi
 for row; do
   mkdir "$WORK/$row"
   cp workers.py apart.py "$WORK/$row"

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/remote_addr.h"
+#include "engine/capture/memory_reader.h"
 #include "engine/capture/page_scan.h"
 #include "engine/restore/call_ahead.h"
 #include "engine/tracee/arch/x86_64/register_image.h"
@@ -59,12 +60,16 @@ void write_value(pid_t pid, RemoteAddr to, const T& value) {
 class IdCorrection {
  public:
   IdCorrection(pid_t pid, const image::ProcessT& process, const IdMap& ids, CorrectedWords& done)
-      : pid_(pid), process_(process), ids_(ids), done_(done) {}
+      : pid_(pid),
+        process_(process),
+        ids_(ids),
+        done_(done),
+        reader_(pid, PagesInCommon::kPossible) {}  // with a parent, where it was forked again
 
   void correct_libc_id(const image::ThreadT& thread);
   void correct_robust_list(const image::RobustListT& list);
   void correct_waiting(const image::ThreadT& thread);
-  void correct_held_mutexes(std::uint64_t start, std::uint64_t end);
+  void correct_held_mutexes(AddressRange range);
 
  private:
   CorrectedWords::value_type place_of(std::uint64_t word) const;
@@ -73,11 +78,13 @@ class IdCorrection {
   void correct_lock_function(const image::ThreadT& thread);
   std::optional<RemoteAddr> awaited_mutex(const CallAhead& call) const;
   void correct_held_mutexes_in(std::span<const std::byte> bytes, RemoteAddr at);
+  std::size_t read_up_to(AddressRange range, std::span<std::byte> out);
 
   pid_t pid_;
   const image::ProcessT& process_;
   const IdMap& ids_;
   CorrectedWords& done_;
+  MemoryReader reader_;
 };
 
 CorrectedWords::value_type IdCorrection::place_of(std::uint64_t word) const {
@@ -194,20 +201,27 @@ void IdCorrection::correct_held_mutexes_in(std::span<const std::byte> bytes, Rem
   }
 }
 
-void IdCorrection::correct_held_mutexes(std::uint64_t start, std::uint64_t end) {
+void IdCorrection::correct_held_mutexes(AddressRange range) {
   constexpr std::uint64_t kPiece = 1 << 20;
   std::vector<std::byte> buffer;
-  while (start < end) {
-    buffer.resize(std::min(end - start, kPiece));
-    try {
-      read_remote(pid_, RemoteAddr{start}, buffer);
-    } catch (const Error&) {
-      return;
-    }
-    correct_held_mutexes_in(buffer, RemoteAddr{start});
-    // Pieces overlap by what may have begun in the one before.
-    start += buffer.size() < kPiece ? buffer.size() : kPiece - sizeof(LibcMutex);
+  for (std::uint64_t at = range.start; at < range.end; at += kPiece) {
+    // Pieces overlap by a page, for what begins in one and ends in the next.
+    buffer.resize(std::min(range.end - at, kPiece + kPageSize));
+    std::size_t got = read_up_to({at, range.end}, buffer);
+    correct_held_mutexes_in(std::span(buffer).first(got), RemoteAddr{at});
+    if (got < buffer.size()) return;
   }
+}
+
+// How much of the beginning of `range` can be read, up to out.size().
+std::size_t IdCorrection::read_up_to(AddressRange range, std::span<std::byte> out) {
+  std::size_t got = 0;
+  while (got < out.size()) {
+    std::size_t more = reader_.read({range.start + got, range.end}, out.subspan(got));
+    if (more == 0) break;
+    got += more;
+  }
+  return got;
 }
 
 }  // namespace
@@ -227,7 +241,7 @@ void correct_ids_in_memory(pid_t pid, const image::ProcessT& process, const IdMa
     if ((mapping->protection & PROT_WRITE) == 0) continue;
     PageFilter filter = anonymous ? PageFilter::kAnyContent : PageFilter::kPrivateCopy;
     for (const AddressRange& range : pages.scan({mapping->start, mapping->end}, filter))
-      correction.correct_held_mutexes(range.start, range.end);
+      correction.correct_held_mutexes(range);
   }
 }
 
