@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "base/error.h"
 #include "engine/inspect/core_file.h"
@@ -24,6 +26,9 @@ namespace ckpt::launcher {
 namespace {
 
 using nlohmann::ordered_json;
+
+constexpr std::chrono::seconds kLongestSilence{10};  // of a ckptrun that is there
+constexpr std::chrono::milliseconds kLookEvery{10};
 
 std::string show_text(const ApplicationSummary& summary, const store::VersionDescription* shown,
                       const ordered_json& image) {
@@ -49,6 +54,11 @@ std::unique_ptr<store::CheckpointReader> open_if_there(const store::Application&
 }
 
 [[noreturn]] void refuse_unsupervised(const std::string& name, const ApplicationStatus& status) {
+  if (status.supervisor != 0) {
+    throw Error(fmt::format(
+        "ckptrun of application {} (pid {}) does not answer: it has not begun yet, or is ending; try again",
+        name, status.supervisor));
+  }
   if (status.program == 0) {
     throw Error(fmt::format("application {} is not running ({}); resume it first: ckptrun --recover {}", name,
                             describe(status), name));
@@ -68,12 +78,19 @@ void refuse_stopped(const std::string& name, const ApplicationStatus& status) {
                           name, status.supervisor));
 }
 
+// A ckptrun that has just been started, or builds the program anew, does not listen yet; one that is ending
+// does not any more.
 nlohmann::json ask(const store::Application& application, const ControlRequest& request) {
-  ApplicationStatus status = application_status(application.directory());
-  refuse_stopped(application.name(), status);
-  std::optional<nlohmann::json> reply = ask_supervisor(application.directory(), request);
-  if (!reply) refuse_unsupervised(application.name(), status);
-  return *reply;
+  auto last = std::chrono::steady_clock::now() + kLongestSilence;
+  for (;;) {
+    ApplicationStatus status = application_status(application.directory());
+    refuse_stopped(application.name(), status);
+    std::optional<nlohmann::json> reply = ask_supervisor(application.directory(), request);
+    if (reply) return *reply;
+    if (status.supervisor == 0 || std::chrono::steady_clock::now() > last)
+      refuse_unsupervised(application.name(), application_status(application.directory()));
+    std::this_thread::sleep_for(kLookEvery);
+  }
 }
 
 std::string checkpoint_and(ControlCommand command, const store::Store& store, const std::string& name,

@@ -63,3 +63,15 @@ wait_for_line "$OUT" '^count '
 expect_eq "first count after a suspend" "$((last + 1))" "$(sed -n 's/^count //p' "$OUT" | head -n 1)"
 touch go
 expect_exit 0
+
+# Who asks for a checkpoint before the program is there again waits for it.
+is_held() { ckpt list | grep -q '^early .*running'; }
+start_run --name early -- "$(program holds_256_mib)" 64 "$WORK/go.early"
+wait_for_line "$OUT" '^count '
+checkpoint early
+kill9_program
+recover early --eager
+wait_until "ckptrun to have the application" is_held
+checkpoint early
+touch go.early
+expect_exit 0

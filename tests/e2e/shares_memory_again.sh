@@ -149,7 +149,7 @@ go_through_generations() {
     kill9_family
     recover "$1" -v "${@:2}"
     wait_for_line "$ERR" "resumed $1@$generation "
-    expect_match "what the recover says" ', [1-9][0-9.]* MiB in common since fork' "$(cat "$ERR")"
+    expect_match "what the recover says" ', [1-9][0-9.]* [MG]iB in common since fork' "$(cat "$ERR")"
     if grep -q 'had in common since fork' "$ERR"; then fail "$(cat "$ERR")"; fi
   done
   checkpoint "$1"  # waits until all memory has come
