@@ -183,13 +183,17 @@ program() {
 
 # wait_until WHAT COMMAND...: polls COMMAND until it succeeds; fails at the deadline.
 wait_until() {
-  local what=$1 end=$((SECONDS + CKPT_TEST_DEADLINE))
+  local what=$1 end=$((SECONDS + CKPT_TEST_DEADLINE)) looks=0
   shift
   until "$@"; do
     (( SECONDS < end )) || fail "waited $CKPT_TEST_DEADLINE s for $what"
-    sleep 0.01
+    if (( ++looks < 30 )); then pause 0.01; else pause 0.05; fi
   done
 }
+
+# pause SECONDS: without a process of its own. Tests that wait beside each other would keep a processor busy with those.
+mkfifo "$WORK/.never"
+pause() { read -rt "$1" <>"$WORK/.never" || true; }
 
 run_is_alive() { [[ -n $RUN_PID ]] && kill -0 "$RUN_PID" 2>/dev/null; }
 
@@ -213,8 +217,10 @@ line_count() {
 
 has_lines() {
   local alive=1
+  local -a lines=()
   [[ -z $RUN_PID ]] || run_is_alive || alive=0
-  (( $(line_count "$1") < $2 )) || return 0
+  [[ ! -e $1 ]] || mapfile lines <"$1"
+  (( ${#lines[@]} < $2 )) || [[ ${#lines[@]} -eq $2 && $2 -gt 0 && ${lines[-1]} != *$'\n' ]] || return 0
   (( alive )) || fail "ckptrun ended before $1 had $2 lines"
   return 1
 }
@@ -299,11 +305,7 @@ wait_run() {
 }
 
 # Ended, reaped or not: bash reaps only when asked.
-run_has_ended() {
-  local state
-  state=$(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$RUN_PID/status" 2>/dev/null) || return 0
-  [[ $state == Z || -z $state ]]
-}
+run_has_ended() { process_is_gone "$RUN_PID"; }
 
 # expect_exit STATUS: the run ends by itself with STATUS.
 expect_exit() {
@@ -340,8 +342,9 @@ find_program_pid() {
 }
 
 process_is_gone() {
-  local state
-  state=$(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) || return 0
+  local key value state=''
+  { while [[ -z $state ]] && read -r key value _; do [[ $key != State: ]] || state=$value; done <"/proc/$1/status"; } 2>/dev/null ||
+    true
   [[ $state == Z || -z $state ]]
 }
 
