@@ -100,22 +100,23 @@ TEST_F(CheckpointKeeperTest, WhatIsCommittedAfterwardsContainsWhatWasStored) {
 
 // What changes between the commit and the instant is noted whatever the length of its line, and comes back.
 TEST_F(CheckpointKeeperTest, LinesOfSeveralSizesAreNoted) {
+  constexpr std::size_t kStride = 64UL * 4096;
   auto heap = create(64 * kMiB, 16 * kMiB);
   heap->set_line_bytes(heap->base() + 16 * kMiB, 16 * kMiB, 65536);
   std::uint64_t* array = numbers(*heap, "array", 4 * kMiB);
   for (std::size_t i = 0; i < 4 * kMiB; i += 4096) array[i] = i;
   std::vector<HeapRegion> regions = heap->regions();
   ASSERT_EQ(the_keeper->get_ready(nullptr), nullptr);
-  for (std::size_t i = 0; i < 4 * kMiB; i += 64 * 4096) array[i] = i + 1;
+  for (std::size_t i = 0; i < 4 * kMiB; i += kStride) array[i] = i + 1;
   ASSERT_EQ(the_keeper->settle(nullptr), nullptr);
   std::uint64_t stored = the_keeper->kept[0].version;
   the_keeper->go_on(nullptr);
   EXPECT_EQ(heap->regions(), regions);
-  array[64 * 4096] = 7;
+  array[kStride] = 7;
   heap->commit();
   heap->roll_back();
   for (std::size_t i = 0; i < 4 * kMiB; i += 4096)
-    ASSERT_EQ(array[i], i == 64 * 4096 ? 7 : i + (i % (64 * 4096) == 0 ? 1 : 0));
+    ASSERT_EQ(array[i], i == kStride ? 7 : i + (i % kStride == 0 ? 1 : 0));
   heap.reset();
   auto as_it_was = Heap::open(path(), {.version = stored, .read_only = true});
   EXPECT_EQ(as_it_was->regions(), regions);
