@@ -2,8 +2,12 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <signal.h>
 
 #include <algorithm>
+#include <array>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "base/error.h"
@@ -13,6 +17,17 @@
 
 namespace ckpt::launcher {
 namespace {
+
+constexpr std::chrono::seconds kEndedConnectionsStay(65);  // TIME_WAIT is 60
+constexpr std::chrono::milliseconds kTrialPeriod(100);
+
+// They are blocked while a program is recovered.
+bool is_asked_to_end() {
+  sigset_t pending{};
+  ::sigpending(&pending);
+  return std::ranges::any_of(std::array{SIGINT, SIGTERM, SIGHUP, SIGQUIT},
+                             [&](int signal) { return ::sigismember(&pending, signal) == 1; });
+}
 
 std::string describe(const engine::LostAddress& lost) {
   return fmt::format("descriptor {}: a {} cannot be bound to {} again: {}", lost.descriptor, lost.what,
@@ -48,9 +63,23 @@ void OutsideLeases::note(std::string name, const char* kind, LeaseState state, s
       {.name = std::move(name), .kind = kind, .state = state, .detail = std::move(detail), .data = {}});
 }
 
+bool OutsideLeases::comes_back(const engine::LostAddress& lost) {
+  if (!lost.try_again) return false;
+  messages_.line(fmt::format("waiting up to a minute for {}: connections that have just ended still keep it",
+                             lost.address));
+  auto deadline = std::chrono::steady_clock::now() + kEndedConnectionsStay;
+  while (lost.try_again() != 0) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    if (is_asked_to_end()) throw Error(fmt::format("a signal ended the wait for {}", lost.address));
+    std::this_thread::sleep_for(kTrialPeriod);
+  }
+  return true;
+}
+
 void OutsideLeases::look_at_addresses(const engine::SocketNeeds& needs) {
   std::vector<std::string> problems;
   for (const engine::LostAddress& lost : needs.lost_addresses) {
+    if (comes_back(lost)) continue;
     problems.push_back(describe(lost));
     decided_.lost_addresses.insert(lost.inode);
     note(lost.address, kListenLease, LeaseState::kLost, describe_errno(lost.error));

@@ -54,6 +54,7 @@ class OutsideLeases {
   void settle();
 
  private:
+  bool comes_back(const engine::LostAddress& lost);  // waits for it
   void look_at_addresses(const engine::SocketNeeds& needs);
   void look_at_kept(const engine::KeptConnection& connection, bool made_by_program);
   std::string revive(const engine::KeptConnection& connection);  // as connect_again()

@@ -113,7 +113,23 @@ addresses_and_locks_are_given_up() {
   echo >release
 }
 
+# The kernel keeps the port for as long as TCP_LINGER2 says; else it would be a minute.
+address_is_waited_for() {
+  start_run --name ends -- "$PYTHON" "$CKPT_PROGRAMS/listens_without_reuse.py" "$host" 21003
+  wait_for_line "$OUT" '^ready$'
+  checkpoint ends
+  "$PYTHON" "$CKPT_PROGRAMS/stays_connected.py" "$host" 21003 >stays &
+  wait_for_line stays '^hello$'
+  kill9_both
+  recover ends
+  wait_for_line "$ERR" "^ckptrun: waiting up to a minute for $host:21003: connections that have just ended"
+  wait_until "the recovered server" server_greets 21003
+  wait_until "the leases of ends" leases_are ends "listen HOST:21003 re-established"
+  end_program
+}
+
 server_greets() { [[ $(ask_server "$1" hello) == hello ]]; }
 
 connections_are_made_again
 addresses_and_locks_are_given_up
+address_is_waited_for

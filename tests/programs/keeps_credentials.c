@@ -1,5 +1,5 @@
 // Users, groups, capabilities and securebits of every thread are as the program set them, if it is root's; an
-// ordinary user's are what they were. What it has become:
+// ordinary user's are what they were, but for the one securebit that anybody may set. What it has become:
 //   user    another user, as servers do, with threads that were made before
 //   mixed   another one for files only, with some capabilities left, and a rule for those of its programs
 #include <grp.h>
@@ -74,6 +74,7 @@ int main(int argc, char** argv) {
   target_require(argc == 3, "needs to know what to become");
   bool root = geteuid() == 0;
   bool mixed = strcmp(argv[1], "mixed") == 0;
+  if (!root) target_require(prctl(PR_SET_KEEPCAPS, 1) == 0, "PR_SET_KEEPCAPS");
   if (root && mixed) become_mixed();  // capabilities are a thread's own
   pthread_t threads[kThreads];
   for (size_t i = 0; i < kThreads; i++)

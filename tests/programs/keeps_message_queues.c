@@ -41,8 +41,8 @@ static void set_up(void) {
     int length = snprintf(text, sizeof text, "message %u", i);
     target_require(mq_send(all.queue, text, (size_t)length, i % 2) == 0, "mq_send");
   }
-  all.again = mq_open(all.name, O_RDONLY);
-  target_require(all.again >= 0, "mq_open again");
+  all.again = mq_open(all.name, O_RDONLY | O_CLOEXEC);
+  target_require(all.again >= 0 && fcntl(all.again, F_SETFD, 0) == 0, "mq_open again");
 }
 
 static void expect_message(mqd_t queue, const char* expected, unsigned expected_priority) {
@@ -62,6 +62,7 @@ static void check_queue(void) {
   target_check_number("messages", attributes.mq_curmsgs, kMessages);
   target_check_number("flags", attributes.mq_flags, O_NONBLOCK);
   target_check_number("mode", fstat(all.queue, &status) == 0 ? status.st_mode & 0777 : 0, 0640);
+  target_check_number("flags of a queue that was close-on-exec", fcntl(all.again, F_GETFD), 0);
   target_check_number("send to a queue that is open for reading", mq_send(all.again, "x", 1, 0), -1);
   expect_message(all.queue, "message 1", 1);
   expect_message(all.again, "message 3", 1);

@@ -14,7 +14,7 @@ struct Pair {
 
 static struct {
   struct Pair raw, lines, packets, left, mine;
-  int locked;
+  int locked, kept, closed;
   char name[64];
 } all;
 
@@ -38,6 +38,20 @@ static void make_raw(int fd) {
   target_require(tcsetattr(fd, TCSANOW, &modes) == 0, "tcsetattr");
 }
 
+static void open_slaves_close_on_exec(void) {
+  all.kept = ioctl(all.raw.master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+  all.closed = fcntl(all.kept, F_DUPFD_CLOEXEC, 0);
+  target_require(all.kept >= 0 && all.closed >= 0, "TIOCGPTPEER");
+  target_require(fcntl(all.kept, F_SETFD, 0) == 0, "F_SETFD");
+}
+
+static void check_close_on_exec(void) {
+  target_check_number("flags of an inherited slave", fcntl(all.raw.slave, F_GETFD), 0);
+  target_check_number("close on exec in F_GETFL", fcntl(all.raw.slave, F_GETFL) & O_CLOEXEC, 0);
+  target_check_number("flags of a slave that was close-on-exec", fcntl(all.kept, F_GETFD), 0);
+  target_check_number("flags of a slave that is close-on-exec", fcntl(all.closed, F_GETFD), FD_CLOEXEC);
+}
+
 static void set_up(void) {
   struct winsize size = {.ws_row = 33, .ws_col = 77, .ws_xpixel = 1, .ws_ypixel = 2};
   struct termios modes;
@@ -46,6 +60,7 @@ static void set_up(void) {
   target_require(ioctl(all.raw.master, TIOCSWINSZ, &size) == 0, "TIOCSWINSZ");
   send(all.raw.master, "to\rthe\nslave\003");
   send(all.raw.slave, "to the master\n");
+  open_slaves_close_on_exec();
 
   all.lines = open_pair();
   target_require(tcgetattr(all.lines.slave, &modes) == 0, "tcgetattr");
@@ -150,6 +165,7 @@ int main(int argc, char** argv) {
   target_ready();
   target_wait(go_file);
 
+  check_close_on_exec();
   check_raw();
   check_lines();
   check_others();

@@ -124,6 +124,23 @@ static int receive_descriptor(int through) {
   return fd;
 }
 
+static const struct sockaddr_un kFirstName = {AF_UNIX, "first-name"}, kLastName = {AF_UNIX, "last-name"};
+
+// As servers do that are not to be found before they answer.
+static void listen_at_renamed_file(void) {
+  int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  target_require(bind(fd, (const struct sockaddr*)&kFirstName, sizeof kFirstName) == 0, "bind");
+  target_require(listen(fd, 5) == 0, "listen");
+  target_require(rename(kFirstName.sun_path, kLastName.sun_path) == 0, "rename");
+}
+
+static void check_renamed_file(void) {
+  int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  target_check_number("first name of a socket", access(kFirstName.sun_path, F_OK), -1);
+  target_check_number("connect to its last name",
+                      connect(fd, (const struct sockaddr*)&kLastName, sizeof kLastName), 0);
+}
+
 int main(int argc, char** argv) {
   const char* go_file = target_go_file(argc, argv);
   target_fill(content, sizeof content, 3);
@@ -160,6 +177,7 @@ int main(int argc, char** argv) {
   put(packets, "first", 5);
   put(packets, "second", 6);
 
+  listen_at_renamed_file();
   target_require(socketpair(AF_UNIX, SOCK_STREAM, 0, wake) == 0, "socketpair");
   int event_pair[2];
   target_require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, event_pair) == 0, "socketpair");
@@ -195,6 +213,7 @@ int main(int argc, char** argv) {
   char text[8] = "";
   target_check_number("read through a received descriptor", read(received, text, 7), 7);
   target_check_string("what it reads", text, "through");
+  check_renamed_file();
   check_received("a packet", packet_server, "first", 5);
   check_received("the next one", packet_server, "second", 6);
   return target_finish();

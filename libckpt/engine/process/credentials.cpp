@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <linux/capability.h>
+#include <linux/securebits.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -83,6 +84,9 @@ void refuse_seccomp(const ProcStatus& status, const ProcStatus& own) {
   throw Error(
       "the program has installed seccomp filters, which cannot be carried over; run it without its sandbox");
 }
+
+// The securebit that takes no privilege: servers set it before they become another user, whoever they are.
+constexpr std::uint32_t kFreeSecurebits = issecure_mask(SECURE_KEEP_CAPS);
 
 constexpr std::uint64_t bit(unsigned capability) { return std::uint64_t{1} << capability; }
 
@@ -173,7 +177,8 @@ std::optional<std::string> credentials_obstacle(const image::CredentialsT& wante
     return fmt::format("the program runs as user {} group {}, this session as user {} group {}",
                        wanted.uids[1], wanted.gids[1], own.uids[1], own.gids[1]);
   }
-  if (wanted.securebits != own.securebits) return "the program has changed its securebits";
+  if ((wanted.securebits & ~kFreeSecurebits) != (own.securebits & ~kFreeSecurebits))
+    return "the program has changed its securebits";
   if (!same_capabilities(wanted, own)) return "the program has changed its capabilities";
   return std::nullopt;
 }
@@ -213,9 +218,14 @@ void check_credentials(const image::ProcessT& process, std::vector<std::string>&
 }
 
 void plan_credentials(const image::ProcessT& process, const image::ThreadT& thread, PlanBuilder& plan) {
-  // An ordinary user has nothing to set, and in a user namespace of its own could not: its groups show as
-  // 65534 there.
-  if (!process.credentials || ::geteuid() != 0) return;
+  if (!process.credentials) return;
+  // An ordinary user has nothing else to set, and in a user namespace of its own could not: its groups show
+  // as 65534 there.
+  if (::geteuid() != 0) {
+    if ((process.credentials->securebits & kFreeSecurebits) != 0)
+      plan.expect("keep capabilities", SYS_prctl, {PR_SET_KEEPCAPS, 1, 0, 0, 0}, 0);
+    return;
+  }
   const image::CredentialsT& wanted = *process.credentials;
   require_complete(wanted);
   image::CredentialsT now = after_exec(own_credentials(ProcStatus::of_self()));

@@ -28,6 +28,9 @@ struct OpenDescription {
   std::string info;  // /proc/PID/fdinfo/N
   struct stat status {};
   int flags = 0;  // as F_GETFL
+  // The kernel has left O_CLOEXEC in its flags (TIOCGPTPEER and mq_open do), and shows it for all of
+  // `numbers`.
+  bool shown_close_on_exec = false;
   std::int64_t offset = 0;
 
   // Of one of its holders: the first in the order that list_descriptions() was given.

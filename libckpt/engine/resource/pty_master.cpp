@@ -159,8 +159,10 @@ int restored_master(RestoreState& state, int index) {
 }
 
 UniqueFd open_slave(int master, int flags) {
-  UniqueFd slave(::ioctl(master, TIOCGPTPEER, flags | O_NOCTTY | O_CLOEXEC));
-  if (!slave) throw_errno("open the slave of a pseudo-terminal");
+  UniqueFd slave(::ioctl(master, TIOCGPTPEER, flags | O_NOCTTY));
+  // Not by O_CLOEXEC, which would stay in what F_GETFL tells the program.
+  if (!slave || ::fcntl(slave.get(), F_SETFD, FD_CLOEXEC) != 0)
+    throw_errno("open the slave of a pseudo-terminal");
   return slave;
 }
 

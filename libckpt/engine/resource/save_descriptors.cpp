@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,7 +29,7 @@ const ResourceKind& find_kind(const SaveState& state, const OpenDescription& des
   refuse_unsupported(state, description);
 }
 
-std::unique_ptr<image::DescriptionT> save_one(SaveState& state, const OpenDescription& description) {
+std::unique_ptr<image::DescriptionT> save_one(SaveState& state, OpenDescription& description) {
   const ResourceKind& kind = find_kind(state, description);
   auto saved = std::make_unique<image::DescriptionT>();
   if (&kind == &kKeptElsewhere) {
@@ -41,16 +42,26 @@ std::unique_ptr<image::DescriptionT> save_one(SaveState& state, const OpenDescri
   if (description.access_mode() >= 0) {
     UniqueFd copy = copy_descriptor(description);
     save_owner(state, description, copy.get(), *saved);
+    description.shown_close_on_exec = (::fcntl(copy.get(), F_GETFL) & O_CLOEXEC) != 0;
   }
   saved->detail = kind.save(state, description);
   return saved;
 }
 
-std::unique_ptr<image::DescriptorT> save_number(const OpenDescription::Number& number,
-                                                std::size_t description) {
+bool ask_close_on_exec(ProgramCalls& calls, int number) {
+  std::int64_t flags = calls.call(SYS_fcntl, {static_cast<std::uint64_t>(number), F_GETFD});
+  if (flags < 0)
+    throw_errno(fmt::format("read the flags of descriptor {}", number), static_cast<int>(-flags));
+  return (flags & FD_CLOEXEC) != 0;
+}
+
+std::unique_ptr<image::DescriptorT> save_number(SaveContext& context, const OpenDescription::Number& number,
+                                                const OpenDescription& shown, std::size_t description) {
   auto saved = std::make_unique<image::DescriptorT>();
   saved->number = number.number;
-  saved->close_on_exec = number.close_on_exec;
+  saved->close_on_exec = shown.shown_close_on_exec && context.calls != nullptr
+                             ? ask_close_on_exec(*context.calls, number.number)
+                             : number.close_on_exec;
   saved->description = static_cast<std::int32_t>(description);
   return saved;
 }
@@ -80,10 +91,11 @@ void DescriptorCapture::save(SaveContext& context, image::ProcessT& process) {
   process.descriptions.clear();
   process.descriptors.clear();
   for (std::size_t i = 0; i < state.all.size(); ++i) {
-    if (state.all[i].holder() == context.pid) state_->saved[i] = resource::save_one(state, state.all[i]);
+    if (state.all[i].holder() == context.pid)
+      state_->saved[i] = resource::save_one(state, state_->together.all[i]);
     for (const auto& number : state.all[i].numbers) {
       if (number.holder != context.pid) continue;
-      process.descriptors.push_back(resource::save_number(number, i));
+      process.descriptors.push_back(resource::save_number(context, number, state.all[i], i));
       if (state.all[i].holder() != context.pid && number.number == state.all[i].number_in(context.pid))
         resource::save_own_locks(state, state.all[i], *process.descriptors.back());
     }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -36,6 +37,10 @@ struct LostAddress {
   std::string address;
   int error = 0;
   int descriptor = -1;  // the lowest that refers to the socket
+  // Set if nothing is in the way but connections that have ended, which the kernel forgets within a minute:
+  // tries again, and returns the error that there is now, 0 if the address can be had. Not after
+  // look_outside.
+  std::function<int()> try_again = nullptr;
 };
 
 // Where the program listens.

@@ -91,6 +91,42 @@ void replace_special(const MemoryPlanInput& input, PlanBuilder& plan) {
   }
 }
 
+struct Parked {
+  const MapEntry* entry;
+  std::uint64_t start;
+};
+
+std::vector<Parked> parked_at(std::uint64_t place, const std::vector<const MapEntry*>& entries) {
+  std::vector<Parked> parked;
+  for (const MapEntry* entry : entries) {
+    parked.push_back({entry, place});
+    place += entry->size_bytes();
+  }
+  return parked;
+}
+
+// Each to where the program had it. One that the program has unmapped goes away.
+void move_each(const std::vector<std::unique_ptr<image::MappingT>>& mappings, std::vector<Parked> parked,
+               PlanBuilder& plan) {
+  for (const auto& mapping : mappings) {
+    if (!is_special(*mapping)) continue;
+    std::uint64_t size = mapping->end - mapping->start;
+    auto found = std::ranges::find_if(parked, [&](const Parked& one) {
+      return one.entry->path == mapping->name && one.entry->size_bytes() == size;
+    });
+    if (found == parked.end()) {
+      throw Error(
+          "this kernel's vDSO is laid out differently from the one in the checkpoint; recover under the "
+          "kernel that it was made with");
+    }
+    move_mapping(found->start, mapping->start, size, mapping->name, plan);
+    parked.erase(found);
+  }
+  for (const Parked& rest : parked) {
+    plan.expect("munmap " + rest.entry->path, SYS_munmap, {rest.start, rest.entry->size_bytes()}, 0);
+  }
+}
+
 // By way of a parking place, because the old place may overlap the present one.
 void move_special(const MemoryPlanInput& input, PlanBuilder& plan) {
   std::vector<const MapEntry*> present;
@@ -101,26 +137,9 @@ void move_special(const MemoryPlanInput& input, PlanBuilder& plan) {
     move_together(present, input.vdso_place, plan);
     return replace_special(input, plan);
   }
-  std::vector<const image::MappingT*> wanted;
-  for (const auto& mapping : input.checkpoint.process->mappings) {
-    if (is_special(*mapping)) wanted.push_back(mapping.get());
-  }
-  bool same = present.size() == wanted.size();
-  for (std::size_t i = 0; same && i < wanted.size(); ++i) {
-    same =
-        present[i]->path == wanted[i]->name && present[i]->size_bytes() == wanted[i]->end - wanted[i]->start;
-  }
-  if (!same) {
-    throw Error(
-        "this kernel's vDSO is laid out differently from the one in the checkpoint; recover under the kernel "
-        "that it was made with");
-  }
   std::uint64_t parking = input.area.parking.value;
   move_together(present, parking, plan);
-  for (const image::MappingT* mapping : wanted) {
-    move_mapping(parking, mapping->start, mapping->end - mapping->start, mapping->name, plan);
-    parking += mapping->end - mapping->start;
-  }
+  move_each(input.checkpoint.process->mappings, parked_at(parking, present), plan);
 }
 
 int descriptor_of(const MemoryPlanInput& input, const image::MappingT& mapping) {

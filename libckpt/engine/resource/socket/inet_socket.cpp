@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/file_io.h"
 #include "engine/resource/socket/address.h"
+#include "engine/resource/socket/ended_connections.h"
 #include "engine/resource/socket/inet_connections.h"
 #include "engine/resource/socket/inet_rebuild.h"
 #include "engine/resource/socket/options.h"
@@ -133,6 +134,11 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
   return as_detail(std::move(detail));
 }
 
+std::function<int()> later_trial(const InetDetail& detail, int error) {
+  if (error != EADDRINUSE || !is_tcp(detail) || !only_ended_connections_at(local_of(detail))) return nullptr;
+  return [&detail] { return bind_again(detail).error; };
+}
+
 // Tried now, so that a refusal comes before anything is built. What is taken by then all the same is an error
 // of restore.
 std::string check(CheckState& state, const image::DescriptionT& description) try {
@@ -149,7 +155,8 @@ std::string check(CheckState& state, const image::DescriptionT& description) try
   state.lost_addresses.push_back({.inode = detail.inode,
                                   .what = describe_sort(sort_of(detail)),
                                   .address = local_of(detail).text(),
-                                  .error = trial.error});
+                                  .error = trial.error,
+                                  .try_again = later_trial(detail, trial.error)});
   return {};
 } catch (const Error& error) {
   return error.what();

@@ -82,6 +82,12 @@ TEST(CredentialsObstacle, OtherSecurebitsAreRefused) {
   EXPECT_TRUE(credentials_obstacle(locked, user(1000)));
 }
 
+TEST(CredentialsObstacle, SecurebitThatAnybodyMaySetIsNone) {
+  image::CredentialsT kept = user(1000);
+  kept.securebits = 1U << 4U;  // SECBIT_KEEP_CAPS
+  EXPECT_FALSE(credentials_obstacle(kept, user(1000)));
+}
+
 TEST(CredentialsObstacle, BoundingSetOfAUserNamespaceDoesNotMatterToUsers) {
   image::CredentialsT inside = user(1000);
   image::CredentialsT outside = user(1000);
