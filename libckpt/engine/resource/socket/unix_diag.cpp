@@ -4,7 +4,6 @@
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <sys/socket.h>
-#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <array>
@@ -61,12 +60,6 @@ void visit_attributes(const nlmsghdr& header, const char* message, const Visit& 
           {message + offset + NLA_HDRLEN, static_cast<std::size_t>(attribute.nla_len - NLA_HDRLEN)});
     offset += NLA_ALIGN(attribute.nla_len);
   }
-}
-
-// A device number as the kernel has it.
-std::uint32_t kernel_device(dev_t device) {
-  constexpr unsigned kMinorBits = 20;
-  return (major(device) << kMinorBits) | minor(device);
 }
 
 int ask(const Request& request, bool all, const Visit& visit) {
@@ -128,20 +121,17 @@ std::optional<UnixSocketInfo> unix_socket_info(std::uint64_t inode) {
   return info;
 }
 
-// Some filesystems show another device to stat() than the one they are on.
-bool is_bound_to_file(const std::string& path, const struct stat& file) {
+bool is_bound_to_file(const std::string& path, std::uint64_t file_inode) {
   bool found = false;
   std::string name;
-  int problem =
-      ask(request_for(0, true, UDIAG_SHOW_NAME | UDIAG_SHOW_VFS), true,
-          [&](const unix_diag_msg&, std::uint16_t type, std::span<const char> value) {
-            if (type == UNIX_DIAG_NAME) name.assign(value.begin(), value.end());
-            if (type != UNIX_DIAG_VFS) return;
-            auto bound = value_at<unix_diag_vfs>(value.data());
-            bool same_place =
-                name.substr(0, name.find('\0')) == path || bound.udiag_vfs_dev == kernel_device(file.st_dev);
-            found = found || (same_place && bound.udiag_vfs_ino == static_cast<std::uint32_t>(file.st_ino));
-          });
+  int problem = ask(request_for(0, true, UDIAG_SHOW_NAME | UDIAG_SHOW_VFS), true,
+                    [&](const unix_diag_msg&, std::uint16_t type, std::span<const char> value) {
+                      if (type == UNIX_DIAG_NAME) name.assign(value.begin(), value.end());
+                      if (type != UNIX_DIAG_VFS) return;
+                      bool same_file = value_at<unix_diag_vfs>(value.data()).udiag_vfs_ino ==
+                                       static_cast<std::uint32_t>(file_inode);
+                      found = found || (same_file && name.substr(0, name.find('\0')) == path);
+                    });
   if (problem != 0) throw_errno("ask the kernel about all Unix sockets", problem);
   return found;
 }

@@ -72,7 +72,7 @@ int file_problem(const std::string& path) {
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) return errno == ENOENT ? 0 : errno;
   if (!S_ISSOCK(status.st_mode)) return EEXIST;
-  return is_bound_to_file(path, status) ? EADDRINUSE : 0;
+  return is_bound_to_file(path, status.st_ino) ? EADDRINUSE : 0;
 }
 
 int bind_to(int fd, const std::string& name) {
@@ -366,8 +366,6 @@ void UnixFinish::settle_file(const UnixDetail& socket) const {
     ::unlink(name.c_str());
   } else if (::chmod(name.c_str(), socket.file_mode) != 0) {
     throw_errno(fmt::format("set the mode of {}", name));
-  } else if (!socket.file_name.empty() && ::rename(name.c_str(), socket.file_name.c_str()) != 0) {
-    throw_errno(fmt::format("rename {} to {}", name, socket.file_name));
   }
 }
 
@@ -380,10 +378,7 @@ bool owns_name(const UnixDetail& detail) {
 int name_problem(const UnixDetail& detail, const std::string& working_directory) {
   InDirectory directory(working_directory);
   std::string name = name_of(detail);
-  if (is_path(name)) {
-    int problem = file_problem(name);
-    return problem == 0 && !detail.file_name.empty() ? file_problem(detail.file_name) : problem;
-  }
+  if (is_path(name)) return file_problem(name);
   return bind_to(make_socket(sort_of(detail)).get(), name);
 }
 

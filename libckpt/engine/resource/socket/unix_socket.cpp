@@ -1,6 +1,5 @@
 #include "engine/resource/socket/unix_socket.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/sockios.h>
@@ -10,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <memory>
 
 #include "base/error.h"
 #include "base/file_io.h"
@@ -39,37 +37,14 @@ std::string path_for_us(const SaveState& state, const std::string& name) {
   return fmt::format("/proc/{}/cwd/{}", state.context.pid, name);
 }
 
-// What a path names for the program, if that is the file of the socket.
-std::optional<struct stat> status_of_file(const SaveState& state, const UnixSocketInfo& info,
-                                          const std::string& name) {
-  struct stat status {};
-  bool same = ::stat(path_for_us(state, name).c_str(), &status) == 0 && S_ISSOCK(status.st_mode) &&
-              static_cast<std::uint32_t>(status.st_ino) == info.file_inode;
-  return same ? std::optional(status) : std::nullopt;
-}
-
-// A server that is to appear at once binds to a name that nobody knows, and then renames its file.
-std::string other_name(const SaveState& state, const UnixSocketInfo& info, const std::string& name) {
-  std::string directory = name.substr(0, name.rfind('/') + 1);
-  std::unique_ptr<DIR, int (*)(DIR*)> entries(::opendir(path_for_us(state, directory).c_str()), ::closedir);
-  if (!entries) return {};
-  while (dirent* entry = ::readdir(entries.get())) {
-    if (entry->d_type != DT_SOCK && entry->d_type != DT_UNKNOWN) continue;
-    if (status_of_file(state, info, directory + entry->d_name)) return directory + entry->d_name;
-  }
-  return {};
-}
-
 void save_file(const SaveState& state, const UnixSocketInfo& info, UnixDetail& detail) {
   std::string name = SocketAddress(detail.name).unix_name();
   if (name.empty() || name.front() == '\0') return;
-  std::optional<struct stat> status = status_of_file(state, info, name);
-  if (!status && owns_name(detail)) {
-    detail.file_name = other_name(state, info, name);
-    if (!detail.file_name.empty()) status = status_of_file(state, info, detail.file_name);
-  }
-  detail.file_gone = !status;
-  if (status) detail.file_mode = status->st_mode & 07777U;
+  struct stat status {};
+  bool same = ::stat(path_for_us(state, name).c_str(), &status) == 0 && S_ISSOCK(status.st_mode) &&
+              static_cast<std::uint32_t>(status.st_ino) == info.file_inode;
+  detail.file_gone = !same;
+  if (same) detail.file_mode = status.st_mode & 07777U;
 }
 
 void save_messages(SaveState& state, int fd, const OpenDescription& description, UnixDetail& detail) {
@@ -113,12 +88,12 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
   detail.type = sort.type;
   detail.name = SocketAddress::local_of(copy.get()).bytes();
   detail.shutdown = info->shutdown;
+  save_file(state, *info, detail);
   detail.options = save_options(copy.get(), sort, false, state.socket_defaults, state.context.notes);
   if (int_option(copy.get(), SOL_SOCKET, SO_ACCEPTCONN) != 0) {
     detail.state = UnixState::Listening;
     detail.backlog = static_cast<std::int32_t>(info->backlog);
     detail.waiting = info->waiting;
-    save_file(state, *info, detail);
     return as_detail(std::move(detail));
   }
   if (auto peer = SocketAddress::peer_of(copy.get())) {
@@ -127,7 +102,6 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
     detail.peer_name = peer->bytes();
     if (sort.type != SOCK_DGRAM) refuse_bytes_before_accept(copy.get(), description, *info);
   }
-  save_file(state, *info, detail);
   save_messages(state, copy.get(), description, detail);
   return as_detail(std::move(detail));
 }
