@@ -19,6 +19,7 @@ refuses() {
 }
 
 refuses socket 'descriptor [0-9]+ .*socket.*;' "$(program holds_socket)"
+refuses vfork 'threads of process [0-9]+ did not stop within .*vfork.*;' "$(program stays_in_vfork)"
 refuses child 'process CHILD has its descriptors in common with its parent .*;' "$(program shares_descriptors)"
 refuses secret 'mapping .*secret memory.*;' "$(program has_secret_memory)"
 refuses compatibility 'thread [0-9]+ of process [0-9]+ runs 32-bit code.*;' "$(program runs_32_bit_code)"
