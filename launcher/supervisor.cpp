@@ -162,6 +162,7 @@ void Supervisor::reap_children() {
     pid_t pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED | __WALL);
     if (pid < 0 && errno == EINTR) continue;
     if (pid <= 0) return;
+    if (engine::Session::take_stop(pid, status)) continue;
     if (pid != parts_.session.pid()) continue;  // an orphan of the program, or the init of its namespace
     if (WIFEXITED(status) || WIFSIGNALED(status)) {
       end_ = EndRecord{.suspended = suspended_,

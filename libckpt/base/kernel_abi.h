@@ -73,4 +73,11 @@ inline constexpr int kMadviseGuardInstall = 102;
 // Linux 6.3 (include/uapi/linux/membarrier.h).
 inline constexpr int kMembarrierGetRegistrations = 1 << 9;
 
+// Linux 6.3 (include/uapi/linux/prctl.h).
+inline constexpr int kSetDenyWriteExecute = 65;  // PR_SET_MDWE
+inline constexpr int kGetDenyWriteExecute = 66;
+
+// Linux 6.10.
+inline constexpr long kMseal = 462;
+
 }  // namespace ckpt::kernel

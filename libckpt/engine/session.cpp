@@ -278,6 +278,8 @@ std::optional<Clock::time_point> Session::next_deadline() const {
   return next;
 }
 
+bool Session::take_stop(pid_t tid, int status) { return let_stuck_thread_go(tid, status); }
+
 void Session::finish_due_calls() {
   let_stuck_threads_go();
   for (auto& process : state_->processes) {

@@ -156,6 +156,10 @@ class Session {
   std::optional<std::chrono::steady_clock::time_point> next_deadline() const;
   void finish_due_calls();
 
+  // Of whoever waits for all children: true if what waitpid() told of is the stop of a thread that a
+  // checkpoint could not stop in time, and that has been let go now.
+  static bool take_stop(pid_t tid, int status);
+
   // A limit of memory: the program's is discarded where a version has it, by evict(), and comes back when it
   // is touched (engine/paging/paging.h). After the start of the program, or by RestoreOptions::limited; call
   // it while this process has no other threads. Throws Error if it is not permitted.

@@ -19,6 +19,22 @@ refuses() {
 }
 
 refuses socket 'descriptor [0-9]+ .*socket.*;' "$(program holds_socket)"
+refuses urgent 'descriptor [0-9]+ .*socket.* has received urgent data .*;' "$(program holds_socket)" urgent
+refuses vfork 'threads of process [0-9]+ did not stop within .*vfork.*;' "$(program stays_in_vfork)"
+refuses thread_files 'thread CHILD of process [0-9]+ has its descriptors for itself .*;' \
+  "$(program differs_from_relatives)" descriptors
+refuses thread_directory 'thread CHILD of process [0-9]+ has its working directory for itself .*;' \
+  "$(program differs_from_relatives)" directory
+refuses exit_signal 'process CHILD was made to tell its parent of its end by signal 10 .*;' \
+  "$(program differs_from_relatives)" signal
+if (( EUID != 0 )); then
+  refuses closed_file 'descriptor [0-9]+ .*closed/file.* may not be opened again .*;' \
+    "$(program closed_to_itself)" file
+  rm -rf closed
+  refuses closed_directory 'the working directory .*/closed/below may not be entered .*;' \
+    "$(program closed_to_itself)" directory
+  rm -rf closed
+fi
 refuses child 'process CHILD has its descriptors in common with its parent .*;' "$(program shares_descriptors)"
 refuses secret 'mapping .*secret memory.*;' "$(program has_secret_memory)"
 refuses compatibility 'thread [0-9]+ of process [0-9]+ runs 32-bit code.*;' "$(program runs_32_bit_code)"

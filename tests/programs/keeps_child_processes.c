@@ -153,6 +153,11 @@ int main(int argc, char** argv) {
   }
   target_require(waitpid(passing, NULL, 0) == passing, "waitpid");
   pid_t stopped = make(kStopped, die_with_parent);
+  pid_t doomed = fork();
+  if (doomed == 0) {
+    die_with_parent();
+    for (;;) pause();
+  }
   for (int i = 0; i < kMembers; ++i) {
     ask(i);
     shared->before[i] = shared->now[i];
@@ -160,6 +165,9 @@ int main(int argc, char** argv) {
   kill(stopped, SIGSTOP);
   siginfo_t info;
   target_require(waitid(P_PID, (id_t)stopped, &info, WSTOPPED | WNOWAIT) == 0, "waitid for the stop");
+  kill(doomed, SIGSTOP);
+  target_require(waitid(P_PID, (id_t)doomed, &info, WSTOPPED) == 0, "waitid for the other stop");
+  kill(doomed, SIGUSR1);  // takes effect when it is continued
   target_sleep_ms(50);
   news = 0;
 
@@ -172,6 +180,12 @@ int main(int argc, char** argv) {
   int status = 0;
   target_check_number("the killed child", waitpid(killed, &status, WNOHANG), killed);
   target_check_number("its signal", WIFSIGNALED(status) ? WTERMSIG(status) : -1, SIGTERM);
+
+  target_check_number("a stopped child with a fatal signal waiting",
+                      waitpid(doomed, &status, WNOHANG | WUNTRACED), 0);
+  kill(doomed, SIGCONT);
+  target_check_number("when it is continued", waitpid(doomed, &status, 0), doomed);
+  target_check_number("its signal", WIFSIGNALED(status) ? WTERMSIG(status) : -1, SIGUSR1);
 
   int asked = shared->answered[kStopped];
   __atomic_add_fetch(&shared->asked[kStopped], 1, __ATOMIC_RELEASE);

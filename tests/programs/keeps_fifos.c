@@ -1,4 +1,5 @@
-// A FIFO with both ends in the program keeps its bytes and stays connected to its name.
+// A FIFO with both ends in the program keeps its bytes and stays connected to its name; so does one whose
+// writer has gone.
 // Takes the FIFO to create before the go file.
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -18,6 +19,13 @@ int main(int argc, char** argv) {
   int writer = open(argv[1], O_WRONLY);
   target_require(reader >= 0 && writer >= 0, argv[1]);
   target_require(write(writer, content, kBytes) == kBytes, "write");
+  char left_path[512];
+  snprintf(left_path, sizeof left_path, "%s.left", argv[1]);
+  target_require(mkfifo(left_path, 0600) == 0, left_path);
+  int left = open(left_path, O_RDONLY | O_NONBLOCK);
+  int gone = open(left_path, O_WRONLY);
+  target_require(left >= 0 && gone >= 0 && write(gone, content, kBytes) == kBytes, "write");
+  close(gone);
 
   target_ready();
   target_wait(go_file);
@@ -35,5 +43,9 @@ int main(int argc, char** argv) {
   close(another);
   close(writer);
   target_check_number("end of file", read(reader, got, 1), 0);
+  memset(got, 0, kBytes);
+  target_check_number("read of what a writer left", read(left, got, kBytes), kBytes);
+  target_check_bytes("bytes that a writer left", got, content, kBytes);
+  target_check_number("end of file without a writer", read(left, got, 1), 0);
   return target_finish();
 }

@@ -1,10 +1,15 @@
 // inotify instances watch what they watched, pidfds mean the program and its threads, files of /proc and /sys
 // are open as they were, and a file that never had a name can still be given one. Takes a directory to make.
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <netpacket/packet.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/inotify.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -19,6 +24,7 @@ static struct {
   int self, thread, ended;
   int maps, task, limits, system, parameter;
   int nameless;
+  int packets;  // -1 where it is not permitted
   pid_t tid;
 } all;
 
@@ -72,6 +78,24 @@ static void set_up_files(void) {
                  "files of the kernel");
   target_require(all.nameless >= 0 && write(all.nameless, "nameless", 8) == 8, "O_TMPFILE");
   target_require(read(all.system, line, 6) == 6, "read");
+}
+
+static void set_up_packets(void) {
+  all.packets = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_LOOP));
+  struct sockaddr_ll where = {.sll_family = AF_PACKET, .sll_protocol = (uint16_t)htons(ETH_P_LOOP)};
+  where.sll_ifindex = (int)if_nametoindex("lo");
+  if (all.packets < 0) return;
+  target_require(bind(all.packets, (struct sockaddr*)&where, sizeof where) == 0, "bind a packet socket");
+}
+
+static void check_packets(void) {
+  struct sockaddr_ll where = {.sll_family = 0};
+  socklen_t length = sizeof where;
+  if (all.packets < 0) return;
+  target_check_number("packet socket", getsockname(all.packets, (struct sockaddr*)&where, &length), 0);
+  target_check_number("its family", where.sll_family, AF_PACKET);
+  target_check_number("its protocol", where.sll_protocol, htons(ETH_P_LOOP));
+  target_check_number("its interface", where.sll_ifindex, if_nametoindex("lo"));
 }
 
 static int next_event(struct inotify_event* event) {
@@ -175,11 +199,13 @@ int main(int argc, char** argv) {
   set_up_watches();
   set_up_processes();
   set_up_files();
+  set_up_packets();
   skip_overflow();
 
   target_ready();
   target_wait(go_file);
 
+  check_packets();
   check_watches();
   check_processes();
   check_files();

@@ -2,6 +2,7 @@
 // blocked in them stay so until there is something for them.
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -77,6 +78,21 @@ static void* wait_for_event(void* unused) {
   int count = epoll_wait(epoll, &event, 1, -1);
   epoll_descriptor = count == 1 ? event.data.fd : -1;
   return NULL;
+}
+
+static void check_shut(const char* what, int fd, bool sends) {
+  struct pollfd state = {.fd = fd, .events = POLLRDHUP};
+  poll(&state, 1, 0);
+  target_check_number(what, state.revents & POLLRDHUP, POLLRDHUP);
+  ssize_t sent = send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+  target_check_number(what, sends ? sent : errno, sends ? 1 : EPIPE);
+}
+
+static void check_option(const char* what, int fd, int level, int name, int expected) {
+  int value = -1;
+  socklen_t length = sizeof value;
+  if (getsockopt(fd, level, name, &value, &length) != 0) target_differs("%s: %s", what, strerror(errno));
+  target_check_number(what, value, expected);
 }
 
 static void put(int fd, const void* bytes, size_t size) {
@@ -160,6 +176,29 @@ int main(int argc, char** argv) {
   put(sender, "one", 3);
   put(sender, "three", 5);
 
+  int shut = connected(SOCK_DGRAM, datagrams);
+  int deaf = connected(SOCK_DGRAM, datagrams);
+  target_require(shutdown(shut, SHUT_RDWR) == 0 && shutdown(deaf, SHUT_RD) == 0, "shutdown");
+  int service_type = 0x10;
+  int priority = 3;
+  target_require(setsockopt(shut, IPPROTO_IP, IP_TOS, &service_type, sizeof service_type) == 0, "IP_TOS");
+  target_require(setsockopt(shut, SOL_SOCKET, SO_PRIORITY, &priority, sizeof priority) == 0, "SO_PRIORITY");
+
+  // Not in every kernel.
+  int many_paths = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
+  int many_paths_client = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
+  int many_paths_server = -1;
+  struct sockaddr_in many_paths_at = loopback();
+  if (many_paths >= 0) {
+    target_require(bind(many_paths, (struct sockaddr*)&many_paths_at, sizeof many_paths_at) == 0, "bind");
+    target_require(listen(many_paths, 5) == 0, "listen");
+    many_paths_at = address_of(many_paths);
+    target_require(connect(many_paths_client, (struct sockaddr*)&many_paths_at, sizeof many_paths_at) == 0,
+                   "connect");
+    many_paths_server = accept(many_paths, NULL, NULL);
+    put(many_paths_client, content, 1000);
+  }
+
   int pair[2];
   target_require(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
   int passed[2];
@@ -208,6 +247,17 @@ int main(int argc, char** argv) {
   check_received("new bytes", client, "more", 4);
   check_received("a datagram", datagrams, "one", 3);
   check_received("another", datagrams, "three", 5);
+  check_shut("a datagram socket shut down", shut, false);
+  check_shut("a datagram socket that receives no more", deaf, true);
+  check_option("SO_PRIORITY beside IP_TOS", shut, SOL_SOCKET, SO_PRIORITY, priority);
+  if (many_paths >= 0) {
+    check_received("bytes in MPTCP", many_paths_server, content, 1000);
+    put(many_paths_server, "back", 4);
+    target_sleep_ms(20);
+    check_received("new bytes in MPTCP", many_paths_client, "back", 4);
+    close(connected(SOCK_STREAM, many_paths));
+    target_check_number("listening for MPTCP", accept(many_paths, NULL, NULL) >= 0, 1);
+  }
   check_received("bytes in a pair", pair[1], content, 1000);
   int received = receive_descriptor(pair[0]);
   char text[8] = "";

@@ -1,10 +1,13 @@
-// System V shared memory stays attached where it was, semaphores keep their values and what their end would
-// undo, and message queues keep their messages; all under the same ids and keys.
+// System V shared memory stays attached where it was, semaphores keep their values and what the end of each
+// process would undo, and message queues keep their messages; all under the same ids and keys.
+#include <signal.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
+#include <sys/prctl.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
+#include <sys/wait.h>
 
 #include "target.h"
 
@@ -17,6 +20,8 @@ struct Message {
 
 static struct {
   int segment, semaphores, queue;
+  int of_child, ready[2];
+  pid_t child;
   unsigned long attachments;
   key_t key;
   unsigned char *attached, *again, *orphan;
@@ -53,6 +58,30 @@ static void set_up_semaphores(void) {
   operate(1, 7, SEM_UNDO);
   operate(2, -32767, SEM_UNDO);
   operate(3, 1, 0);
+}
+
+static void set_up_child(void) {
+  all.of_child = semget(IPC_PRIVATE, 2, 0600);
+  target_require(all.of_child >= 0 && pipe(all.ready) == 0, "semget, pipe");
+  all.child = fork();
+  if (all.child == 0) {
+    struct sembuf changes[] = {{0, 6, 0}, {0, -2, SEM_UNDO}, {1, 9, SEM_UNDO}};
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (semop(all.of_child, changes, 3) == 0 && write(all.ready[1], "x", 1) == 1) pause();
+    _exit(1);
+  }
+  char byte;
+  target_require(all.child > 0 && read(all.ready[0], &byte, 1) == 1, "fork");
+}
+
+static void check_child(void) {
+  target_check_number("value of the child's", semctl(all.of_child, 0, GETVAL), 4);
+  target_check_number("the other value", semctl(all.of_child, 1, GETVAL), 9);
+  kill(all.child, SIGKILL);
+  target_check_number("waitpid", waitpid(all.child, NULL, 0), all.child);
+  target_check_number("value after the child's end", semctl(all.of_child, 0, GETVAL), 6);
+  target_check_number("the other value", semctl(all.of_child, 1, GETVAL), 0);
+  target_check_number("IPC_RMID", semctl(all.of_child, 0, IPC_RMID), 0);
 }
 
 static void set_up_queue(void) {
@@ -124,6 +153,7 @@ static void check_queue(void) {
 int main(int argc, char** argv) {
   const char* go_file = target_go_file(argc, argv);
   all.key = (key_t)(0x43000000 | getpid());
+  set_up_child();  // first: it has no part in what follows
   set_up_memory();
   set_up_semaphores();
   set_up_queue();
@@ -134,5 +164,6 @@ int main(int argc, char** argv) {
   check_memory();
   check_semaphores();
   check_queue();
+  check_child();
   return target_finish();
 }

@@ -2,12 +2,15 @@
 
 #include <fmt/format.h>
 #include <linux/kcmp.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <span>
 
 #include "base/error.h"
 #include "base/proc_stat.h"
@@ -37,6 +40,7 @@ class StoppedCapture {
   void save_processes();
   void save_one(const ProcessContext& context, image::ProcessT& process);
   void describe_relations();
+  bool knows_of_stop(std::int32_t parent, std::int32_t stopped) const;
   void add_ended(const Relative& relative);
   void save_descriptors_and_ipc();
   void save_memory();
@@ -78,6 +82,32 @@ void refuse_shared(pid_t pid, pid_t parent) {
                     "over; make the checkpoint when it has ended or executed a program",
                     pid, shared.what, parent));
   }
+}
+
+// One that a thread made for itself with unshare(2).
+void refuse_own(const Tracee& tracee) {
+  constexpr std::array<SharedBetween, 2> kOfAll{
+      {{KCMP_FILES, "descriptors"}, {KCMP_FS, "working directory"}}};
+  pid_t pid = tracee.pid();
+  for (const StoppedThread& thread : tracee.threads()) {
+    for (const SharedBetween& own : kOfAll) {
+      if (thread.tid == pid || ::syscall(SYS_kcmp, pid, thread.tid, own.kind, 0, 0) == 0) continue;
+      throw Error(
+          fmt::format("thread {} of process {} has its {} for itself (unshare(2)), which cannot be carried "
+                      "over; make the checkpoint when it has ended",
+                      thread.tid, pid, own.what));
+    }
+  }
+}
+
+// The kernel forgets it when a program is executed, which is how a recover makes a process.
+void refuse_other_exit_signal(const image::ProcessT& process) {
+  if (process.exit_signal == SIGCHLD) return;
+  throw Error(fmt::format(
+      "process {} was made to tell its parent of its end by signal {} instead of SIGCHLD "
+      "(clone(2)), which cannot be carried over; make the checkpoint when it has ended or executed "
+      "a program",
+      process.pid, process.exit_signal));
 }
 
 pid_t StoppedCapture::parent_of(pid_t pid) const {
@@ -157,6 +187,20 @@ std::int32_t StoppedCapture::inner_id_of(pid_t pid) const {
   throw Error(fmt::format("process {} was killed while the checkpoint was made; make another", pid));
 }
 
+// Whether it has waited for it.
+bool StoppedCapture::knows_of_stop(std::int32_t parent, std::int32_t stopped) const {
+  auto found = std::ranges::find(processes_, parent, &image::ProcessT::pid);
+  if (found == processes_.end()) return false;
+  TraceeProgram program(context_.processes[static_cast<std::size_t>(found - processes_.begin())].tracee);
+  siginfo_t info{};
+  RemoteAddr address = program.place(std::as_bytes(std::span(&info, 1)));
+  constexpr std::uint64_t kLook = WSTOPPED | WNOHANG | WNOWAIT | __WALL;
+  if (program.call(SYS_waitid, {P_PID, static_cast<std::uint64_t>(stopped), address.value, kLook, 0}) != 0)
+    return false;
+  program.fetch(address, std::as_writable_bytes(std::span(&info, 1)));
+  return info.si_pid == 0;
+}
+
 void StoppedCapture::describe_relations() {
   for (std::size_t i = 0; i < processes_.size(); ++i) {
     Tracee& tracee = context_.processes[i].tracee;
@@ -165,6 +209,10 @@ void StoppedCapture::describe_relations() {
     processes_[i]->exit_signal = static_cast<std::int32_t>(ProcStat(tracee.pid()).exit_signal());
     processes_[i]->parent = inner_id_of(parent);
     if (parent != 0) refuse_shared(tracee.pid(), parent);
+    processes_[i]->stop_reported =
+        processes_[i]->stopped && knows_of_stop(processes_[i]->parent, processes_[i]->pid);
+    refuse_own(tracee);
+    refuse_other_exit_signal(*processes_[i]);
   }
   for (const image::ProcessT* process : processes_) refuse_unreachable_session(*process);
   for (const Relative& relative : context_.relatives) {
@@ -197,6 +245,10 @@ void StoppedCapture::save_descriptors_and_ipc() {
     save_aio_contexts(save, *processes_[i]);  // before connections are silenced
     descriptors.save(save, *processes_[i]);
     save_system_v(save, state_.checkpoint);
+  }
+  for (std::size_t i = 0; i < processes_.size(); ++i) {
+    TraceeProgram calls(context_.processes[i].tracee);
+    save_undo(processes_[i]->pid, calls, state_.checkpoint);
   }
   TraceeProgram calls(context_.processes.front().tracee);
   SaveContext save = save_context(context_.processes.front(), calls);

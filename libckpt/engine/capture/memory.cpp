@@ -18,6 +18,7 @@
 #include "engine/agent_tables.h"
 #include "engine/capture/file_access.h"
 #include "engine/capture/resident_pages.h"
+#include "engine/process/memory_promises.h"
 #include "engine/resource/aio_contexts.h"
 #include "engine/resource/io_ring.h"
 #include "engine/resource/system_v.h"
@@ -138,7 +139,7 @@ MemoryCapture::~MemoryCapture() {
 void MemoryCapture::describe(const std::vector<MapEntry>& maps, const KeptElsewhere& kept,
                              image::ProcessT& process) {
   space_ = process.space;
-  process.executable_file = identities_.describe(process.executable);
+  process.executable_file = describe_executable(process.executable);
   for (const MapEntry& entry : maps) {
     if (kept.contains({entry.start, entry.end})) {
       process.mappings.push_back(hole_in_place_of(entry));
@@ -155,9 +156,18 @@ void MemoryCapture::describe(const std::vector<MapEntry>& maps, const KeptElsewh
     process.mappings.push_back(std::move(mapping));
   }
   refuse_partial_segments(process);
+  refuse_key_out_of_order(process);
   for (auto& file : process.mapped_files) {
     if (file->written) store_written_file(*file);
   }
+}
+
+// What is gone (an update has replaced it) need not be compared with anything: its mappings are kept whole.
+std::unique_ptr<image::MappedFileT> MemoryCapture::describe_executable(const std::string& path) {
+  if (::access(path.c_str(), F_OK) == 0 || errno != ENOENT) return identities_.describe(path);
+  auto gone = std::make_unique<image::MappedFileT>();
+  gone->path = path;
+  return gone;
 }
 
 CapturedMemory MemoryCapture::find_pages() {
@@ -205,12 +215,18 @@ std::unique_ptr<image::MappingT> MemoryCapture::describe(const MapEntry& entry, 
   mapping->grows_down = flags.has("gd");
   mapping->no_reserve = flags.has("nr");
   mapping->locked = flags.has("lo");
+  mapping->sealed = flags.has("sl");
+  mapping->protection_key = flags.protection_key;
   for (const Advice& advice : kAdvices) {
     if (flags.has(advice.code)) mapping->advice.push_back(advice.advice);
   }
   if (entry.shared) {
     mapping->may_write = flags.has("mw");
     describe_shared(entry, process, *mapping);
+    bool made_last =
+        mapping->kind == image::MappingKind::RingMemory || mapping->kind == image::MappingKind::AioRing;
+    if (made_last) mapping->sealed = false;
+    if (made_last) mapping->protection_key = 0;
   } else if (entry.inode != 0) {
     describe_private_file(entry, process, *mapping);
   } else {
@@ -249,6 +265,9 @@ void MemoryCapture::describe_shared(const MapEntry& entry, image::ProcessT& proc
   if (entry.path == kAioRingPath) {
     mapping.kind = image::MappingKind::AioRing;
     return;
+  }
+  if (entry.path.starts_with("socket:")) {
+    refuse(entry, "memory that a socket shares with the kernel", "close the socket before the checkpoint");
   }
   if (entry.path.starts_with("anon_inode:") || entry.path.starts_with("/[")) {
     refuse(entry, "kernel memory of a special descriptor", "close it before the checkpoint");

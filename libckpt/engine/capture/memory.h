@@ -66,6 +66,7 @@ class MemoryCapture {
   void describe_private_file(const MapEntry& entry, image::ProcessT& process, image::MappingT& mapping);
   void describe_shared(const MapEntry& entry, image::ProcessT& process, image::MappingT& mapping);
   std::int32_t attached_segment(const MapEntry& entry);
+  std::unique_ptr<image::MappedFileT> describe_executable(const std::string& path);
   void refuse_partial_segments(const image::ProcessT& process) const;
   std::int32_t mapped_file(const MapEntry& entry, image::ProcessT& process, bool written);
   void store_written_file(image::MappedFileT& file);

@@ -85,6 +85,9 @@ MapFlagsTable MapFlagsTable::read(pid_t pid) {
     } else if (current != nullptr && line.starts_with("Swap:")) {
       std::string_view amount = status_field(line, "Swap");
       current->swapped_bytes = parse_unsigned(take_field(amount, ' ')).value_or(0) * 1024;
+    } else if (current != nullptr && line.starts_with("ProtectionKey:")) {
+      auto key = parse_unsigned(status_field(line, "ProtectionKey"));
+      current->protection_key = static_cast<std::uint8_t>(key.value_or(0));
     } else if (!line.empty() && (line[0] < 'A' || line[0] > 'Z')) {
       if (std::optional<MapEntry> entry = parse_mapping(line)) {
         current = &table.by_start_[entry->start];

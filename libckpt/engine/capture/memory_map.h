@@ -29,12 +29,13 @@ std::vector<MapEntry> read_memory_map(pid_t pid);
 // The vDSO, or one of the mappings before it that its code reads (vdso(7)).
 bool is_vdso_or_data(const MapEntry& entry);
 
-// The VmFlags line of smaps: two-letter codes separated by blanks, and how much of the mapping is swapped
-// out.
+// The VmFlags line of smaps: two-letter codes separated by blanks; how much of the mapping is swapped out,
+// and its protection key.
 struct MapFlags {
   MapEntry entry;
   std::string codes;
   std::uint64_t swapped_bytes = 0;
+  std::uint8_t protection_key = 0;
 
   bool has(const char* code) const;
 };

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/file_io.h"
+#include "base/kernel_abi.h"
 #include "base/parse.h"
 
 namespace ckpt::engine {
@@ -33,6 +34,14 @@ std::int32_t read_oom_score_adj(const std::string& pid) {
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) throw Error("oom_score_adj is not a number");
   return value;
+}
+
+std::uint32_t read_coredump_filter(const std::string& pid) {
+  std::string text = without_newline(read_file(fmt::format("/proc/{}/coredump_filter", pid)));
+  auto value = parse_unsigned(text, 16);
+  if (!value)
+    throw Error(fmt::format("coredump_filter of process {} is '{}', a number was expected", pid, text));
+  return static_cast<std::uint32_t>(*value);
 }
 
 void refuse_privileged_file(const std::string& path, const std::string& name) {
@@ -67,6 +76,12 @@ std::string working_directory(pid_t pid) {
     throw Error(
         fmt::format("the working directory {} has been removed, so that it cannot be entered again; "
                     "let the program change to another one",
+                    path));
+  }
+  if (::access(path.c_str(), X_OK) != 0 && errno == EACCES) {
+    throw Error(
+        fmt::format("the working directory {} may not be entered (any more) by this user, so that a recover "
+                    "could not; let the program change to another one, or change the permissions",
                     path));
   }
   return path;
@@ -124,6 +139,10 @@ void save_attributes(pid_t pid, const ProcStatus& status, RemoteQueries& queries
                               [&process](std::int32_t flag) { process.child_subreaper = flag != 0; });
   process.no_new_privileges = status.number("NoNewPrivs", 10) != 0;
   process.oom_score_adj = read_oom_score_adj(fmt::format("{}", pid));
+  process.coredump_filter = read_coredump_filter(fmt::format("{}", pid));
+  queries.ask(SYS_prctl, {kernel::kGetDenyWriteExecute, 0, 0, 0, 0}, [&process](std::int64_t told) {
+    process.deny_write_execute = told > 0 ? static_cast<std::uint32_t>(told) : 0;
+  });
 }
 
 void check_attributes(const image::ProcessT& process) {
@@ -152,6 +171,9 @@ void apply_attributes(const image::ProcessT& process) {
   ::umask(static_cast<mode_t>(process.umask));
   if (::personality(process.personality) < 0) throw_errno("set personality");
   try_oom_score_adj(process.oom_score_adj);
+  std::string filter = fmt::format("{:#x}", process.coredump_filter);
+  UniqueFd file = open_or_throw("/proc/self/coredump_filter", O_WRONLY);
+  if (::write(file.get(), filter.data(), filter.size()) < 0) throw_errno("write coredump_filter");
   bool huge_pages_off = process.layout && process.layout->thp_disabled;
   if (::prctl(PR_SET_THP_DISABLE, huge_pages_off ? 1 : 0, 0, 0, 0) != 0) throw_errno("set use of huge pages");
   // Here and not in the plan: all threads are to inherit it.
@@ -162,6 +184,10 @@ void apply_attributes(const image::ProcessT& process) {
 void plan_attributes(const image::ProcessT& process, PlanBuilder& plan) {
   if (process.child_subreaper) {
     plan.expect("become child subreaper", SYS_prctl, {PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0}, 0);
+  }
+  if (process.deny_write_execute != 0) {
+    plan.expect("deny memory that is written and executed", SYS_prctl,
+                {kernel::kSetDenyWriteExecute, process.deny_write_execute, 0, 0, 0}, 0);
   }
   // 2 is for the kernel to set, and keeps out as many as 0 does.
   std::uint64_t dumpable = process.dumpable == 1 ? 1 : 0;

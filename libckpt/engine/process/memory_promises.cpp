@@ -6,12 +6,14 @@
 #include <sys/syscall.h>
 
 #include <array>
+#include <bit>
 #include <cerrno>
 
 #include "base/error.h"
 #include "base/file_io.h"
 #include "base/kernel_abi.h"
 #include "base/parse.h"
+#include "base/remote_addr.h"
 #include "engine/capture/memory_map.h"
 #include "engine/process/proc_status.h"
 
@@ -63,7 +65,59 @@ void refuse_own_segments(std::int64_t size) {
       "does not use 16- or 32-bit code");
 }
 
+// Of a mapping that may only be executed the kernel chooses the key itself, and allocates it with the first.
+bool has_key_of_kernel(const image::MappingT& mapping) {
+  return mapping.protection == PROT_EXEC && mapping.protection_key != 0;
+}
+
+std::uint8_t key_of_kernel(const image::ProcessT& process) {
+  for (const auto& mapping : process.mappings) {
+    if (has_key_of_kernel(*mapping)) return mapping->protection_key;
+  }
+  return 0;
+}
+
+// In a process that has none: keys are given out in order. Those not wanted are given back.
+void plan_protection_keys(const image::ProcessT& process, PlanBuilder& plan) {
+  std::uint8_t taken = key_of_kernel(process);
+  std::uint64_t last = static_cast<std::uint64_t>(std::bit_width(process.protection_keys)) - 1;
+  for (std::uint64_t key = 1; process.protection_keys != 0 && key <= last; ++key) {
+    if (key == taken) continue;
+    plan.expect("allocate a protection key", SYS_pkey_alloc, {0, 0}, static_cast<std::int64_t>(key));
+  }
+  for (std::uint64_t key = 1; process.protection_keys != 0 && key <= last; ++key) {
+    if ((process.protection_keys >> key & 1U) == 0)
+      plan.expect("free a protection key", SYS_pkey_free, {key}, 0);
+  }
+  for (const auto& mapping : process.mappings) {
+    if (mapping->protection_key == 0 || has_key_of_kernel(*mapping)) continue;
+    plan.expect("set a protection key", SYS_pkey_mprotect,
+                {mapping->start, mapping->end - mapping->start, mapping->protection, mapping->protection_key},
+                0);
+  }
+}
+
+// Asked about memory that no program can have, the kernel first says whether it knows the key.
+void save_protection_keys(RemoteQueries& queries, image::ProcessT& process) {
+  constexpr std::uint64_t kBeyondAll = 0x7ffffffff000;
+  constexpr std::uint64_t kKeys = 16;
+  for (std::uint64_t key = 1; key < kKeys; ++key) {
+    queries.ask(SYS_pkey_mprotect, {kBeyondAll, kPageSize, PROT_NONE, key},
+                [&process, key](std::int64_t told) {
+                  if (told == -ENOMEM) process.protection_keys |= 1U << key;
+                });
+  }
+}
+
 }  // namespace
+
+void refuse_key_out_of_order(const image::ProcessT& process) {
+  if (key_of_kernel(process) <= 1) return;
+  throw Error(
+      "the program has protection keys (pkey_alloc) that are older than its memory that may only be "
+      "executed, "
+      "which cannot be carried over; run it without");
+}
 
 void save_memory_promises(Tracee& tracee, RemoteQueries& queries, image::ProcessT& process) {
   constexpr std::uint64_t kRead = 0;
@@ -72,6 +126,7 @@ void save_memory_promises(Tracee& tracee, RemoteQueries& queries, image::Process
   queries.ask(SYS_membarrier, {kernel::kMembarrierGetRegistrations, 0, 0}, [&](std::int64_t told) {
     process.membarrier_registrations = told >= 0 ? static_cast<std::uint32_t>(told) : try_barriers(tracee);
   });
+  save_protection_keys(queries, process);
   process.future_lock = future_lock(tracee);
 }
 
@@ -82,6 +137,11 @@ void plan_memory_promises(const image::ProcessT& process, PlanBuilder& plan) {
   }
   if (process.future_lock != 0) {
     plan.attempt("lock later mappings (mlockall)", SYS_mlockall, {process.future_lock});
+  }
+  plan_protection_keys(process, plan);
+  for (const auto& mapping : process.mappings) {
+    if (mapping->sealed)
+      plan.expect("seal", kernel::kMseal, {mapping->start, mapping->end - mapping->start, 0}, 0);
   }
 }
 

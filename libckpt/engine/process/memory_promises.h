@@ -16,4 +16,7 @@ void save_memory_promises(Tracee& tracee, RemoteQueries& queries, image::Process
 // After all mappings are in place: those that the plan makes must not be locked.
 void plan_memory_promises(const image::ProcessT& process, PlanBuilder& plan);
 
+// Throws Error if the protection keys of `process`, whose mappings are known, could not be given out again.
+void refuse_key_out_of_order(const image::ProcessT& process);
+
 }  // namespace ckpt::engine

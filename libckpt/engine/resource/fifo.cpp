@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/file_io.h"
 #include "engine/resource/pipe_content.h"
 #include "engine/resource/reopen.h"
 
@@ -21,9 +23,13 @@ bool matches(const SaveState&, const OpenDescription& description) {
          named.st_ino == description.status.st_ino;
 }
 
-// Bytes belong to the program if it has both ends; otherwise they are a matter between it and somebody who
-// lives on.
-const OpenDescription* reader_if_both_ends(const SaveState& state, const OpenDescription& description) {
+bool has_no_writer(const OpenDescription& reader) {
+  return (poll_now(copy_descriptor(reader).get(), 0) & POLLHUP) != 0;
+}
+
+// Bytes belong to the program if it has both ends, or if whoever wrote them has gone; otherwise they are a
+// matter between it and somebody who lives on.
+const OpenDescription* reader_of_own_bytes(const SaveState& state, const OpenDescription& description) {
   const OpenDescription* reader = nullptr;
   bool writer = false;
   for (const OpenDescription& other : state.all) {
@@ -33,7 +39,7 @@ const OpenDescription* reader_if_both_ends(const SaveState& state, const OpenDes
     if (mode == O_RDONLY || mode == O_RDWR) reader = &other;
     writer = writer || mode == O_WRONLY || mode == O_RDWR;
   }
-  return writer ? reader : nullptr;
+  return writer || (reader != nullptr && has_no_writer(*reader)) ? reader : nullptr;
 }
 
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
@@ -42,7 +48,7 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
   detail.inode = description.status.st_ino;
   if (description.access_mode() < 0) return as_detail(std::move(detail));  // O_PATH: nothing to keep
   detail.capacity = pipe_capacity(copy_descriptor(description).get());
-  const OpenDescription* reader = reader_if_both_ends(state, description);
+  const OpenDescription* reader = reader_of_own_bytes(state, description);
   bool first =
       state.together.pipes_saved.insert({description.status.st_dev, description.status.st_ino}).second;
   if (first && reader != nullptr) {

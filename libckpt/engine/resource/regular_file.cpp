@@ -3,6 +3,9 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
 
 #include "base/error.h"
 #include "engine/resource/open_for_copy.h"
@@ -48,6 +51,19 @@ void add_to_sync(SaveState& state, const OpenDescription& description) {
   }
 }
 
+// Its permissions may have changed since the program opened it.
+void refuse_closed_to_us(const OpenDescription& description) {
+  int access = description.access_mode();
+  int mode = F_OK;
+  if (access == O_RDONLY || access == O_RDWR) mode |= R_OK;
+  if (access == O_WRONLY || access == O_RDWR) mode |= W_OK;
+  if (::faccessat(AT_FDCWD, description.link.c_str(), mode, AT_EACCESS) == 0 || errno != EACCES) return;
+  throw Error(
+      fmt::format("{} may not be opened again as the program has it, its permissions forbid that; change "
+                  "them, or close it before the checkpoint",
+                  description.what()));
+}
+
 image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& description) {
   image::RegularFileDetailT detail;
   detail.device = description.status.st_dev;
@@ -55,6 +71,7 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
   detail.size = static_cast<std::uint64_t>(description.status.st_size);
   detail.mtime_ns = mtime_ns(description.status);
   if (has_its_name(description)) {
+    refuse_closed_to_us(description);
     detail.path = description.link;
     add_to_sync(state, description);
     return as_detail(std::move(detail));

@@ -99,6 +99,7 @@ struct RestoreState {
   bool unix_sockets_finished = false;
   // Of Unix sockets (by inode) that come back without one, until what waits in them has been sent.
   std::map<std::uint64_t, UniqueFd> other_ends = {};
+  std::map<std::uint64_t, UniqueFd> socket_files = {};  // of Unix sockets, by the inode that these had
   // A descriptor for each description (by index in Process.descriptions), once all are there.
   std::map<std::int32_t, int> description_numbers = {};
   std::vector<UniqueFd> unnumbered = {};  // of descriptions that have no descriptor in the program

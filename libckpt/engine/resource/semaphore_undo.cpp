@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 
 #include "base/error.h"
 
@@ -33,19 +34,26 @@ bool exceeds(ProgramCalls& program, int id, unsigned number, unsigned value, uns
 }  // namespace
 
 // Each step takes away with SEM_UNDO what it adds without, or the other way round: the value stays, and the
-// adjustment grows. The last operation waits for what is not so.
-std::vector<sembuf> undo_question(unsigned number, unsigned value, unsigned more) {
+// adjustment grows (or, if `undo` is negative, shrinks).
+std::vector<sembuf> undo_more(unsigned number, unsigned value, int undo) {
   bool up_first = value <= kMost / 2;
   unsigned longest = up_first ? kMost - value : value;
   std::vector<sembuf> operations;
-  while (more > 0) {
-    auto step = static_cast<int>(std::min(more, longest));
-    sembuf plain = operation(number, step, IPC_NOWAIT);
-    sembuf undone = operation(number, -step, IPC_NOWAIT | SEM_UNDO);
-    operations.push_back(up_first ? plain : undone);
-    operations.push_back(up_first ? undone : plain);
-    more -= static_cast<unsigned>(step);
+  for (auto rest = static_cast<unsigned>(std::abs(undo)); rest > 0;) {
+    auto step = static_cast<int>(std::min(rest, longest));
+    auto up = static_cast<int>(undo < 0 ? SEM_UNDO : 0);
+    sembuf adding = operation(number, step, IPC_NOWAIT | up);
+    sembuf taking = operation(number, -step, IPC_NOWAIT | (up ^ SEM_UNDO));
+    operations.push_back(up_first ? adding : taking);
+    operations.push_back(up_first ? taking : adding);
+    rest -= static_cast<unsigned>(step);
   }
+  return operations;
+}
+
+// The last operation waits for what is not so.
+std::vector<sembuf> undo_question(unsigned number, unsigned value, unsigned more) {
+  std::vector<sembuf> operations = undo_more(number, value, static_cast<int>(more));
   operations.push_back(operation(number, value == 0 ? -1 : 0, IPC_NOWAIT));
   return operations;
 }

@@ -18,6 +18,9 @@ std::vector<sembuf> undo_question(unsigned number, unsigned value, unsigned more
 // The adjustment that the program has for semaphore `number` of set `id`, whose value is `value`.
 std::int16_t find_undo(ProgramCalls& program, int id, unsigned number, unsigned value);
 
+// Operations that give the adjustment of whoever makes them `undo` more, and leave `value`.
+std::vector<sembuf> undo_more(unsigned number, unsigned value, int undo);
+
 // Operations that leave `value` and the adjustment `undo` behind, and the value to begin with.
 struct UndoAgain {
   std::uint16_t first_value = 0;

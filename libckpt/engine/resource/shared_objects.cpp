@@ -76,6 +76,14 @@ class MappedObject {
   void* address_;
 };
 
+// Whoever may not give files away has none of others, but for what has changed its user since.
+void give_to_owner(int fd, const image::SharedObjectT& object) {
+  struct stat status {};
+  if (!object.owner || ::fstat(fd, &status) != 0) return;
+  if (status.st_uid == object.owner->uid && status.st_gid == object.owner->gid) return;
+  static_cast<void>(::fchown(fd, object.owner->uid, object.owner->gid));
+}
+
 void fill(int fd, const image::SharedObjectT& object, const store::CheckpointReader& reader) {
   if (::ftruncate(fd, static_cast<off_t>(object.size)) != 0) {
     throw_errno(fmt::format("give {} its size of {} bytes", object.name, object.size));
@@ -118,6 +126,9 @@ std::int32_t save_object(SaveContext& context, image::ObjectKind kind, int fd, c
   object->name = name;
   object->size = static_cast<std::uint64_t>(status.st_size);
   object->mode = status.st_mode & 07777U;
+  object->owner = std::make_unique<image::FileAccessT>();
+  object->owner->uid = status.st_uid;
+  object->owner->gid = status.st_gid;
   if (kind == image::ObjectKind::Memfd) {
     int seals = ::fcntl(fd, F_GET_SEALS);
     if (seals < 0) throw_errno(fmt::format("read the seals of {}", name));
@@ -150,6 +161,7 @@ void seal_objects(const image::CheckpointT& checkpoint, std::span<const int> obj
     const image::SharedObjectT& object = *checkpoint.objects[i];
     int fd = object_descriptors[i];
     if (fd < 0) continue;
+    give_to_owner(fd, object);
     if (::fchmod(fd, object.mode) != 0) throw_errno(fmt::format("set the mode of {}", object.name));
     if (object.kind != image::ObjectKind::Memfd || object.seals == 0) continue;
     if (::fcntl(fd, F_ADD_SEALS, object.seals) != 0)

@@ -65,15 +65,20 @@ bool used_last_by(int id, unsigned count, pid_t pid) {
   return false;
 }
 
-std::unique_ptr<image::SemaphoreSetT> save_set(SaveContext& context, int id, const semid_ds& status) {
+std::unique_ptr<image::SemaphoreSetT> save_set(int id, const semid_ds& status) {
   auto set = std::make_unique<image::SemaphoreSetT>();
   set->object = std::make_unique<image::SystemVObjectT>(describe(id, status.sem_perm));
   set->values.resize(status.sem_nsems);
   SemaphoreArgument argument{.values = set->values.data()};
   if (::semctl(id, 0, GETALL, argument) < 0) throw_errno(fmt::format("read semaphore set {}", id));
-  for (unsigned number = 0; number < set->values.size(); ++number)
-    set->undo.push_back(resource::find_undo(*context.calls, id, number, set->values[number]));
   return set;
+}
+
+std::vector<std::int16_t> undo_of(ProgramCalls& program, const image::SemaphoreSetT& set) {
+  std::vector<std::int16_t> undo;
+  for (unsigned number = 0; number < set.values.size(); ++number)
+    undo.push_back(resource::find_undo(program, set.object->id, number, set.values[number]));
+  return undo;
 }
 
 void save_semaphores(SaveContext& context, image::CheckpointT& checkpoint) {
@@ -84,7 +89,7 @@ void save_semaphores(SaveContext& context, image::CheckpointT& checkpoint) {
     int id = ::semctl(slot, 0, SEM_STAT, SemaphoreArgument{.status = &status});
     if (id < 0 || has_object(checkpoint.semaphore_sets, id)) continue;
     if (!used_last_by(id, static_cast<unsigned>(status.sem_nsems), context.pid)) continue;
-    checkpoint.semaphore_sets.push_back(save_set(context, id, status));
+    checkpoint.semaphore_sets.push_back(save_set(id, status));
   }
 }
 
@@ -123,6 +128,21 @@ void finish_set(const image::SemaphoreSetT& set, ProgramCalls& program) {
   if (operations.empty()) return;
   address = program.place(std::as_bytes(std::span(operations)));
   call_or_throw(program, attempt, SYS_semop, {id, address.value, operations.size()});
+}
+
+// The program's own is part of what finish_set() does.
+void finish_undo(const image::SemaphoreSetT& set, std::int32_t process, ProgramCalls& program) {
+  for (const auto& relative : set.undo_of_relatives) {
+    if (relative->process != process) continue;
+    std::vector<sembuf> operations;
+    for (unsigned number = 0; number < set.values.size(); ++number) {
+      std::vector<sembuf> more = resource::undo_more(number, set.values[number], relative->undo.at(number));
+      operations.insert(operations.end(), more.begin(), more.end());
+    }
+    RemoteAddr address = program.place(std::as_bytes(std::span(operations)));
+    call_or_throw(program, fmt::format("set what is to be undone in semaphore set {}", set.object->id),
+                  SYS_semop, {static_cast<std::uint64_t>(set.object->id), address.value, operations.size()});
+  }
 }
 
 // ---- message queues
@@ -273,6 +293,30 @@ void restore_segments(image::CheckpointT& checkpoint, const store::CheckpointRea
 void save_system_v(SaveContext& context, image::CheckpointT& checkpoint) {
   save_semaphores(context, checkpoint);
   save_queues(context, checkpoint);
+}
+
+void save_undo(std::int32_t process, ProgramCalls& program, image::CheckpointT& checkpoint) {
+  for (const auto& set : checkpoint.semaphore_sets) {
+    std::vector<std::int16_t> undo;
+    try {
+      undo = undo_of(program, *set);
+    } catch (const Error& error) {
+      if (error.code() != EACCES || process == checkpoint.process->pid) throw;
+      continue;  // it may not use the set
+    }
+    if (process == checkpoint.process->pid) {
+      set->undo = std::move(undo);
+    } else if (std::ranges::any_of(undo, [](std::int16_t one) { return one != 0; })) {
+      auto relative = std::make_unique<image::SemaphoreUndoT>();
+      relative->process = process;
+      relative->undo = std::move(undo);
+      set->undo_of_relatives.push_back(std::move(relative));
+    }
+  }
+}
+
+void finish_undo(const image::CheckpointT& checkpoint, std::int32_t process, ProgramCalls& program) {
+  for (const auto& set : checkpoint.semaphore_sets) finish_undo(*set, process, program);
 }
 
 void finish_system_v(const image::CheckpointT& checkpoint, ProgramCalls& program) {

@@ -22,6 +22,12 @@ void restore_segments(image::CheckpointT& checkpoint, const store::CheckpointRea
 // Semaphore sets and message queues. context.calls is set.
 void save_system_v(SaveContext& context, image::CheckpointT& checkpoint);
 
+// What the end of a process would add to the semaphores of the sets that have been saved (SEM_UNDO).
+void save_undo(std::int32_t process, ProgramCalls& program, image::CheckpointT& checkpoint);
+
+// Through the process itself, a relative of the program, after finish_system_v().
+void finish_undo(const image::CheckpointT& checkpoint, std::int32_t process, ProgramCalls& program);
+
 // Through `program`, so that it was the last to use them; removes segments that were only kept by being
 // attached.
 void finish_system_v(const image::CheckpointT& checkpoint, ProgramCalls& program);

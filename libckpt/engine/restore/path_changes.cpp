@@ -83,6 +83,7 @@ class Changer {
 void change_unix_socket(image::UnixSocketDetailT& socket, Changer& changer) {
   changer.address(socket.name);
   changer.address(socket.peer_name);
+  changer.path(socket.file_path);
   for (auto& message : socket.messages) changer.address(message->source);
 }
 

@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <array>
@@ -52,6 +53,8 @@ std::string program_file(const image::ProcessT& process, const RestorerCode& res
       fmt::format("program file {} is gone; /proc/self/exe will name {}", process.executable, restorer.path));
   return restorer.path;
 }
+
+constexpr std::chrono::seconds kLongestJobStop{5};
 
 }  // namespace
 
@@ -253,7 +256,11 @@ std::int32_t ProcessRestore::current_tid(std::size_t index) const {
 void ProcessRestore::finish_descriptors_inside() {
   PuppetProgram program(*puppet_, area_.plan, process_, setting_.ids);
   finish_descriptors(view_, program, options_.locks, notes_, options_.file_locks);
-  if (process_.pid == view_.program_id) finish_system_v(checkpoint_, program);
+  if (process_.pid == view_.program_id) {
+    finish_system_v(checkpoint_, program);
+  } else {
+    finish_undo(checkpoint_, process_.pid, program);
+  }
   finish_aio_contexts(checkpoint_, program);
 }
 
@@ -324,7 +331,12 @@ void ProcessRestore::finish() {
 }
 
 // The signal of a child that stops is sent to whoever has a handler for it, and the program has had its own.
-void ProcessRestore::discard_news_of_children() {
+void ProcessRestore::discard_news_of(const image::ProcessT& stopped) {
+  PuppetProgram program(*puppet_, area_.plan, process_, setting_.ids);
+  if (stopped.stop_reported) {
+    auto id = static_cast<std::uint64_t>(program.current_tid(stopped.pid));
+    program.call(SYS_waitid, {P_PID, id, 0, WSTOPPED | WNOHANG, 0});
+  }
   auto is_news = [](const auto& signal) {
     std::int32_t number = 0;
     std::memcpy(&number, signal->info.data(), std::min(sizeof number, signal->info.size()));
@@ -335,7 +347,6 @@ void ProcessRestore::discard_news_of_children() {
     std::uint64_t signals = 1ULL << (SIGCHLD - 1);
     timespec timeout{};
   } arguments;
-  PuppetProgram program(*puppet_, area_.plan, process_, setting_.ids);
   RemoteAddr address = program.place(std::as_bytes(std::span(&arguments, 1)));
   program.call(SYS_rt_sigtimedwait, {address.value, 0, address.value + offsetof(decltype(arguments), timeout),
                                      sizeof(std::uint64_t)});
@@ -347,8 +358,7 @@ void ProcessRestore::leave(InterruptedCalls& calls) {
 }
 
 void ProcessRestore::await_job_stop() const {
-  constexpr std::chrono::seconds kLongest{5};
-  auto deadline = std::chrono::steady_clock::now() + kLongest;
+  auto deadline = std::chrono::steady_clock::now() + kLongestJobStop;
   while (!ProcStatus::of_process(puppet_->pid()).text("State").starts_with('T')) {
     if (std::chrono::steady_clock::now() > deadline)
       throw Error(fmt::format("process {}, which was stopped, did not stop again", process_.pid));
@@ -365,10 +375,27 @@ void ProcessRestore::put_registers_back(InterruptedCalls& calls) {
     if (thread.timed_call) calls.adopt(tid, *thread.timed_call, registers);
     set_registers(tid, registers);
     arch::restore_extended_state(tid, thread.xsave, options_.force_cpu);
-    std::uint64_t mask = thread.signal_mask;
-    if (::ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask) != 0) {
-      throw_errno(fmt::format("restore the signal mask of thread {}", thread.tid));
-    }
+    set_signal_mask(tid, thread.signal_mask);
+  }
+}
+
+// What waits for it is delivered before a stop is (signal numbers decide, and a fatal one ends it), so that
+// nothing but SIGSTOP may be until it has stopped.
+void ProcessRestore::stop_again() {
+  for (pid_t tid : puppet_->threads()) set_signal_mask(tid, ~0ULL);
+  if (::kill(puppet_->pid(), SIGSTOP) != 0) throw_errno("stop a process that was stopped");
+  bool killed = false;
+  for (pid_t tid : puppet_->threads()) killed = !detach(tid) || killed;
+  if (killed) return reap_killed(puppet_->pid(), puppet_->threads());
+  await_job_stop();
+  for (std::size_t i = 0; i < process_.threads.size(); ++i) {
+    pid_t tid = puppet_->threads()[i];
+    if (::ptrace(PTRACE_SEIZE, tid, nullptr, nullptr) != 0) throw_errno(fmt::format("seize thread {}", tid));
+    std::optional<Stop> stop =
+        wait_for_stop(puppet_->pid(), tid, std::chrono::steady_clock::now() + kLongestJobStop);
+    if (!stop || stop->ended) throw Error("a process that was stopped was killed before it could go on");
+    set_signal_mask(tid, process_.threads[i]->signal_mask);
+    detach(tid);
   }
 }
 
@@ -390,15 +417,13 @@ bool ProcessRestore::release_keeper() {
 }
 
 void ProcessRestore::release() {
-  // It takes effect when the process has been let go.
-  if (stays_stopped() && ::kill(puppet_->pid(), SIGSTOP) != 0) throw_errno("stop a process that was stopped");
+  if (stays_stopped()) return stop_again();
   // Those that go first may end the process, or kill another one.
   bool killed = false;
   for (pid_t tid : puppet_->threads()) {
     if (tid != keeper_ && !detach(tid)) killed = true;
   }
-  if (killed) return reap_killed(puppet_->pid(), puppet_->threads());
-  if (stays_stopped()) await_job_stop();
+  if (killed) reap_killed(puppet_->pid(), puppet_->threads());
 }
 
 }  // namespace ckpt::engine

@@ -84,7 +84,7 @@ class ProcessRestore {
   // When `ids` of the setting is complete.
   void finish();
   // Only for the parent of one that release() has stopped: what it was told of that.
-  void discard_news_of_children();
+  void discard_news_of(const image::ProcessT& stopped);
   void leave(InterruptedCalls& calls);
   // Before release(): the thread that brings back what is kept elsewhere (ckpt/keeper.h), if there is one.
   bool release_keeper();
@@ -116,6 +116,7 @@ class ProcessRestore {
   void remove_restorer();
   void put_registers_back(InterruptedCalls& calls);
   void await_job_stop() const;
+  void stop_again();
   std::int32_t current_tid(std::size_t index) const;
   std::vector<store::PageRun> missing_runs() const;
   MemoryPlanInput memory_plan_input(std::uint64_t vdso_place = 0) const;

@@ -136,6 +136,8 @@ void Restore::add_relatives() {
     part->clocks = std::make_unique<image::ClocksT>(*checkpoint_->clocks);
     for (const auto& object : checkpoint_->objects)
       part->objects.push_back(std::make_unique<image::SharedObjectT>(*object));
+    for (const auto& set : checkpoint_->semaphore_sets)
+      part->semaphore_sets.push_back(std::make_unique<image::SemaphoreSetT>(*set));
     part->process = std::move(relative);
     for (const auto& description : descriptions)
       part->process->descriptions.push_back(std::make_unique<image::DescriptionT>(*description));
@@ -398,7 +400,7 @@ void Restore::leave_stopped(Session::State& state) {
     processes_[i]->release();
     for (auto& parent : processes_) {
       if (parent->process().pid == processes_[i]->process().parent && !parent->stays_stopped())
-        parent->discard_news_of_children();
+        parent->discard_news_of(processes_[i]->process());
     }
   }
 }

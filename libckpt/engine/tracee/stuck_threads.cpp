@@ -1,6 +1,7 @@
 #include "engine/tracee/stuck_threads.h"
 
 #include <sys/ptrace.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <chrono>
@@ -21,11 +22,15 @@ struct StuckThread {
 // ptrace attaches to a thread of ours, not to our process.
 thread_local std::vector<StuckThread> stuck_threads;
 
+void detach(pid_t tid, const Stop& stop) {
+  ::ptrace(PTRACE_DETACH, tid, nullptr, stop.is_event_stop() ? 0 : stop.signal);
+}
+
 // False if it has not come to its stop.
 bool let_go(const StuckThread& thread) try {
   std::optional<Stop> stop = look_for_stop(thread.pid, thread.tid);
   if (!stop) return false;
-  if (!stop->ended) ::ptrace(PTRACE_DETACH, thread.tid, nullptr, stop->is_event_stop() ? 0 : stop->signal);
+  if (!stop->ended) detach(thread.tid, *stop);
   return true;
 } catch (const Error&) {
   return true;  // nobody of ours any more
@@ -51,6 +56,15 @@ void let_stuck_threads_go() noexcept {
   for (pid_t pid : let_go_of) {
     if (!has_stuck_threads(pid)) take_note_of_end(pid, std::chrono::steady_clock::now());
   }
+}
+
+bool let_stuck_thread_go(pid_t tid, int status) noexcept {
+  if (!WIFSTOPPED(status)) return false;
+  auto thread = std::ranges::find(stuck_threads, tid, &StuckThread::tid);
+  if (thread == stuck_threads.end()) return false;
+  detach(tid, {.signal = WSTOPSIG(status), .event = status >> 16});
+  stuck_threads.erase(thread);
+  return true;
 }
 
 }  // namespace ckpt::engine

@@ -15,4 +15,8 @@ bool has_stuck_threads(pid_t pid);
 // Those that have stopped, or ended, since.
 void let_stuck_threads_go() noexcept;
 
+// Whoever waits for any child takes the stops of these, too, and has to say so: nobody is told of them again.
+// False if `tid`, of which waitpid() has given `status`, is none of them.
+bool let_stuck_thread_go(pid_t tid, int status) noexcept;
+
 }  // namespace ckpt::engine

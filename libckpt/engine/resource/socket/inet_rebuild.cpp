@@ -141,6 +141,12 @@ void InetRebuild::make_pair(const Ends& ends) {
   made_[ends.client.inode] = std::move(pair.client);
 }
 
+// Of MPTCP it cannot be changed any more once it is connected.
+void allow_reuse(int fd, int value) {
+  if (::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &value, sizeof value) == 0) return;
+  if (int_option(fd, SOL_SOCKET, SO_PROTOCOL) != IPPROTO_MPTCP) throw_errno("set SO_REUSEADDR of a socket");
+}
+
 UniqueFd InetRebuild::take_reconnected(const InetDetail& socket) const {
   UniqueFd fd = duplicate(policy_.reconnected.at(socket.inode), "a connection that was made again");
   set_options(fd.get(), socket.options);
@@ -162,7 +168,7 @@ UniqueFd InetRebuild::cut_connection(const InetDetail& socket) {
   Rendezvous::Pair pair =
       meeting_point(socket).meet_at({.family = socket.family, .type = SOCK_STREAM, .protocol = 0}, {});
   set_options(pair.accepted.get(), socket.options);
-  set_int_option(pair.accepted.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+  allow_reuse(pair.accepted.get(), 1);
   put_stream(pair.client.get(), socket.received);
   bool lost = socket.state == InetState::Lost;
   bool by_close = !lost && (socket.peer_ended || policy_.connections == LostConnections::kEof);
@@ -244,10 +250,16 @@ void InetRebuild::put_datagrams(const InetDetail& receiver) {
   }
 }
 
+// One that is not connected is told so, and has its directions ended all the same.
+void end_datagrams(int fd, const InetDetail& socket) {
+  if (socket.sending_ended) ::shutdown(fd, SHUT_WR);
+  if (socket.receiving_ended) ::shutdown(fd, SHUT_RD);
+}
+
 void InetRebuild::settle(const InetDetail& socket) const {
-  if (!is_tcp(socket)) return;
   int fd = made(socket);
-  set_int_option(fd, SOL_SOCKET, SO_REUSEADDR, saved_option(socket.options, SOL_SOCKET, SO_REUSEADDR, 0));
+  if (!is_tcp(socket)) return end_datagrams(fd, socket);
+  allow_reuse(fd, saved_option(socket.options, SOL_SOCKET, SO_REUSEADDR, 0));
   set_int_option(fd, IPPROTO_TCP, TCP_NODELAY, saved_option(socket.options, IPPROTO_TCP, TCP_NODELAY, 0));
 }
 

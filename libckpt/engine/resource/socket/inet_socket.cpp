@@ -104,6 +104,9 @@ void save_tcp(SaveState& state, int fd, InetDetail& detail) {
 
 void save_datagrams(int fd, InetDetail& detail) {
   if (!detail.peer.empty()) detail.state = InetState::Connected;
+  short events = poll_state(fd);
+  detail.receiving_ended = (events & POLLRDHUP) != 0;
+  detail.sending_ended = (events & POLLHUP) != 0;
   if (detail.type != SOCK_DGRAM) return;
   bool error_pending = false;
   for (WaitingMessage& message : peek_messages(fd, error_pending)) {
@@ -126,6 +129,7 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
   if (auto peer = SocketAddress::peer_of(copy.get())) detail.peer = peer->bytes();
   if (is_tcp(detail)) {
     save_tcp(state, copy.get(), detail);
+    if (detail.state == InetState::Connected) refuse_urgent_data(copy.get(), description.what());
   } else {
     save_datagrams(copy.get(), detail);
   }

@@ -113,8 +113,10 @@ UniqueFd make_again(const KernelDetail& detail) {
   if (detail.family == AF_NETLINK) {
     bind_netlink(fd.get(), detail);
   } else {
-    SocketAddress local(detail.local);
-    if (::bind(fd.get(), local.get(), local.size()) != 0) throw_errno("bind a packet socket again");
+    // The kernel tells no more of it than there is, and takes nothing but the whole.
+    auto local = as<sockaddr_ll>(SocketAddress(detail.local));
+    if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&local), sizeof local) != 0)
+      throw_errno("bind a packet socket again");
   }
   return fd;
 }

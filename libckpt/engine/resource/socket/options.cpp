@@ -25,6 +25,7 @@ namespace ckpt::engine::resource {
 namespace {
 
 constexpr int kSolUdp = IPPROTO_UDP;
+constexpr int kPassPidfd = 76;  // SO_PASSPIDFD, Linux 6.5
 constexpr int kReceiveBufferLock = 2;
 constexpr int kSendBufferLock = 1;
 
@@ -52,6 +53,7 @@ constexpr std::array kOptions{
     Option{SOL_SOCKET, SO_SNDTIMEO, "SO_SNDTIMEO"},
     Option{SOL_SOCKET, SO_PASSCRED, "SO_PASSCRED"},
     Option{SOL_SOCKET, SO_PASSSEC, "SO_PASSSEC"},
+    Option{SOL_SOCKET, kPassPidfd, "SO_PASSPIDFD"},
     Option{SOL_SOCKET, SO_TIMESTAMP, "SO_TIMESTAMP"},
     Option{SOL_SOCKET, SO_TIMESTAMPNS, "SO_TIMESTAMPNS"},
     Option{SOL_SOCKET, SO_TIMESTAMPING, "SO_TIMESTAMPING"},
@@ -65,6 +67,7 @@ constexpr std::array kOptions{
     Option{SOL_SOCKET, SO_ZEROCOPY, "SO_ZEROCOPY"},
     Option{SOL_SOCKET, SO_PEEK_OFF, "SO_PEEK_OFF"},
     Option{IPPROTO_IP, IP_TOS, "IP_TOS"},
+    Option{SOL_SOCKET, SO_PRIORITY, "SO_PRIORITY"},  // after IP_TOS, which changes it
     Option{IPPROTO_IP, IP_TTL, "IP_TTL"},
     Option{IPPROTO_IP, IP_HDRINCL, "IP_HDRINCL"},
     Option{IPPROTO_IP, IP_MTU_DISCOVER, "IP_MTU_DISCOVER"},
@@ -117,6 +120,7 @@ constexpr std::array kOptions{
     Option{IPPROTO_TCP, TCP_FASTOPEN_CONNECT, "TCP_FASTOPEN_CONNECT"},
     Option{IPPROTO_TCP, TCP_NOTSENT_LOWAT, "TCP_NOTSENT_LOWAT"},
     Option{IPPROTO_TCP, TCP_SAVE_SYN, "TCP_SAVE_SYN"},
+    Option{IPPROTO_TCP, TCP_INQ, "TCP_INQ"},
     Option{kSolUdp, UDP_CORK, "UDP_CORK"},
     Option{kSolUdp, UDP_SEGMENT, "UDP_SEGMENT"},
     Option{kSolUdp, UDP_GRO, "UDP_GRO"},

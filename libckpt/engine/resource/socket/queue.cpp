@@ -207,6 +207,13 @@ class BufferSize {
 
 }  // namespace
 
+void refuse_urgent_data(int fd, const std::string& what) {
+  if ((poll_now(fd, POLLPRI) & POLLPRI) == 0) return;
+  throw Error(
+      what +
+      " has received urgent data (MSG_OOB), which cannot be saved; try again when the program has read it");
+}
+
 std::vector<std::uint8_t> peek_stream(int fd) {
   std::vector<std::uint8_t> bytes(waiting_bytes(fd));
   if (bytes.empty()) return bytes;

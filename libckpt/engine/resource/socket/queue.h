@@ -18,6 +18,9 @@ struct WaitingMessage {
   std::vector<UniqueFd> descriptors;  // sent along (Unix)
 };
 
+// Throws Error if there is data to be read out of turn (MSG_OOB): it would lose its place in the stream.
+void refuse_urgent_data(int fd, const std::string& what);
+
 // The bytes waiting in a connected TCP socket. An error that is pending stays pending.
 std::vector<std::uint8_t> peek_stream(int fd);
 

@@ -1,6 +1,8 @@
 // What only the kernel's socket diagnostics tell about Unix sockets (sock_diag(7)); needs no privilege.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -19,7 +21,7 @@ struct UnixSocketInfo {
 // Nothing if there is no such socket in our network namespace. Throws Error if the kernel does not answer.
 std::optional<UnixSocketInfo> unix_socket_info(std::uint64_t inode);
 
-// Whether some socket that exists now is bound to this path and this file.
-bool is_bound_to_file(const std::string& path, std::uint64_t file_inode);
+// Whether some socket that exists now is bound to this file, whose path is `path`.
+bool is_bound_to_file(const std::string& path, const struct stat& file);
 
 }  // namespace ckpt::engine::resource

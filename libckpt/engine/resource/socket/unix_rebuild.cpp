@@ -2,7 +2,9 @@
 // accepted from the listener that it came through, because its end there shares the listener's name, and
 // before anything waits in that listener's queue. Whatever has no name comes from socketpair(2).
 //
-// A file that a killed program left behind is replaced if no socket is bound to it any more.
+// A file that a killed program left behind is replaced if no socket is bound to it any more. Once bound, a
+// socket is reached through an open descriptor of its file, which can go at once to where it was: another one
+// may have been bound to the same name since.
 #include "engine/resource/socket/unix_rebuild.h"
 
 #include <fcntl.h>
@@ -72,7 +74,7 @@ int file_problem(const std::string& path) {
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) return errno == ENOENT ? 0 : errno;
   if (!S_ISSOCK(status.st_mode)) return EEXIST;
-  return is_bound_to_file(path, status.st_ino) ? EADDRINUSE : 0;
+  return is_bound_to_file(path, status) ? EADDRINUSE : 0;
 }
 
 int bind_to(int fd, const std::string& name) {
@@ -83,6 +85,21 @@ int bind_to(int fd, const std::string& name) {
   SocketAddress address = SocketAddress::of_unix(name);
   return ::bind(fd, address.get(), address.size()) == 0 ? 0 : errno;
 }
+
+// For what nobody can reach by its name: the kernel chooses another.
+int bind_to_any(int fd) {
+  sa_family_t family = AF_UNIX;
+  return ::bind(fd, reinterpret_cast<const sockaddr*>(&family), sizeof family) == 0 ? 0 : errno;
+}
+
+// Where a relative name led when the socket was bound to it. Empty: to where the program is.
+std::string directory_of_binding(const UnixDetail& socket) {
+  std::string name = name_of(socket);
+  if (name.starts_with('/') || !socket.file_path.ends_with('/' + name)) return {};
+  return socket.file_path.substr(0, socket.file_path.size() - name.size());
+}
+
+std::string path_of_descriptor(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 
 int connect_to(int fd, const std::string& name) {
   SocketAddress address = SocketAddress::of_unix(name);
@@ -99,7 +116,12 @@ class UnixRebuild {
   }
 
   void run() {
-    for (const auto& [inode, socket] : sockets_) make_named(*socket);
+    for (const auto& [inode, socket] : sockets_) {
+      if (leaves_its_name(*socket)) make_named(*socket);
+    }
+    for (const auto& [inode, socket] : sockets_) {
+      if (!leaves_its_name(*socket)) make_named(*socket);
+    }
     for (const auto& [inode, socket] : sockets_) make_connection(*socket);
     for (const auto& [inode, socket] : sockets_) make_rest(*socket);
     for (const auto& [inode, socket] : sockets_) connect_waiting(*socket);
@@ -120,13 +142,20 @@ class UnixRebuild {
     auto found = sockets_.find(inode);
     return found == sockets_.end() ? nullptr : found->second;
   }
+  // What is not at its name need not keep others from it.
+  static bool leaves_its_name(const UnixDetail& socket) {
+    return socket.file_gone || !socket.file_path.empty();
+  }
   const UnixDetail* partner_of(const UnixDetail& socket) const;
+  const UnixDetail* listener_of(const UnixDetail& server) const;
+  std::string way_to(const UnixDetail& socket) const;
+  void put_file_in_place(const UnixDetail& socket);
   bool waits_for_accept(const UnixDetail& socket) const;
-  void bind_or_throw(int fd, const UnixDetail& socket) const;
+  void bind_or_throw(int fd, const UnixDetail& socket);
   void make_named(const UnixDetail& socket);
   void make_connection(const UnixDetail& socket);
   bool accept_connection(const UnixDetail& server, const UnixDetail& client);
-  UniqueFd listener_for(const UnixDetail& server, bool& temporary);
+  UniqueFd listener_for_now(const UnixDetail& server) const;
   void make_rest(const UnixDetail& socket);
   void connect_waiting(const UnixDetail& listener);
   void connect_datagrams(const UnixDetail& socket);
@@ -137,7 +166,7 @@ class UnixRebuild {
 
 // Two that are connected with each other. A datagram socket may be connected with one that is not with it.
 const UnixDetail* UnixRebuild::partner_of(const UnixDetail& socket) const {
-  if (socket.state != UnixState::Connected || socket.peer == 0) return nullptr;
+  if (socket.state != UnixState::Connected || socket.peer == 0 || socket.peer == socket.inode) return nullptr;
   const UnixDetail* other = find(socket.peer);
   return other != nullptr && other->peer == socket.inode ? other : nullptr;
 }
@@ -149,10 +178,30 @@ bool UnixRebuild::waits_for_accept(const UnixDetail& socket) const {
   return false;
 }
 
-void UnixRebuild::bind_or_throw(int fd, const UnixDetail& socket) const {
+// By which it can be connected with.
+std::string UnixRebuild::way_to(const UnixDetail& socket) const {
+  auto file = state_.socket_files.find(socket.inode);
+  return file == state_.socket_files.end() ? name_of(socket) : path_of_descriptor(file->second.get());
+}
+
+void UnixRebuild::put_file_in_place(const UnixDetail& socket) {
+  std::string name = name_of(socket);
+  UniqueFd file = open_or_throw(name, O_PATH | O_NOFOLLOW);
+  if (socket.file_gone) {
+    ::unlink(name.c_str());
+  } else if (!socket.file_path.empty() && ::rename(name.c_str(), socket.file_path.c_str()) != 0) {
+    throw_errno(fmt::format("rename {} to {} again", name, socket.file_path));
+  }
+  state_.socket_files.insert_or_assign(socket.inode, state_.lift(std::move(file)));
+}
+
+void UnixRebuild::bind_or_throw(int fd, const UnixDetail& socket) {
   std::string name = name_of(socket);
   if (name.empty() || is_lost(socket)) return;
+  InDirectory directory(directory_of_binding(socket));
   int problem = bind_to(fd, name);
+  if (problem == 0 && is_path(name)) return put_file_in_place(socket);
+  if (problem != 0 && socket.file_gone) problem = bind_to_any(fd);
   if (problem != 0) {
     throw Error(fmt::format("bind a {} to {} again: {}; end what uses it, and recover again",
                             describe_sort(sort_of(socket)), SocketAddress(socket.name).text(),
@@ -173,14 +222,19 @@ void UnixRebuild::make_named(const UnixDetail& socket) {
   keep(socket, std::move(fd));
 }
 
-// The listener that accepted `server`, or one that takes its place for a moment.
-UniqueFd UnixRebuild::listener_for(const UnixDetail& server, bool& temporary) {
+// That accepted it; several may have had the same name, one after the other.
+const UnixDetail* UnixRebuild::listener_of(const UnixDetail& server) const {
   for (const auto& [inode, socket] : sockets_) {
     bool is_it = socket->state == UnixState::Listening && socket->type == server.type &&
-                 name_of(*socket) == name_of(server) && !is_lost(*socket);
-    if (is_it) return duplicate(made(*socket), "a listener");
+                 name_of(*socket) == name_of(server) && socket->file_inode == server.file_inode &&
+                 !is_lost(*socket);
+    if (is_it) return socket;
   }
-  temporary = true;
+  return nullptr;
+}
+
+// Takes the place of one that is closed.
+UniqueFd UnixRebuild::listener_for_now(const UnixDetail& server) const {
   UniqueFd fd = make_socket(sort_of(server));
   if (bind_to(fd.get(), name_of(server)) != 0 || ::listen(fd.get(), 1) != 0) return {};
   return fd;
@@ -188,18 +242,18 @@ UniqueFd UnixRebuild::listener_for(const UnixDetail& server, bool& temporary) {
 
 // False if the name of the server's end cannot be had.
 bool UnixRebuild::accept_connection(const UnixDetail& server, const UnixDetail& client) {
-  bool temporary = false;
-  UniqueFd listener = listener_for(server, temporary);
+  const UnixDetail* living = listener_of(server);
+  UniqueFd listener = living != nullptr ? duplicate(made(*living), "a listener") : listener_for_now(server);
   if (!listener) return false;
   UniqueFd connecting = make_socket(sort_of(client));
   bind_or_throw(connecting.get(), client);
-  int problem = connect_to(connecting.get(), name_of(server));
+  int problem = connect_to(connecting.get(), living != nullptr ? way_to(*living) : name_of(server));
   if (problem != 0)
     throw_errno(fmt::format("connect to {} again", SocketAddress(server.name).text()), problem);
   UniqueFd accepted(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!accepted)
     throw_errno(fmt::format("accept a connection at {} again", SocketAddress(server.name).text()));
-  if (temporary && is_path(name_of(server))) ::unlink(name_of(server).c_str());
+  if (living == nullptr && is_path(name_of(server))) ::unlink(name_of(server).c_str());
   keep(server, std::move(accepted));
   keep(client, std::move(connecting));
   return true;
@@ -239,7 +293,8 @@ void UnixRebuild::make_rest(const UnixDetail& socket) {
   }
   Pair pair = make_pair(socket.type);
   std::string name = name_of(socket);
-  if (!name.empty()) bind_to(pair.left.get(), name);  // the name of a listener, most often, and taken
+  bool bound = !name.empty() && bind_to(pair.left.get(), name) == 0;  // most often a listener's, and taken
+  if (bound && is_path(name) && socket.file_gone) ::unlink(name.c_str());
   keep(socket, std::move(pair.left));
   state_.other_ends.insert_or_assign(socket.inode, state_.lift(std::move(pair.right)));
 }
@@ -250,7 +305,7 @@ void UnixRebuild::connect_waiting(const UnixDetail& listener) {
     if (client == nullptr || is_made(*client)) continue;
     UniqueFd fd = make_socket(sort_of(*client));
     bind_or_throw(fd.get(), *client);
-    int problem = is_lost(listener) ? 0 : connect_to(fd.get(), name_of(listener));
+    int problem = is_lost(listener) ? 0 : connect_to(fd.get(), way_to(listener));
     if (problem != 0) {
       throw_errno(fmt::format("connect to {} again", SocketAddress(listener.name).text()), problem);
     }
@@ -261,7 +316,8 @@ void UnixRebuild::connect_waiting(const UnixDetail& listener) {
 // Whoever received them may be gone (a log daemon that was restarted): sending then fails, as it would have.
 void UnixRebuild::connect_datagrams(const UnixDetail& socket) {
   if (!is_datagram(socket) || socket.state != UnixState::Connected || partner_of(socket) != nullptr) return;
-  std::string peer = peer_name_of(socket);
+  const UnixDetail* inside = find(socket.peer);
+  std::string peer = inside != nullptr ? way_to(*inside) : peer_name_of(socket);
   if (!peer.empty()) connect_to(made(socket), peer);
 }
 
@@ -281,6 +337,7 @@ class UnixFinish {
       if (detail != nullptr && done_.erase(detail->inode) != 0) end(*detail);
     }
     state_.other_ends.clear();
+    state_.socket_files.clear();
   }
 
  private:
@@ -292,6 +349,7 @@ class UnixFinish {
     bool connected = false;
   };
   Sender sender_of(const UnixDetail& receiver, const SocketAddress& source) const;
+  SocketAddress address_of(const UnixDetail& receiver) const;
   void end(const UnixDetail& socket);
   void settle_file(const UnixDetail& socket) const;
 
@@ -323,6 +381,12 @@ UniqueFd UnixFinish::stand_in(const SocketAddress& source) const {
   return fd;
 }
 
+SocketAddress UnixFinish::address_of(const UnixDetail& receiver) const {
+  auto file = state_.socket_files.find(receiver.inode);
+  if (file == state_.socket_files.end()) return SocketAddress(receiver.name);
+  return SocketAddress::of_unix(path_of_descriptor(file->second.get()));
+}
+
 void UnixFinish::put(const UnixDetail& receiver, const image::UnixMessageT& message) {
   std::vector<int> descriptors;
   for (std::int32_t index : message.descriptions) descriptors.push_back(state_.description_numbers.at(index));
@@ -337,7 +401,7 @@ void UnixFinish::put(const UnixDetail& receiver, const image::UnixMessageT& mess
   if (sender.fd < 0)
     throw Error(fmt::format("nobody can send what waited in {}; the checkpoint is damaged", what));
   put_message(sender.fd, message.bytes, descriptors,
-              sender.connected ? SocketAddress() : SocketAddress(receiver.name), what);
+              sender.connected ? SocketAddress() : address_of(receiver), what);
 }
 
 // The other end of a connection to the outside, or of one that had ended, goes away.
@@ -359,14 +423,10 @@ void UnixFinish::end(const UnixDetail& socket) {
 }
 
 void UnixFinish::settle_file(const UnixDetail& socket) const {
-  std::string name = name_of(socket);
-  if (!owns_name(socket) || !is_path(name) || state_.objects.sockets.lost_addresses.contains(socket.inode))
-    return;
-  if (socket.file_gone) {
-    ::unlink(name.c_str());
-  } else if (::chmod(name.c_str(), socket.file_mode) != 0) {
-    throw_errno(fmt::format("set the mode of {}", name));
-  }
+  auto file = state_.socket_files.find(socket.inode);
+  if (file == state_.socket_files.end() || socket.file_gone) return;
+  if (::chmod(path_of_descriptor(file->second.get()).c_str(), socket.file_mode) != 0)
+    throw_errno(fmt::format("set the mode of {}", name_of(socket)));
 }
 
 }  // namespace
@@ -377,8 +437,13 @@ bool owns_name(const UnixDetail& detail) {
 
 int name_problem(const UnixDetail& detail, const std::string& working_directory) {
   InDirectory directory(working_directory);
+  InDirectory of_binding(directory_of_binding(detail));
   std::string name = name_of(detail);
-  if (is_path(name)) return file_problem(name);
+  if (detail.file_gone) return 0;
+  if (is_path(name)) {
+    int problem = detail.file_path.empty() ? 0 : file_problem(detail.file_path);
+    return problem != 0 ? problem : file_problem(name);
+  }
   return bind_to(make_socket(sort_of(detail)).get(), name);
 }
 

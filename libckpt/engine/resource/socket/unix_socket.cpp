@@ -3,15 +3,20 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/sockios.h>
+#include <linux/un.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <cerrno>
+#include <filesystem>
+#include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "base/error.h"
 #include "base/file_io.h"
+#include "base/parse.h"
 #include "engine/resource/socket/address.h"
 #include "engine/resource/socket/in_flight.h"
 #include "engine/resource/socket/options.h"
@@ -37,14 +42,82 @@ std::string path_for_us(const SaveState& state, const std::string& name) {
   return fmt::format("/proc/{}/cwd/{}", state.context.pid, name);
 }
 
-void save_file(const SaveState& state, const UnixSocketInfo& info, UnixDetail& detail) {
-  std::string name = SocketAddress(detail.name).unix_name();
-  if (name.empty() || name.front() == '\0') return;
+// Files are known by the lower half of their inode number. False if it is not the one.
+bool take_file(const std::string& path, UnixDetail& detail) {
   struct stat status {};
-  bool same = ::stat(path_for_us(state, name).c_str(), &status) == 0 && S_ISSOCK(status.st_mode) &&
-              static_cast<std::uint32_t>(status.st_ino) == info.file_inode;
-  detail.file_gone = !same;
+  bool same = ::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode) &&
+              static_cast<std::uint32_t>(status.st_ino) == detail.file_inode;
   if (same) detail.file_mode = status.st_mode & 07777U;
+  return same;
+}
+
+// What the kernel tells whoever has CAP_NET_ADMIN. Empty: it does not, or the file has been removed.
+std::string path_by_kernel(int fd) {
+  UniqueFd file(::ioctl(fd, SIOCUNIXFILE));
+  struct stat status {};
+  if (!file || ::fstat(file.get(), &status) != 0 || status.st_nlink == 0) return {};
+  return read_link(fmt::format("/proc/self/fd/{}", file.get()));
+}
+
+// Whoever binds a socket under a name for the moment, and renames it when it listens, stays in the directory.
+std::string path_of_renamed(const std::string& directory, const UnixDetail& detail) {
+  constexpr std::size_t kMostNames = 10'000;
+  std::error_code error;
+  std::size_t seen = 0;
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (++seen > kMostNames) break;
+    UnixDetail found = detail;
+    if (take_file(entry->path().string(), found)) return entry->path().string();
+  }
+  return {};
+}
+
+// Directories that a program may have been in when it bound a socket to a name without one.
+std::vector<std::string> likely_directories(const SaveState& state) {
+  std::vector<std::string> directories;
+  std::string words = read_file(fmt::format("/proc/{}/environ", state.context.pid));
+  for (std::string_view rest = words; !rest.empty();) {
+    std::string_view word = take_field(rest, '\0');
+    std::size_t equals = word.find('=');
+    if (equals != std::string_view::npos && word.substr(equals + 1).starts_with('/'))
+      directories.emplace_back(word.substr(equals + 1));
+  }
+  for (const OpenDescription& other : state.all) {
+    std::filesystem::path path = other.link;
+    if (path.is_absolute()) directories.push_back(S_ISDIR(other.status.st_mode) ? path : path.parent_path());
+  }
+  return directories;
+}
+
+std::string path_of_moved(const SaveState& state, const std::string& name, const UnixDetail& detail) {
+  std::filesystem::path path = name;
+  if (path.is_absolute()) return path_of_renamed(path.parent_path(), detail);
+  std::string here = read_link(fmt::format("/proc/{}/cwd", state.context.pid));
+  if (std::string renamed = path_of_renamed((here / path).parent_path(), detail); !renamed.empty())
+    return renamed;
+  for (const std::string& directory : likely_directories(state)) {
+    UnixDetail found = detail;
+    std::string candidate = std::filesystem::path(directory) / path;
+    if (take_file(candidate, found)) return candidate;
+  }
+  return {};
+}
+
+void save_file(SaveState& state, int fd, const OpenDescription& description, UnixDetail& detail) {
+  std::string name = SocketAddress(detail.name).unix_name();
+  if (name.empty() || name.front() == '\0' || take_file(path_for_us(state, name), detail)) return;
+  detail.file_gone = true;
+  if (!owns_name(detail)) return;
+  std::string path = path_by_kernel(fd);
+  if (path.empty()) path = path_of_moved(state, name, detail);
+  detail.file_gone = path.empty() || !take_file(path, detail);
+  if (!detail.file_gone) detail.file_path = std::move(path);
+  if (detail.file_gone && detail.state == UnixState::Listening) {
+    state.context.notes.push_back(
+        fmt::format("{} listens at {}, where its file is not (any more); nobody finds it after a recover",
+                    description.what(), SocketAddress(detail.name).text()));
+  }
 }
 
 void save_messages(SaveState& state, int fd, const OpenDescription& description, UnixDetail& detail) {
@@ -88,20 +161,23 @@ image::DescriptionDetailUnion save(SaveState& state, const OpenDescription& desc
   detail.type = sort.type;
   detail.name = SocketAddress::local_of(copy.get()).bytes();
   detail.shutdown = info->shutdown;
-  save_file(state, *info, detail);
+  detail.file_inode = info->file_inode;
   detail.options = save_options(copy.get(), sort, false, state.socket_defaults, state.context.notes);
   if (int_option(copy.get(), SOL_SOCKET, SO_ACCEPTCONN) != 0) {
     detail.state = UnixState::Listening;
     detail.backlog = static_cast<std::int32_t>(info->backlog);
     detail.waiting = info->waiting;
+    save_file(state, copy.get(), description, detail);
     return as_detail(std::move(detail));
   }
   if (auto peer = SocketAddress::peer_of(copy.get())) {
     detail.state = UnixState::Connected;
     detail.peer = info->peer;
     detail.peer_name = peer->bytes();
+    if (sort.type == SOCK_STREAM) refuse_urgent_data(copy.get(), description.what());
     if (sort.type != SOCK_DGRAM) refuse_bytes_before_accept(copy.get(), description, *info);
   }
+  save_file(state, copy.get(), description, detail);
   save_messages(state, copy.get(), description, detail);
   return as_detail(std::move(detail));
 }
