@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <exception>
@@ -52,29 +53,18 @@ void* or_no_memory(void* memory) {
   return memory;
 }
 
-// Callers in C may pass any number.
-ckpt::vmheap::AccessPattern pattern_of(vmheap_pattern pattern) {
-  switch (pattern) {
-    case VMHEAP_PATTERN_NORMAL:
-      return ckpt::vmheap::AccessPattern::kNormal;
-    case VMHEAP_PATTERN_SEQUENTIAL:
-      return ckpt::vmheap::AccessPattern::kSequential;
-    case VMHEAP_PATTERN_RANDOM:
-      return ckpt::vmheap::AccessPattern::kRandom;
-  }
-  throw ckpt::Error("there is no such access pattern; see vmheap_pattern", EINVAL);
-}
+using ckpt::vmheap::AccessPattern;
+using ckpt::vmheap::RangeKind;
 
-ckpt::vmheap::RangeKind kind_of(vmheap_kind kind) {
-  switch (kind) {
-    case VMHEAP_KIND_NORMAL:
-      return ckpt::vmheap::RangeKind::kNormal;
-    case VMHEAP_KIND_SYSTEM:
-      return ckpt::vmheap::RangeKind::kSystem;
-    case VMHEAP_KIND_NURSERY:
-      return ckpt::vmheap::RangeKind::kNursery;
-  }
-  throw ckpt::Error("there is no such kind of range; see vmheap_kind", EINVAL);
+// In the order of vmheap_pattern and vmheap_kind.
+constexpr std::array kPatterns{AccessPattern::kNormal, AccessPattern::kSequential, AccessPattern::kRandom};
+constexpr std::array kKinds{RangeKind::kNormal, RangeKind::kSystem, RangeKind::kNursery};
+
+// Callers in C may pass any number.
+template <typename Value, std::size_t count>
+Value one_of(const std::array<Value, count>& values, unsigned number, const char* problem) {
+  if (number >= count) throw ckpt::Error(problem, EINVAL);
+  return values.at(number);
 }
 
 }  // namespace
@@ -229,11 +219,17 @@ int vmheap_discard(vmheap* heap, const void* begin, size_t size) {
 }
 
 int vmheap_set_pattern(vmheap* heap, const void* begin, size_t size, vmheap_pattern pattern) {
-  return done([&] { heap->heap->set_pattern(begin, size, pattern_of(pattern)); });
+  return done([&] {
+    heap->heap->set_pattern(
+        begin, size, one_of(kPatterns, pattern, "there is no such access pattern; see vmheap_pattern"));
+  });
 }
 
 int vmheap_set_kind(vmheap* heap, const void* begin, size_t size, vmheap_kind kind) {
-  return done([&] { heap->heap->set_kind(begin, size, kind_of(kind)); });
+  return done([&] {
+    heap->heap->set_kind(begin, size,
+                         one_of(kKinds, kind, "there is no such kind of range; see vmheap_kind"));
+  });
 }
 
 const char* vmheap_statistics(const vmheap* heap) {
