@@ -77,6 +77,12 @@ inline constexpr int kMembarrierGetRegistrations = 1 << 9;
 inline constexpr int kSetDenyWriteExecute = 65;  // PR_SET_MDWE
 inline constexpr int kGetDenyWriteExecute = 66;
 
+// Linux 6.4 (include/uapi/linux/ptrace.h).
+struct UserDispatch {
+  std::uint64_t mode, selector, offset, length;  // mode 0: off
+};
+inline constexpr unsigned kGetUserDispatch = 0x4211;  // PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
+
 // Linux 6.10.
 inline constexpr long kMseal = 462;
 

@@ -35,6 +35,9 @@ if (( EUID != 0 )); then
     "$(program closed_to_itself)" directory
   rm -rf closed
 fi
+if "$(program handles_its_calls)" probe; then
+  refuses dispatch 'thread [0-9]+ of process [0-9]+ handles system calls itself .*;' "$(program handles_its_calls)"
+fi
 refuses child 'process CHILD has its descriptors in common with its parent .*;' "$(program shares_descriptors)"
 refuses secret 'mapping .*secret memory.*;' "$(program has_secret_memory)"
 refuses compatibility 'thread [0-9]+ of process [0-9]+ runs 32-bit code.*;' "$(program runs_32_bit_code)"

@@ -99,7 +99,7 @@ void plan_protection_keys(const image::ProcessT& process, PlanBuilder& plan) {
 
 // Asked about memory that no program can have, the kernel first says whether it knows the key.
 void save_protection_keys(RemoteQueries& queries, image::ProcessT& process) {
-  constexpr std::uint64_t kBeyondAll = 0x7ffffffff000;
+  constexpr std::uint64_t kBeyondAll = 0xffff'8000'0000'0000;  // the kernel's half
   constexpr std::uint64_t kKeys = 16;
   for (std::uint64_t key = 1; key < kKeys; ++key) {
     queries.ask(SYS_pkey_mprotect, {kBeyondAll, kPageSize, PROT_NONE, key},

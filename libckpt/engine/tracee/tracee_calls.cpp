@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/kernel_abi.h"
 #include "engine/tracee/arch/x86_64/call_loop.h"
 #include "engine/tracee/arch/x86_64/syscall_instruction.h"
 #include "engine/tracee/call_area.h"
@@ -34,6 +35,17 @@ constexpr int kLooksBeforeSleeping = 200;
 // Our mapping: the call area, and from there on what scratch() hands out.
 static_assert(Tracee::kMappingBytes == CallArea::kBytes + Tracee::kScratchBytes);
 
+// It would be given a signal for every system call that we have it make.
+void refuse_own_dispatch(pid_t pid, pid_t tid) {
+  kernel::UserDispatch dispatch{};
+  auto request = static_cast<__ptrace_request>(kernel::kGetUserDispatch);
+  if (::ptrace(request, tid, sizeof dispatch, &dispatch) != 0 || dispatch.mode == 0) return;
+  throw Error(fmt::format(
+      "thread {} of process {} handles system calls itself (PR_SET_SYSCALL_USER_DISPATCH), so that "
+      "no checkpoint can have it make any; have the program switch that off",
+      tid, pid));
+}
+
 }  // namespace
 
 // A thread inside a restartable sequence is first sent to its abort address, as the kernel would do for any
@@ -49,6 +61,7 @@ void Tracee::leave_rseq_section(StoppedThread& thread) {
 
 void Tracee::borrow(StoppedThread& thread) {
   if (thread.borrowed) return;
+  refuse_own_dispatch(pid_, thread.tid);
   leave_rseq_section(thread);
   if (::ptrace(PTRACE_SETOPTIONS, thread.tid, nullptr, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL) != 0) {
     throw_errno(fmt::format("set trace options of thread {}", thread.tid));
