@@ -22,6 +22,10 @@ namespace {
 
 constexpr std::string_view kDeleted = " (deleted)";
 
+// linux/prctl.h, since Linux 6.3
+constexpr int kSetMdwe = 65;  // PR_SET_MDWE
+constexpr int kGetMdwe = 66;  // PR_GET_MDWE
+
 std::string without_newline(std::string text) {
   while (text.ends_with('\n')) text.pop_back();
   return text;
@@ -33,6 +37,21 @@ std::int32_t read_oom_score_adj(const std::string& pid) {
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) throw Error("oom_score_adj is not a number");
   return value;
+}
+
+// None on kernels without core dumps.
+std::int64_t read_coredump_filter(const std::string& pid) {
+  std::string path = fmt::format("/proc/{}/coredump_filter", pid);
+  if (::access(path.c_str(), F_OK) != 0) return -1;
+  auto value = parse_unsigned(without_newline(read_file(path)), 16);
+  return value ? static_cast<std::int64_t>(*value) : -1;
+}
+
+void write_coredump_filter(std::int64_t value) {
+  if (value < 0 || read_coredump_filter("self") == value) return;
+  UniqueFd file = open_or_throw("/proc/self/coredump_filter", O_WRONLY);
+  std::string text = fmt::format("{:#x}", value);
+  if (::write(file.get(), text.data(), text.size()) < 0) throw_errno("write coredump_filter");
 }
 
 void refuse_privileged_file(const std::string& path, const std::string& name) {
@@ -124,6 +143,10 @@ void save_attributes(pid_t pid, const ProcStatus& status, RemoteQueries& queries
                               [&process](std::int32_t flag) { process.child_subreaper = flag != 0; });
   process.no_new_privileges = status.number("NoNewPrivs", 10) != 0;
   process.oom_score_adj = read_oom_score_adj(fmt::format("{}", pid));
+  process.coredump_filter = read_coredump_filter(fmt::format("{}", pid));
+  queries.ask(SYS_prctl, {kGetMdwe, 0, 0, 0, 0}, [&process](std::int64_t flags) {
+    process.deny_write_execute = flags > 0 ? static_cast<std::uint32_t>(flags) : 0;
+  });
 }
 
 void check_attributes(const image::ProcessT& process) {
@@ -152,6 +175,7 @@ void apply_attributes(const image::ProcessT& process) {
   ::umask(static_cast<mode_t>(process.umask));
   if (::personality(process.personality) < 0) throw_errno("set personality");
   try_oom_score_adj(process.oom_score_adj);
+  write_coredump_filter(process.coredump_filter);
   bool huge_pages_off = process.layout && process.layout->thp_disabled;
   if (::prctl(PR_SET_THP_DISABLE, huge_pages_off ? 1 : 0, 0, 0, 0) != 0) throw_errno("set use of huge pages");
   // Here and not in the plan: all threads are to inherit it.
@@ -166,6 +190,10 @@ void plan_attributes(const image::ProcessT& process, PlanBuilder& plan) {
   // 2 is for the kernel to set, and keeps out as many as 0 does.
   std::uint64_t dumpable = process.dumpable == 1 ? 1 : 0;
   plan.expect("dumpable flag", SYS_prctl, {PR_SET_DUMPABLE, dumpable, 0, 0, 0}, 0);
+  if (process.deny_write_execute != 0) {
+    plan.expect("deny writable memory that is executable", SYS_prctl,
+                {kSetMdwe, process.deny_write_execute, 0, 0, 0}, 0);
+  }
 }
 
 void verify_attributes(const image::ProcessT& process, pid_t pid, std::vector<std::string>& notes) {
