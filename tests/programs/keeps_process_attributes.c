@@ -17,7 +17,8 @@ struct Attributes {
   mode_t mask;
   struct rlimit limits[kLimits];
   int personality, dumpable, no_new_privileges, death_signal, subreaper, thp_disabled, keep_capabilities;
-  int oom_score_adj;
+  int oom_score_adj, deny_write_execute, store_bypass, indirect_branch;
+  unsigned coredump_filter;
   char name[32];
   char credentials[kTextBytes];
   char bounding_set[64];
@@ -62,6 +63,22 @@ static int read_oom_score_adj(void) {
   return value;
 }
 
+// linux/prctl.h, since Linux 6.3
+enum { kSetMdwe = 65, kGetMdwe = 66 };
+
+static unsigned read_coredump_filter(void) {
+  FILE* file = fopen("/proc/self/coredump_filter", "re");
+  unsigned value = 0;
+  target_require(file != NULL && fscanf(file, "%x", &value) == 1, "/proc/self/coredump_filter");
+  fclose(file);
+  return value;
+}
+
+static void write_coredump_filter(unsigned value) {
+  FILE* file = fopen("/proc/self/coredump_filter", "we");
+  target_require(file != NULL && fprintf(file, "%#x", value) > 0 && fclose(file) == 0, "coredump_filter");
+}
+
 static void read_attributes(struct Attributes* all) {
   target_require(getcwd(all->directory, sizeof all->directory) != NULL, "getcwd");
   all->mask = umask(0);
@@ -75,6 +92,10 @@ static void read_attributes(struct Attributes* all) {
   all->thp_disabled = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0);
   all->keep_capabilities = prctl(PR_GET_KEEPCAPS);
   all->oom_score_adj = read_oom_score_adj();
+  all->coredump_filter = read_coredump_filter();
+  all->deny_write_execute = prctl(kGetMdwe, 0, 0, 0, 0);
+  all->store_bypass = prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, 0, 0, 0);
+  all->indirect_branch = prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, 0, 0, 0);
   prctl(PR_GET_NAME, all->name);
   read_credentials(all->credentials);
   read_bounding_set(all->bounding_set);
@@ -105,6 +126,10 @@ static void set_attributes(const char* directory) {
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
   prctl(PR_SET_NAME, "a name) of its");
+  prctl(kSetMdwe, 1, 0, 0, 0);                                                  // not on every kernel
+  prctl(PR_SET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, PR_SPEC_DISABLE, 0, 0);  // nor on every processor
+  prctl(PR_SET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, PR_SPEC_FORCE_DISABLE, 0, 0);
+  write_coredump_filter(0x7f);
   FILE* file = fopen("/proc/self/oom_score_adj", "we");
   if (file != NULL) {
     fprintf(file, "321\n");
@@ -148,6 +173,10 @@ int main(int argc, char** argv) {
   target_check_number("huge pages disabled", after.thp_disabled, before.thp_disabled);
   target_check_number("keep capabilities", after.keep_capabilities, before.keep_capabilities);
   target_check_number("oom_score_adj", after.oom_score_adj, before.oom_score_adj);
+  target_check_number("coredump_filter", after.coredump_filter, before.coredump_filter);
+  target_check_number("denial of writable code", after.deny_write_execute, before.deny_write_execute);
+  target_check_number("store bypass", after.store_bypass, before.store_bypass);
+  target_check_number("indirect branches", after.indirect_branch, before.indirect_branch);
   target_check_string("name", after.name, before.name);
   target_check_string("credentials", after.credentials, before.credentials);
   if (strcmp(after.user_namespace, before.user_namespace) == 0) {

@@ -36,12 +36,19 @@ std::int32_t read_oom_score_adj(const std::string& pid) {
   return value;
 }
 
-std::uint32_t read_coredump_filter(const std::string& pid) {
-  std::string text = without_newline(read_file(fmt::format("/proc/{}/coredump_filter", pid)));
-  auto value = parse_unsigned(text, 16);
-  if (!value)
-    throw Error(fmt::format("coredump_filter of process {} is '{}', a number was expected", pid, text));
-  return static_cast<std::uint32_t>(*value);
+// None on kernels without core dumps.
+std::int64_t read_coredump_filter(const std::string& pid) {
+  std::string path = fmt::format("/proc/{}/coredump_filter", pid);
+  if (::access(path.c_str(), F_OK) != 0) return -1;
+  auto value = parse_unsigned(without_newline(read_file(path)), 16);
+  return value ? static_cast<std::int64_t>(*value) : -1;
+}
+
+void write_coredump_filter(std::int64_t value) {
+  if (value < 0 || read_coredump_filter("self") == value) return;
+  UniqueFd file = open_or_throw("/proc/self/coredump_filter", O_WRONLY);
+  std::string text = fmt::format("{:#x}", value);
+  if (::write(file.get(), text.data(), text.size()) < 0) throw_errno("write coredump_filter");
 }
 
 void refuse_privileged_file(const std::string& path, const std::string& name) {
@@ -171,9 +178,7 @@ void apply_attributes(const image::ProcessT& process) {
   ::umask(static_cast<mode_t>(process.umask));
   if (::personality(process.personality) < 0) throw_errno("set personality");
   try_oom_score_adj(process.oom_score_adj);
-  std::string filter = fmt::format("{:#x}", process.coredump_filter);
-  UniqueFd file = open_or_throw("/proc/self/coredump_filter", O_WRONLY);
-  if (::write(file.get(), filter.data(), filter.size()) < 0) throw_errno("write coredump_filter");
+  write_coredump_filter(process.coredump_filter);
   bool huge_pages_off = process.layout && process.layout->thp_disabled;
   if (::prctl(PR_SET_THP_DISABLE, huge_pages_off ? 1 : 0, 0, 0, 0) != 0) throw_errno("set use of huge pages");
   // Here and not in the plan: all threads are to inherit it.

@@ -12,6 +12,7 @@
 #include "engine/process/proc_status.h"
 #include "engine/process/scheduling.h"
 #include "engine/process/signals.h"
+#include "engine/process/speculation.h"
 #include "engine/process/thread_links.h"
 #include "engine/process/timers.h"
 
@@ -36,6 +37,7 @@ void save_thread(const StoppedThread& thread, const ProcStatus& status, RemoteQu
   save_alt_stack(queries, state);
   save_thread_links(thread.tid, queries, state);
   save_scheduling(thread.tid, queries, state);
+  save_speculation(status, state);
 }
 
 void save_process(Tracee& tracee, std::span<const ProcStatus> statuses, RemoteQueries& queries,
@@ -106,6 +108,7 @@ void plan_thread_state(const image::ProcessT& process, const image::ThreadT& thr
   plan_thread_links(thread, plan);
   plan_alt_stack(thread, plan);
   plan_scheduling(thread, plan, notes);
+  plan_speculation(thread, plan);
   plan_credentials(process, thread, plan);
   plan_thread_pending(thread, pid, tid, ids, plan);
 }

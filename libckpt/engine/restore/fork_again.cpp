@@ -84,7 +84,8 @@ bool has_other_attributes(const Question& asked) {
   const image::ProcessT& one = asked.parent;
   const image::ProcessT& other = asked.child;
   return one.personality != other.personality || one.oom_score_adj != other.oom_score_adj ||
-         one.no_new_privileges != other.no_new_privileges || one.root_directory != other.root_directory;
+         one.no_new_privileges != other.no_new_privileges || one.root_directory != other.root_directory ||
+         one.coredump_filter != other.coredump_filter;
 }
 
 // It is in those of its parent, or starts its own.
