@@ -217,10 +217,10 @@ line_count() {
 
 has_lines() {
   local alive=1
-  local -a lines=()
+  local -a lines_there=()
   [[ -z $RUN_PID ]] || run_is_alive || alive=0
-  [[ ! -e $1 ]] || mapfile lines <"$1"
-  (( ${#lines[@]} < $2 )) || [[ ${#lines[@]} -eq $2 && $2 -gt 0 && ${lines[-1]} != *$'\n' ]] || return 0
+  [[ ! -e $1 ]] || mapfile lines_there <"$1"
+  (( ${#lines_there[@]} < $2 )) || [[ ${#lines_there[@]} -eq $2 && $2 -gt 0 && ${lines_there[-1]} != *$'\n' ]] || return 0
   (( alive )) || fail "ckptrun ended before $1 had $2 lines"
   return 1
 }
