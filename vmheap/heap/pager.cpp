@@ -345,9 +345,13 @@ void Pager::read_ahead() {
     const Lines next = wanted.lines;
     if (next.first >= line_map_.end() || table_.has_frame(next.first)) continue;
     std::uint64_t pages = next.pages != 0 ? next.pages : window(next.first);
-    // A window that is cut short leaves a gap in front of what another reader has.
-    while (free_frames() < pages && !stopping_ && !held_ && !reshaping_ && reclaim(lock, pages)) {
-    }
+    // A window that is cut short leaves a gap in front of what another reader has. But what is in use is not
+    // given up for what may be wanted: only as long as something is free at once.
+    std::uint64_t before = 0;
+    do {
+      before = free_frames();
+    } while (before < pages && !stopping_ && !held_ && !reshaping_ && reclaim(lock, pages) &&
+             free_frames() > before);
     // Meanwhile lines of another size may have been made of it.
     if (reshaping_ || line_map_.line_of(next.first) != next.first) continue;
     if (free_frames() < line_map_.length(next.first) || table_.has_frame(next.first)) continue;

@@ -51,8 +51,9 @@ bool Pager::store_again(Lock& lock) {
 // Makes free frames, or comes nearer to it. False: nothing can be done now.
 bool Pager::reclaim(Lock& lock, std::uint64_t wanted) {
   wanted = std::min(wanted, kBatch);
+  // Of those in the lists: while much is on its way in and out, what is in use would look like too much.
   bool made_cold =
-      resident_.inactive_pages() < std::max(2 * wanted, frames_used_ / 4) && make_cold(2 * wanted);
+      resident_.inactive_pages() < std::max(2 * wanted, resident_.pages() / 4) && make_cold(2 * wanted);
   bool made_clean = false;
   Candidates found = pick_candidates(wanted);
   if (found.clean_pages * 2 >= wanted || found.dirty.empty() || !may_store_early()) {

@@ -38,6 +38,7 @@ class ResidentLines {
   std::size_t active_count() const { return active_.lines.size(); }
   std::size_t inactive_count() const { return inactive_.lines.size(); }
   std::uint64_t inactive_pages() const { return inactive_.pages; }
+  std::uint64_t pages() const { return active_.pages + inactive_.pages; }
   template <typename Visit>
   void for_each(const Visit& visit) const {
     for (Line line : active_.lines) visit(line);
