@@ -48,9 +48,13 @@ int done(const Action& action) noexcept {
   });
 }
 
-void* or_no_memory(void* memory) {
-  if (memory == nullptr) throw ckpt::Error("the heap is full; grow it or free something", ENOMEM);
-  return memory;
+template <typename Action>
+void* allocated(const Action& action) noexcept {
+  return guarded<void*>(nullptr, [&] {
+    void* memory = action();
+    if (memory == nullptr) throw ckpt::Error("the heap is full; grow it or free something", ENOMEM);
+    return memory;
+  });
 }
 
 using ckpt::vmheap::AccessPattern;
@@ -163,19 +167,19 @@ uint64_t vmheap_tagged(const vmheap* heap, const char* label) {
 }
 
 void* vmheap_allocate(vmheap* heap, size_t size) {
-  return guarded<void*>(nullptr, [&] { return or_no_memory(heap->heap->allocate(size)); });
+  return allocated([&] { return heap->heap->allocate(size); });
 }
 
 void* vmheap_allocate_aligned(vmheap* heap, size_t size, size_t alignment) {
-  return guarded<void*>(nullptr, [&] { return or_no_memory(heap->heap->allocate(size, alignment)); });
+  return allocated([&] { return heap->heap->allocate(size, alignment); });
 }
 
 void* vmheap_allocate_zeroed(vmheap* heap, size_t size) {
-  return guarded<void*>(nullptr, [&] { return or_no_memory(heap->heap->allocate_zeroed(size)); });
+  return allocated([&] { return heap->heap->allocate_zeroed(size); });
 }
 
 void* vmheap_reallocate(vmheap* heap, void* memory, size_t size) {
-  return guarded<void*>(nullptr, [&] { return or_no_memory(heap->heap->reallocate(memory, size)); });
+  return allocated([&] { return heap->heap->reallocate(memory, size); });
 }
 
 void vmheap_free(vmheap* heap, void* memory) {

@@ -225,8 +225,10 @@ std::unique_ptr<image::MappingT> MemoryCapture::describe(const MapEntry& entry, 
     describe_shared(entry, process, *mapping);
     bool made_last =
         mapping->kind == image::MappingKind::RingMemory || mapping->kind == image::MappingKind::AioRing;
-    if (made_last) mapping->sealed = false;
-    if (made_last) mapping->protection_key = 0;
+    if (made_last) {
+      mapping->sealed = false;
+      mapping->protection_key = 0;
+    }
   } else if (entry.inode != 0) {
     describe_private_file(entry, process, *mapping);
   } else {

@@ -44,11 +44,16 @@ std::int64_t read_coredump_filter(const std::string& pid) {
   return value ? static_cast<std::int64_t>(*value) : -1;
 }
 
+// Into the file of /proc/self with this name; 0, or the error of the write.
+int write_own(const char* name, const std::string& text) {
+  UniqueFd file = open_or_throw(fmt::format("/proc/self/{}", name), O_WRONLY);
+  return ::write(file.get(), text.data(), text.size()) < 0 ? errno : 0;
+}
+
 void write_coredump_filter(std::int64_t value) {
   if (value < 0 || read_coredump_filter("self") == value) return;
-  UniqueFd file = open_or_throw("/proc/self/coredump_filter", O_WRONLY);
-  std::string text = fmt::format("{:#x}", value);
-  if (::write(file.get(), text.data(), text.size()) < 0) throw_errno("write coredump_filter");
+  if (int error = write_own("coredump_filter", fmt::format("{:#x}", value)); error != 0)
+    throw_errno("write coredump_filter", error);
 }
 
 void refuse_privileged_file(const std::string& path, const std::string& name) {
@@ -122,10 +127,8 @@ void join_session(const image::ProcessT& process) {
 // Lowering it below what the session began with takes a privilege; verify_attributes() tells the user.
 void try_oom_score_adj(std::int32_t value) {
   if (read_oom_score_adj("self") == value) return;
-  UniqueFd file = open_or_throw("/proc/self/oom_score_adj", O_WRONLY);
-  std::string text = fmt::format("{}", value);
-  if (::write(file.get(), text.data(), text.size()) < 0 && errno != EACCES)
-    throw_errno("write oom_score_adj");
+  int error = write_own("oom_score_adj", fmt::format("{}", value));
+  if (error != 0 && error != EACCES) throw_errno("write oom_score_adj", error);
 }
 
 }  // namespace

@@ -80,12 +80,12 @@ std::uint8_t key_of_kernel(const image::ProcessT& process) {
 // In a process that has none: keys are given out in order. Those not wanted are given back.
 void plan_protection_keys(const image::ProcessT& process, PlanBuilder& plan) {
   std::uint8_t taken = key_of_kernel(process);
-  std::uint64_t last = static_cast<std::uint64_t>(std::bit_width(process.protection_keys)) - 1;
-  for (std::uint64_t key = 1; process.protection_keys != 0 && key <= last; ++key) {
+  auto end = static_cast<std::uint64_t>(std::bit_width(process.protection_keys));
+  for (std::uint64_t key = 1; key < end; ++key) {
     if (key == taken) continue;
     plan.expect("allocate a protection key", SYS_pkey_alloc, {0, 0}, static_cast<std::int64_t>(key));
   }
-  for (std::uint64_t key = 1; process.protection_keys != 0 && key <= last; ++key) {
+  for (std::uint64_t key = 1; key < end; ++key) {
     if ((process.protection_keys >> key & 1U) == 0)
       plan.expect("free a protection key", SYS_pkey_free, {key}, 0);
   }

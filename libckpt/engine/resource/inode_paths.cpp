@@ -157,6 +157,10 @@ void search(std::span<const InodeName> wanted, std::span<const std::string> hint
 
 }  // namespace
 
+dev_t parse_device(std::uint64_t number) {
+  return makedev(static_cast<unsigned>(number >> 20U), static_cast<unsigned>(number & 0xfffffU));
+}
+
 std::vector<std::string> find_paths(std::span<const InodeName> wanted, std::span<const std::string> hints) {
   // The answer seldom changes from one checkpoint to the next, and every answer is checked.
   static std::map<std::pair<dev_t, std::uint64_t>, std::string> known;

@@ -15,6 +15,9 @@
 
 namespace ckpt::engine::resource {
 
+// From the kernel's own form of device numbers: 12 bits, then 20.
+dev_t parse_device(std::uint64_t number);
+
 struct InodeName {
   dev_t device = 0;
   std::uint64_t inode = 0;

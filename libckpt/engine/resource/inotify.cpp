@@ -8,7 +8,6 @@
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -42,11 +41,6 @@ std::vector<std::byte> parse_bytes(std::string_view digits) {
   for (; digits.size() >= 2; digits.remove_prefix(2))
     bytes.push_back(static_cast<std::byte>(parse_unsigned(digits.substr(0, 2), 16).value_or(0)));
   return bytes;
-}
-
-// The kernel's own form of device numbers: 12 bits, then 20.
-dev_t parse_device(std::uint64_t number) {
-  return makedev(static_cast<unsigned>(number >> 20U), static_cast<unsigned>(number & 0xfffffU));
 }
 
 // "inotify wd:1 ino:a7a4c3 sdev:fe00000 mask:2ff ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:c3.."

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 
@@ -53,11 +52,7 @@ void add_to_sync(SaveState& state, const OpenDescription& description) {
 
 // Its permissions may have changed since the program opened it.
 void refuse_closed_to_us(const OpenDescription& description) {
-  int access = description.access_mode();
-  int mode = F_OK;
-  if (access == O_RDONLY || access == O_RDWR) mode |= R_OK;
-  if (access == O_WRONLY || access == O_RDWR) mode |= W_OK;
-  if (::faccessat(AT_FDCWD, description.link.c_str(), mode, AT_EACCESS) == 0 || errno != EACCES) return;
+  if (access_error(description.link, description.flags) != EACCES) return;
   throw Error(
       fmt::format("{} may not be opened again as the program has it, its permissions forbid that; change "
                   "them, or close it before the checkpoint",

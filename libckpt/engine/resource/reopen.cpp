@@ -37,16 +37,21 @@ void seek_to_saved_offset(int fd, const image::DescriptionT& description, const 
   }
 }
 
-std::string access_problem(const std::string& path, const image::DescriptionT& description) {
-  int access = static_cast<int>(description.status_flags) & O_ACCMODE;
+int access_error(const std::string& path, int flags) {
+  int access = flags & O_ACCMODE;
   int mode = F_OK;
-  if ((description.status_flags & O_PATH) == 0) {
+  if ((flags & O_PATH) == 0) {
     if (access != O_WRONLY) mode |= R_OK;
     if (access != O_RDONLY) mode |= W_OK;
   }
-  if (::faccessat(AT_FDCWD, path.c_str(), mode, AT_EACCESS) == 0) return {};
-  if (errno == ENOENT || errno == ENOTDIR) return fmt::format("{} is missing", path);
-  return fmt::format("{} cannot be opened as before: {}", path, describe_errno(errno));
+  return ::faccessat(AT_FDCWD, path.c_str(), mode, AT_EACCESS) == 0 ? 0 : errno;
+}
+
+std::string access_problem(const std::string& path, const image::DescriptionT& description) {
+  int error = access_error(path, static_cast<int>(description.status_flags));
+  if (error == 0) return {};
+  if (error == ENOENT || error == ENOTDIR) return fmt::format("{} is missing", path);
+  return fmt::format("{} cannot be opened as before: {}", path, describe_errno(error));
 }
 
 }  // namespace ckpt::engine::resource

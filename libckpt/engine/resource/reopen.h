@@ -24,6 +24,9 @@ UniqueFd reopen_own(int fd, const image::DescriptionT& description, int extra_fl
 
 void seek_to_saved_offset(int fd, const image::DescriptionT& description, const std::string& path);
 
+// 0, or why `path` cannot be opened with `flags` by this user.
+int access_error(const std::string& path, int flags);
+
 // Why `path` cannot be opened with the access mode of `description`; empty if it can.
 std::string access_problem(const std::string& path, const image::DescriptionT& description);
 

@@ -23,14 +23,14 @@ bool is_at_port(const std::string& address, std::uint16_t port) {
 
 }  // namespace
 
-bool only_ended_connections_at(std::uint16_t port, std::string_view sockets) {
+bool only_ended_connections_at(const SocketAddress& address) {
   bool found = false;
-  std::istringstream lines{std::string(sockets)};
+  std::istringstream lines(read_file("/proc/net/tcp") + read_file("/proc/net/tcp6"));
   for (std::string line; std::getline(lines, line);) {
     std::istringstream fields(line);
     std::string number, local, remote, state, queues, timer, retransmits, uid, timeout, inode;
     fields >> number >> local >> remote >> state >> queues >> timer >> retransmits >> uid >> timeout >> inode;
-    if (!is_at_port(local, port)) continue;
+    if (!is_at_port(local, address.port())) continue;
     bool has_ended = inode == "0" && std::ranges::any_of(kEndedStates, [&](std::uint64_t ended) {
                        return parse_unsigned(state, 16) == ended;
                      });
@@ -38,10 +38,6 @@ bool only_ended_connections_at(std::uint16_t port, std::string_view sockets) {
     found = true;
   }
   return found;
-}
-
-bool only_ended_connections_at(const SocketAddress& address) {
-  return only_ended_connections_at(address.port(), read_file("/proc/net/tcp") + read_file("/proc/net/tcp6"));
 }
 
 }  // namespace ckpt::engine::resource

@@ -2,16 +2,11 @@
 // nobody can bind to their port whose program did not set SO_REUSEADDR when it made them.
 #pragma once
 
-#include <string_view>
-
 #include "engine/resource/socket/address.h"
 
 namespace ckpt::engine::resource {
 
 // Whether that, and nothing else that the kernel shows, is at the port of a TCP address.
 bool only_ended_connections_at(const SocketAddress& address);
-
-// The same from lines of /proc/net/tcp and tcp6.
-bool only_ended_connections_at(std::uint16_t port, std::string_view sockets);
 
 }  // namespace ckpt::engine::resource

@@ -4,7 +4,6 @@
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <sys/socket.h>
-#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <array>
@@ -15,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/unique_fd.h"
+#include "engine/resource/inode_paths.h"
 
 namespace ckpt::engine::resource {
 namespace {
@@ -124,20 +124,18 @@ std::optional<UnixSocketInfo> unix_socket_info(std::uint64_t inode) {
 
 // A filesystem may tell stat() of another device than the kernel's own.
 bool is_bound_to_file(const std::string& path, const struct stat& file) {
-  constexpr unsigned kMinorBits = 20;
   bool found = false;
   std::string name;
-  int problem = ask(request_for(0, true, UDIAG_SHOW_NAME | UDIAG_SHOW_VFS), true,
-                    [&](const unix_diag_msg&, std::uint16_t type, std::span<const char> value) {
-                      if (type == UNIX_DIAG_NAME) name.assign(value.begin(), value.end());
-                      if (type != UNIX_DIAG_VFS) return;
-                      auto bound = value_at<unix_diag_vfs>(value.data());
-                      dev_t device = makedev(bound.udiag_vfs_dev >> kMinorBits,
-                                             bound.udiag_vfs_dev & ((1U << kMinorBits) - 1));
-                      bool same_file = bound.udiag_vfs_ino == static_cast<std::uint32_t>(file.st_ino);
-                      bool same_name = name.substr(0, name.find('\0')) == path;
-                      found = found || (same_file && (same_name || device == file.st_dev));
-                    });
+  int problem =
+      ask(request_for(0, true, UDIAG_SHOW_NAME | UDIAG_SHOW_VFS), true,
+          [&](const unix_diag_msg&, std::uint16_t type, std::span<const char> value) {
+            if (type == UNIX_DIAG_NAME) name.assign(value.begin(), value.end());
+            if (type != UNIX_DIAG_VFS) return;
+            auto bound = value_at<unix_diag_vfs>(value.data());
+            bool same_file = bound.udiag_vfs_ino == static_cast<std::uint32_t>(file.st_ino);
+            bool same_name = name.substr(0, name.find('\0')) == path;
+            found = found || (same_file && (same_name || parse_device(bound.udiag_vfs_dev) == file.st_dev));
+          });
   if (problem != 0) throw_errno("ask the kernel about all Unix sockets", problem);
   return found;
 }

@@ -101,6 +101,12 @@ std::string directory_of_binding(const UnixDetail& socket) {
 
 std::string path_of_descriptor(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
 
+// By which it can be connected with, and sent to.
+std::string way_to(const RestoreState& state, const UnixDetail& socket) {
+  auto file = state.socket_files.find(socket.inode);
+  return file == state.socket_files.end() ? name_of(socket) : path_of_descriptor(file->second.get());
+}
+
 int connect_to(int fd, const std::string& name) {
   SocketAddress address = SocketAddress::of_unix(name);
   return ::connect(fd, address.get(), address.size()) == 0 ? 0 : errno;
@@ -116,11 +122,10 @@ class UnixRebuild {
   }
 
   void run() {
-    for (const auto& [inode, socket] : sockets_) {
-      if (leaves_its_name(*socket)) make_named(*socket);
-    }
-    for (const auto& [inode, socket] : sockets_) {
-      if (!leaves_its_name(*socket)) make_named(*socket);
+    for (bool leaving : {true, false}) {
+      for (const auto& [inode, socket] : sockets_) {
+        if (leaves_its_name(*socket) == leaving) make_named(*socket);
+      }
     }
     for (const auto& [inode, socket] : sockets_) make_connection(*socket);
     for (const auto& [inode, socket] : sockets_) make_rest(*socket);
@@ -148,7 +153,6 @@ class UnixRebuild {
   }
   const UnixDetail* partner_of(const UnixDetail& socket) const;
   const UnixDetail* listener_of(const UnixDetail& server) const;
-  std::string way_to(const UnixDetail& socket) const;
   void put_file_in_place(const UnixDetail& socket);
   bool waits_for_accept(const UnixDetail& socket) const;
   void bind_or_throw(int fd, const UnixDetail& socket);
@@ -176,12 +180,6 @@ bool UnixRebuild::waits_for_accept(const UnixDetail& socket) const {
     if (std::ranges::find(listener->waiting, socket.inode) != listener->waiting.end()) return true;
   }
   return false;
-}
-
-// By which it can be connected with.
-std::string UnixRebuild::way_to(const UnixDetail& socket) const {
-  auto file = state_.socket_files.find(socket.inode);
-  return file == state_.socket_files.end() ? name_of(socket) : path_of_descriptor(file->second.get());
 }
 
 void UnixRebuild::put_file_in_place(const UnixDetail& socket) {
@@ -247,7 +245,7 @@ bool UnixRebuild::accept_connection(const UnixDetail& server, const UnixDetail& 
   if (!listener) return false;
   UniqueFd connecting = make_socket(sort_of(client));
   bind_or_throw(connecting.get(), client);
-  int problem = connect_to(connecting.get(), living != nullptr ? way_to(*living) : name_of(server));
+  int problem = connect_to(connecting.get(), living != nullptr ? way_to(state_, *living) : name_of(server));
   if (problem != 0)
     throw_errno(fmt::format("connect to {} again", SocketAddress(server.name).text()), problem);
   UniqueFd accepted(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
@@ -305,7 +303,7 @@ void UnixRebuild::connect_waiting(const UnixDetail& listener) {
     if (client == nullptr || is_made(*client)) continue;
     UniqueFd fd = make_socket(sort_of(*client));
     bind_or_throw(fd.get(), *client);
-    int problem = is_lost(listener) ? 0 : connect_to(fd.get(), way_to(listener));
+    int problem = is_lost(listener) ? 0 : connect_to(fd.get(), way_to(state_, listener));
     if (problem != 0) {
       throw_errno(fmt::format("connect to {} again", SocketAddress(listener.name).text()), problem);
     }
@@ -317,7 +315,7 @@ void UnixRebuild::connect_waiting(const UnixDetail& listener) {
 void UnixRebuild::connect_datagrams(const UnixDetail& socket) {
   if (!is_datagram(socket) || socket.state != UnixState::Connected || partner_of(socket) != nullptr) return;
   const UnixDetail* inside = find(socket.peer);
-  std::string peer = inside != nullptr ? way_to(*inside) : peer_name_of(socket);
+  std::string peer = inside != nullptr ? way_to(state_, *inside) : peer_name_of(socket);
   if (!peer.empty()) connect_to(made(socket), peer);
 }
 
@@ -349,7 +347,6 @@ class UnixFinish {
     bool connected = false;
   };
   Sender sender_of(const UnixDetail& receiver, const SocketAddress& source) const;
-  SocketAddress address_of(const UnixDetail& receiver) const;
   void end(const UnixDetail& socket);
   void settle_file(const UnixDetail& socket) const;
 
@@ -381,12 +378,6 @@ UniqueFd UnixFinish::stand_in(const SocketAddress& source) const {
   return fd;
 }
 
-SocketAddress UnixFinish::address_of(const UnixDetail& receiver) const {
-  auto file = state_.socket_files.find(receiver.inode);
-  if (file == state_.socket_files.end()) return SocketAddress(receiver.name);
-  return SocketAddress::of_unix(path_of_descriptor(file->second.get()));
-}
-
 void UnixFinish::put(const UnixDetail& receiver, const image::UnixMessageT& message) {
   std::vector<int> descriptors;
   for (std::int32_t index : message.descriptions) descriptors.push_back(state_.description_numbers.at(index));
@@ -401,7 +392,7 @@ void UnixFinish::put(const UnixDetail& receiver, const image::UnixMessageT& mess
   if (sender.fd < 0)
     throw Error(fmt::format("nobody can send what waited in {}; the checkpoint is damaged", what));
   put_message(sender.fd, message.bytes, descriptors,
-              sender.connected ? SocketAddress() : address_of(receiver), what);
+              sender.connected ? SocketAddress() : SocketAddress::of_unix(way_to(state_, receiver)), what);
 }
 
 // The other end of a connection to the outside, or of one that had ended, goes away.

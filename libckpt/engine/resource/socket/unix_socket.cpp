@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string_view>
 #include <system_error>
 #include <vector>
@@ -42,13 +44,13 @@ std::string path_for_us(const SaveState& state, const std::string& name) {
   return fmt::format("/proc/{}/cwd/{}", state.context.pid, name);
 }
 
-// Files are known by the lower half of their inode number. False if it is not the one.
-bool take_file(const std::string& path, UnixDetail& detail) {
+// The permissions of the socket's file, if that is at `path`. Files are known by the lower half of their
+// inode number.
+std::optional<std::uint32_t> mode_of_file(const std::string& path, const UnixDetail& detail) {
   struct stat status {};
   bool same = ::lstat(path.c_str(), &status) == 0 && S_ISSOCK(status.st_mode) &&
               static_cast<std::uint32_t>(status.st_ino) == detail.file_inode;
-  if (same) detail.file_mode = status.st_mode & 07777U;
-  return same;
+  return same ? std::optional(status.st_mode & 07777U) : std::nullopt;
 }
 
 // What the kernel tells whoever has CAP_NET_ADMIN. Empty: it does not, or the file has been removed.
@@ -67,8 +69,7 @@ std::string path_of_renamed(const std::string& directory, const UnixDetail& deta
   for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
        entry.increment(error)) {
     if (++seen > kMostNames) break;
-    UnixDetail found = detail;
-    if (take_file(entry->path().string(), found)) return entry->path().string();
+    if (mode_of_file(entry->path().string(), detail)) return entry->path().string();
   }
   return {};
 }
@@ -97,22 +98,24 @@ std::string path_of_moved(const SaveState& state, const std::string& name, const
   if (std::string renamed = path_of_renamed((here / path).parent_path(), detail); !renamed.empty())
     return renamed;
   for (const std::string& directory : likely_directories(state)) {
-    UnixDetail found = detail;
     std::string candidate = std::filesystem::path(directory) / path;
-    if (take_file(candidate, found)) return candidate;
+    if (mode_of_file(candidate, detail)) return candidate;
   }
   return {};
 }
 
 void save_file(SaveState& state, int fd, const OpenDescription& description, UnixDetail& detail) {
   std::string name = SocketAddress(detail.name).unix_name();
-  if (name.empty() || name.front() == '\0' || take_file(path_for_us(state, name), detail)) return;
-  detail.file_gone = true;
-  if (!owns_name(detail)) return;
-  std::string path = path_by_kernel(fd);
-  if (path.empty()) path = path_of_moved(state, name, detail);
-  detail.file_gone = path.empty() || !take_file(path, detail);
-  if (!detail.file_gone) detail.file_path = std::move(path);
+  if (name.empty() || name.front() == '\0') return;
+  std::optional<std::uint32_t> mode = mode_of_file(path_for_us(state, name), detail);
+  if (!mode && owns_name(detail)) {
+    std::string path = path_by_kernel(fd);
+    if (path.empty()) path = path_of_moved(state, name, detail);
+    mode = mode_of_file(path, detail);
+    if (mode) detail.file_path = std::move(path);
+  }
+  detail.file_gone = !mode;
+  if (mode) detail.file_mode = *mode;
   if (detail.file_gone && detail.state == UnixState::Listening) {
     state.context.notes.push_back(
         fmt::format("{} listens at {}, where its file is not (any more); nobody finds it after a recover",
