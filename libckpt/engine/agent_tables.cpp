@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "engine/tracee/remote_memory.h"
@@ -31,10 +32,31 @@ std::unique_ptr<agent::AgentTable> AgentTable::read() const {
   return try_read(address_, bytes) && makes_sense(*table, address_) ? std::move(table) : nullptr;
 }
 
-std::unique_ptr<agent::Intents> AgentTable::read_intents() const {
+// Not the whole table, which takes long to make.
+bool AgentTable::is_there() const {
+  struct {
+    std::uint64_t magic, self;
+  } begin{};
+  static_assert(offsetof(agent::AgentTable, magic) == 0 && offsetof(agent::AgentTable, self) == 8);
+  return try_read(address_, std::as_writable_bytes(std::span(&begin, 1))) &&
+         begin.magic == agent::kTableMagic && begin.self == address_.value;
+}
+
+std::optional<agent::ExcludedRanges> AgentTable::read_excluded() const {
+  std::optional<agent::ExcludedRanges> excluded(std::in_place);
+  RemoteAddr from{address_.value + offsetof(agent::AgentTable, excluded)};
+  bool there = is_there() && try_read(from, std::as_writable_bytes(std::span(&*excluded, 1)));
+  if (!there || excluded->count > excluded->ranges.size()) excluded.reset();
+  return excluded;
+}
+
+std::unique_ptr<agent::Intents> AgentTable::read_intents(std::size_t descriptors) const {
   auto intents = std::make_unique<agent::Intents>();
   RemoteAddr from{address_.value + offsetof(agent::AgentTable, intents)};
-  return try_read(from, std::as_writable_bytes(std::span(intents.get(), 1))) ? std::move(intents) : nullptr;
+  std::size_t wanted = offsetof(agent::Intents, origins) +
+                       std::min(descriptors, intents->origins.size()) * sizeof(agent::Origin);
+  auto bytes = std::as_writable_bytes(std::span(intents.get(), 1)).first(wanted);
+  return try_read(from, bytes) ? std::move(intents) : nullptr;
 }
 
 std::unique_ptr<agent::IdTable> AgentTable::read_ids() const {
@@ -80,7 +102,7 @@ AgentTables::AgentTables(pid_t pid, const std::vector<std::uint64_t>& known,
   auto add = [this, pid](std::uint64_t address) {
     AgentTable table(pid, RemoteAddr{address});
     auto is_known = [address](const AgentTable& each) { return each.address().value == address; };
-    if (std::ranges::none_of(tables_, is_known) && table.read() != nullptr) tables_.push_back(table);
+    if (std::ranges::none_of(tables_, is_known) && table.is_there()) tables_.push_back(table);
   };
   for (std::uint64_t address : known) add(address);
   for (const MapEntry& entry : maps) {
@@ -110,10 +132,10 @@ std::int32_t AgentTables::seen_id(std::int32_t kernel) const {
 AddressRanges AgentTables::excluded(const AddressRanges& before) const {
   AddressRanges ranges;
   for (const AgentTable& each : tables_) {
-    std::unique_ptr<agent::AgentTable> table = each.read();
-    if (table == nullptr) continue;
-    if (table->excluded.changing != 0) return before;
-    for (const agent::ExcludedRange& range : std::span(table->excluded.ranges).first(table->excluded.count)) {
+    std::optional<agent::ExcludedRanges> excluded = each.read_excluded();
+    if (!excluded) continue;
+    if (excluded->changing != 0) return before;
+    for (const agent::ExcludedRange& range : std::span(excluded->ranges).first(excluded->count)) {
       if (range.start < range.end) ranges.push_back({page_ceil(range.start), page_floor(range.end)});
     }
   }

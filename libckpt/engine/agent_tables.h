@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,9 +38,13 @@ class AgentTable {
   AgentTable(pid_t pid, RemoteAddr address) : pid_(pid), address_(address) {}
 
   RemoteAddr address() const { return address_; }
+  bool is_there() const;
+  // Nothing if there is no table (any more).
+  std::optional<agent::ExcludedRanges> read_excluded() const;
   // Without `intents`, `argument_room` and `ids`; nullptr if there is no table (any more).
   std::unique_ptr<agent::AgentTable> read() const;
-  std::unique_ptr<agent::Intents> read_intents() const;
+  // With the origins of as many descriptors, from the first on.
+  std::unique_ptr<agent::Intents> read_intents(std::size_t descriptors) const;
   std::unique_ptr<agent::IdTable> read_ids() const;
   // False if it is not there any more.
   bool write(std::size_t offset, std::span<const std::byte> bytes) const;

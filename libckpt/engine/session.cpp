@@ -77,6 +77,8 @@ void StoppedFamily::resume() {
     subtract_pause_from_timeouts(*process.tracee, Clock::now() - process.since);
   });
   if (const auto& keeper = processes.front().state->keeper) keeper->go_on();
+  each([](StoppedProcess& process) { process.tracee->begin_release(); });
+  each([](StoppedProcess& process) { process.tracee->go_on(); });
   each([](StoppedProcess& process) { process.tracee->release(); });
   for (StoppedProcess& process : processes) process.state->calls.released();
 }
@@ -101,9 +103,8 @@ void Session::State::meet(const std::vector<Relative>& relatives) {
   for (const Relative& relative : relatives) {
     if (relative.pid == pid() || relative.ended) continue;
     try {
-      std::int64_t start_time = ProcStat(relative.pid).start_time();
       auto old = std::ranges::find_if(known, [&](const auto& state) {
-        return state->pid == relative.pid && state->start_time == start_time;
+        return state->pid == relative.pid && state->start_time == relative.start_time;
       });
       processes.push_back(old != known.end() ? *old : ProcessState::of_relative(relative.pid));
       if (old == known.end()) processes.back()->agent_addresses.assign(inherited.begin(), inherited.end());
@@ -168,14 +169,12 @@ void Session::State::stop_members(StoppedFamily& family, bool look,
   std::string reason = "the program's processes did not stop: new ones appear all the time; try again later";
   for (auto& process : processes) process->observe_before_stop();
   family.add(processes.front(), before_keepers);
-  for (bool grown = look; grown;) {
-    if (Clock::now() - family.since() > Tracee::kStopDeadline) throw Error(reason, ETIMEDOUT);
-    family.relatives = list_family(roots);
-    meet(family.relatives);
-    grown = false;
+  // Returns whether there were any.
+  auto stop_the_others = [&] {
+    bool any = false;
     for (auto& process : processes) {
       if (std::ranges::count(family.processes, process, &StoppedProcess::state) != 0) continue;
-      grown = true;
+      any = true;
       try {
         family.add(process);
       } catch (const Error& error) {
@@ -183,6 +182,14 @@ void Session::State::stop_members(StoppedFamily& family, bool look,
         reason = error.what();
       }
     }
+    return any;
+  };
+  stop_the_others();
+  while (look) {
+    if (Clock::now() - family.since() > Tracee::kStopDeadline) throw Error(reason, ETIMEDOUT);
+    family.relatives = list_family(roots);
+    meet(family.relatives);
+    look = stop_the_others();
   }
   // Somebody may have killed one of them meanwhile.
   std::erase_if(family.processes, [this](const StoppedProcess& process) {

@@ -96,9 +96,9 @@ reproduce() {
 
 show_outputs() {
   local file
-  for file in out.* err.*; do
+  for file in "$WORK"/out.* "$WORK"/err.*; do
     [[ -s $file ]] || continue
-    echo "--- last lines of $file"
+    echo "--- last lines of ${file##*/}"
     tail -n 15 "$file"
   done
 }
@@ -115,7 +115,7 @@ at_exit() {
   trap - EXIT
   set +e
   if (( status != 0 && status != 77 )); then
-    { show_outputs; reproduce; echo "FAILED ${CKPT_TEST_SCRIPT##*/} (status $status) as uid $EUID"; tail -n 3 "$CAUSE"; } >&2
+    { show_outputs; reproduce; echo "FAILED ${CKPT_TEST_SCRIPT##*/} (status $status) as uid $EUID"; tail -n 6 "$CAUSE"; } >&2
   fi
   end_own_processes
   remove_memory_group
@@ -142,9 +142,11 @@ skip() {
   exit 77
 }
 
-# expect_eq WHAT EXPECTED ACTUAL
+# expect_eq WHAT EXPECTED ACTUAL: of several lines, those that differ are shown.
 expect_eq() {
-  [[ $2 == "$3" ]] || fail "$1: expected '$2', found '$3'"
+  [[ $2 != "$3" ]] || return 0
+  [[ $2 != *$'\n'* ]] || fail "$1: - expected, + found: $(diff -U0 <(echo "$2") <(echo "$3") | tail -n +3 || true)"
+  fail "$1: expected '$2', found '$3'"
 }
 
 # expect_match WHAT REGEX ACTUAL

@@ -113,8 +113,9 @@ changed = digest()
 print("changed", flush=True)
 wait_for("go")
 for worker in workers:
-    if os.waitpid(worker, 0)[1] != 0:
-        print("a worker has failed")
+    status = os.waitpid(worker, 0)[1]
+    if status != 0:
+        print("a worker has failed, status", status)
 right = right and digest() == changed
 other.terminate()
 other.wait()

@@ -38,7 +38,7 @@ class StoppedCapture {
 
  private:
   void save_processes();
-  void save_one(const ProcessContext& context, image::ProcessT& process);
+  void add_processes();
   void describe_relations();
   bool knows_of_stop(std::int32_t parent, std::int32_t stopped) const;
   void add_ended(const Relative& relative);
@@ -56,6 +56,7 @@ class StoppedCapture {
   StoppedState state_;
   std::vector<image::ProcessT*> processes_;
   ObjectTable objects_;
+  PathStatuses paths_;
 };
 
 // Numbers of spaces mean something else in every version, except those of processes.
@@ -115,25 +116,38 @@ pid_t StoppedCapture::parent_of(pid_t pid) const {
   return found == context_.relatives.end() ? 0 : found->parent;
 }
 
-void StoppedCapture::save_one(const ProcessContext& context, image::ProcessT& process) {
-  // Mappings may have come and gone since the flags were read; then the pause is longer.
-  if (!context.flags.covers(context.maps)) context.flags = MapFlagsTable::read(context.tracee.pid());
-  bool childless = context_.relatives.empty();
-  save_process_state(context.tracee, childless, process);
-  save_registers(context.tracee, context.calls, process);
-  process.space = context.space;
-}
-
-void StoppedCapture::save_processes() {
+void StoppedCapture::add_processes() {
   for (const ProcessContext& context : context_.processes) {
     auto process = std::make_unique<image::ProcessT>();
-    save_one(context, *process);
+    process->space = context.space;
     processes_.push_back(process.get());
     if (state_.checkpoint.process == nullptr) {
       state_.checkpoint.process = std::move(process);
     } else {
       state_.checkpoint.relatives.push_back(std::move(process));
     }
+  }
+}
+
+// Step by step, each with all of them, so that none waits for the processor to get to another one.
+void StoppedCapture::save_processes() {
+  add_processes();
+  bool childless = context_.relatives.empty();
+  OwnCredentials own;
+  std::vector<std::unique_ptr<SavedProcessState>> states;
+  for (std::size_t i = 0; i < processes_.size(); ++i) {
+    Tracee& tracee = context_.processes[i].tracee;
+    tracee.begin_scratch();
+    states.push_back(std::make_unique<SavedProcessState>(tracee, own, childless, *processes_[i]));
+  }
+  for (const ProcessContext& context : context_.processes) context.tracee.go_on();
+  for (const ProcessContext& context : context_.processes) context.tracee.scratch();
+  context_.threads.run(states.size(), [&states](std::size_t i) { states[i]->look(); });
+  for (const auto& state : states) state->ask();
+  for (const auto& state : states) state->await();
+  for (std::size_t i = 0; i < processes_.size(); ++i) {
+    states[i]->finish();
+    save_registers(context_.processes[i].tracee, context_.processes[i].calls, *processes_[i]);
   }
 }
 
@@ -206,7 +220,6 @@ void StoppedCapture::describe_relations() {
     Tracee& tracee = context_.processes[i].tracee;
     pid_t parent = parent_of(tracee.pid());
     processes_[i]->stopped = tracee.main_thread().group_stopped;
-    processes_[i]->exit_signal = static_cast<std::int32_t>(ProcStat(tracee.pid()).exit_signal());
     processes_[i]->parent = inner_id_of(parent);
     if (parent != 0) refuse_shared(tracee.pid(), parent);
     processes_[i]->stop_reported =
@@ -238,14 +251,16 @@ SaveContext StoppedCapture::save_context(const ProcessContext& process, ProgramC
 void StoppedCapture::save_descriptors_and_ipc() {
   std::vector<pid_t> pids;
   for (const ProcessContext& context : context_.processes) pids.push_back(context.tracee.pid());
-  DescriptorCapture descriptors(pids);
+  DescriptorCapture descriptors(
+      pids, [this](std::size_t parts, const auto& work) { context_.threads.run(parts, work); });
   for (std::size_t i = 0; i < processes_.size(); ++i) {
     TraceeProgram calls(context_.processes[i].tracee);
     SaveContext save = save_context(context_.processes[i], calls);
-    save_aio_contexts(save, *processes_[i]);  // before connections are silenced
+    bool has_ring = std::ranges::count(context_.processes[i].maps, kAioRingPath, &MapEntry::path) != 0;
+    if (has_ring) save_aio_contexts(save, *processes_[i]);  // before connections are silenced
     descriptors.save(save, *processes_[i]);
-    save_system_v(save, state_.checkpoint);
   }
+  save_system_v(pids, state_.checkpoint);
   for (std::size_t i = 0; i < processes_.size(); ++i) {
     TraceeProgram calls(context_.processes[i].tracee);
     save_undo(processes_[i]->pid, calls, state_.checkpoint);
@@ -266,7 +281,7 @@ void StoppedCapture::save_memory() {
   for (std::size_t i = 0; i < processes_.size(); ++i) {
     const ProcessContext& context = context_.processes[i];
     captures.push_back(std::make_unique<MemoryCapture>(context.tracee, context.flags, context_.identities,
-                                                       objects_, context_.writer, context.tracker,
+                                                       paths_, objects_, context_.writer, context.tracker,
                                                        context.needs, within, context.known_content));
     captures.back()->describe(context.maps, context.kept, *processes_[i]);
   }

@@ -28,7 +28,7 @@ struct ProcessContext {
   Tracee& tracee;
   const InterruptedCalls& calls;
   const std::vector<MapEntry>& maps;  // read in the stop, before any remote call
-  MapFlagsTable& flags;               // read before the stop
+  const MapFlagsTable& flags;         // of all of them
   WriteTracker* tracker;              // none: every page counts as written
   const PageNeeds& needs;
   const AddressRanges& known_content;  // a moment ago, of anonymous memory that is tracked

@@ -1,6 +1,7 @@
 #include "engine/capture/capture_run.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "base/error.h"
@@ -227,9 +228,10 @@ void CaptureRun::precopy() {
 // Mappings came or went since their flags were read, and to read those again takes long: rather once more
 // while the program runs.
 bool CaptureRun::is_stale(const StoppedFamily& family) {
-  bool stale = false;
-  for (const StoppedProcess& process : family.processes)
-    stale = part_of(process.state).look_at_maps() || stale;
+  std::atomic<bool> stale = false;
+  session_.threads.run(family.processes.size(), [&](std::size_t i) {
+    if (part_of(family.processes[i].state).look_at_maps()) stale = true;
+  });
   return stale && options_.after == AfterCapture::kResume && stale_surveys_++ < kMostStaleSurveys;
 }
 

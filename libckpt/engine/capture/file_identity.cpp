@@ -61,8 +61,12 @@ std::int64_t modification_time_ns(const struct stat& status) {
 }
 
 std::unique_ptr<image::MappedFileT> FileIdentities::describe(const std::string& path) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) throw_errno(fmt::format("examine mapped file {}", path));
+  return describe(path, PathStatuses().of(path));
+}
+
+std::unique_ptr<image::MappedFileT> FileIdentities::describe(const std::string& path, const PathStatus& now) {
+  if (now.error != 0) throw_errno(fmt::format("examine mapped file {}", path), now.error);
+  const struct stat& status = now.status;
   auto file = std::make_unique<image::MappedFileT>();
   file->path = path;
   file->device = status.st_dev;

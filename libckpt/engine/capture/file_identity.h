@@ -10,6 +10,7 @@
 #include <string>
 #include <tuple>
 
+#include "engine/capture/path_statuses.h"
 #include "image_generated.h"
 
 namespace ckpt::engine {
@@ -19,6 +20,7 @@ namespace ckpt::engine {
 class FileIdentities {
  public:
   // Describes the file that `path` names now. Throws Error if it cannot be examined.
+  std::unique_ptr<image::MappedFileT> describe(const std::string& path, const PathStatus& now);
   std::unique_ptr<image::MappedFileT> describe(const std::string& path);
 
  private:

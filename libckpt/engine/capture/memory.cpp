@@ -47,14 +47,14 @@ constexpr std::array<Advice, 8> kAdvices{{{"sr", MADV_SEQUENTIAL},
 
 // True if `path` still names the mapped file. The device in maps is the filesystem's own number, which stat()
 // does not always report (btrfs, overlayfs), so the inode decides.
-bool names_mapped_file(const MapEntry& entry) {
-  struct stat status {};
-  return ::stat(entry.path.c_str(), &status) == 0 && status.st_ino == entry.inode && S_ISREG(status.st_mode);
+bool names_mapped_file(const MapEntry& entry, PathStatuses& paths) {
+  const PathStatus& named = paths.of(entry.path);
+  return named.error == 0 && named.status.st_ino == entry.inode && S_ISREG(named.status.st_mode);
 }
 
 // sem_open(3) makes a file under a passing name, maps it and links it to its own: the mapping knows only the
 // first. Returns the mapping with the name that there is, if there is one.
-std::optional<MapEntry> with_present_name(const MapEntry& entry) {
+std::optional<MapEntry> with_present_name(const MapEntry& entry, PathStatuses& paths) {
   constexpr std::string_view kSharedMemory = "/dev/shm/";
   if (!entry.path.starts_with(kSharedMemory) || !entry.path.ends_with(kDeleted)) return std::nullopt;
   std::error_code failure;
@@ -62,7 +62,7 @@ std::optional<MapEntry> with_present_name(const MapEntry& entry) {
   for (; !failure && file != std::filesystem::directory_iterator(); file.increment(failure)) {
     MapEntry named = entry;
     named.path = file->path();
-    if (names_mapped_file(named)) return named;
+    if (names_mapped_file(named, paths)) return named;
   }
   return std::nullopt;
 }
@@ -101,9 +101,10 @@ bool is_private_memory(const MapEntry& entry) {
          !entry.path.starts_with("[vvar");
 }
 
-std::optional<PageFilter> private_content_filter(const MapEntry& entry) {
+std::optional<PageFilter> private_content_filter(const MapEntry& entry, PathStatuses& paths) {
   if (!is_private_memory(entry)) return std::nullopt;
-  return entry.inode != 0 && names_mapped_file(entry) ? PageFilter::kPrivateCopy : PageFilter::kAnyContent;
+  return entry.inode != 0 && names_mapped_file(entry, paths) ? PageFilter::kPrivateCopy
+                                                             : PageFilter::kAnyContent;
 }
 
 void add_private_tasks(const MapEntry& entry, const AddressRanges& pages, store::SpaceId space,
@@ -118,12 +119,13 @@ void add_private_tasks(const MapEntry& entry, const AddressRanges& pages, store:
 }
 
 MemoryCapture::MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIdentities& identities,
-                             ObjectTable& objects, store::CheckpointWriter& writer, WriteTracker* tracker,
-                             const PageNeeds& needs, PauseThreads* threads,
+                             PathStatuses& paths, ObjectTable& objects, store::CheckpointWriter& writer,
+                             WriteTracker* tracker, const PageNeeds& needs, PauseThreads* threads,
                              const AddressRanges& known_content)
     : tracee_(tracee),
       flags_(flags),
       identities_(identities),
+      paths_(paths),
       objects_(objects),
       writer_(writer),
       tracker_(tracker),
@@ -164,7 +166,8 @@ void MemoryCapture::describe(const std::vector<MapEntry>& maps, const KeptElsewh
 
 // What is gone (an update has replaced it) need not be compared with anything: its mappings are kept whole.
 std::unique_ptr<image::MappedFileT> MemoryCapture::describe_executable(const std::string& path) {
-  if (::access(path.c_str(), F_OK) == 0 || errno != ENOENT) return identities_.describe(path);
+  const PathStatus& now = paths_.of(path);
+  if (now.error != ENOENT) return identities_.describe(path, now);
   auto gone = std::make_unique<image::MappedFileT>();
   gone->path = path;
   return gone;
@@ -239,7 +242,7 @@ std::unique_ptr<image::MappingT> MemoryCapture::describe(const MapEntry& entry, 
 
 void MemoryCapture::describe_private_file(const MapEntry& entry, image::ProcessT& process,
                                           image::MappingT& mapping) {
-  if (names_mapped_file(entry)) {
+  if (names_mapped_file(entry, paths_)) {
     mapping.kind = image::MappingKind::PrivateFile;
     mapping.file = mapped_file(entry, process, false);
     return;
@@ -281,9 +284,9 @@ void MemoryCapture::describe_shared(const MapEntry& entry, image::ProcessT& proc
   if (flags_.of(entry).has("lo") && entry.path.starts_with("/secretmem")) {
     refuse(entry, "secret memory, which nobody else may read", "unmap it before the checkpoint");
   }
-  std::optional<MapEntry> renamed = with_present_name(entry);
+  std::optional<MapEntry> renamed = with_present_name(entry, paths_);
   const MapEntry& file = renamed ? *renamed : entry;
-  if (renamed || names_mapped_file(entry)) {
+  if (renamed || names_mapped_file(entry, paths_)) {
     mapping.kind = image::MappingKind::SharedFile;
     mapping.file = mapped_file(file, process, mapping.may_write);
     mapping.name = file.path;
@@ -307,7 +310,7 @@ std::int32_t MemoryCapture::mapped_file(const MapEntry& entry, image::ProcessT& 
   auto found = std::ranges::find_if(
       files, [&entry](const auto& file) { return file->inode == entry.inode && file->path == entry.path; });
   if (found == files.end()) {
-    files.push_back(identities_.describe(entry.path));
+    files.push_back(identities_.describe(entry.path, paths_.of(entry.path)));
     found = files.end() - 1;
   }
   (*found)->written |= written;

@@ -13,6 +13,7 @@
 #include "engine/capture/page_needs.h"
 #include "engine/capture/page_scan.h"
 #include "engine/capture/page_tasks.h"
+#include "engine/capture/path_statuses.h"
 #include "engine/capture/write_tracker.h"
 #include "engine/resource/kept_elsewhere.h"
 #include "engine/tracee/tracee.h"
@@ -37,7 +38,7 @@ bool is_private_memory(const MapEntry& entry);
 
 // How the content of a private mapping is told from what its file holds. Nothing for mappings that have no
 // content of their own.
-std::optional<PageFilter> private_content_filter(const MapEntry& entry);
+std::optional<PageFilter> private_content_filter(const MapEntry& entry, PathStatuses& paths);
 
 // Tasks for pages of a private mapping, which go to `space`.
 void add_private_tasks(const MapEntry& entry, const AddressRanges& pages, store::SpaceId space,
@@ -46,9 +47,9 @@ void add_private_tasks(const MapEntry& entry, const AddressRanges& pages, store:
 class MemoryCapture {
  public:
   // `threads`: for find_pages(); none if it runs in one of them.
-  MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIdentities& identities, ObjectTable& objects,
-                store::CheckpointWriter& writer, WriteTracker* tracker, const PageNeeds& needs,
-                PauseThreads* threads, const AddressRanges& known_content);
+  MemoryCapture(Tracee& tracee, const MapFlagsTable& flags, FileIdentities& identities, PathStatuses& paths,
+                ObjectTable& objects, store::CheckpointWriter& writer, WriteTracker* tracker,
+                const PageNeeds& needs, PauseThreads* threads, const AddressRanges& known_content);
   ~MemoryCapture();
   MemoryCapture(const MemoryCapture&) = delete;
   MemoryCapture& operator=(const MemoryCapture&) = delete;
@@ -80,6 +81,7 @@ class MemoryCapture {
   Tracee& tracee_;
   const MapFlagsTable& flags_;
   FileIdentities& identities_;
+  PathStatuses& paths_;
   ObjectTable& objects_;
   store::CheckpointWriter& writer_;
   WriteTracker* tracker_;  // none: every page counts as written

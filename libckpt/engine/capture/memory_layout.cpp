@@ -8,12 +8,10 @@
 #include <string>
 
 #include "base/file_io.h"
-#include "base/proc_stat.h"
 
 namespace ckpt::engine {
 
-void save_memory_layout(pid_t pid, RemoteQueries& queries, image::ProcessT& process) {
-  ProcStat stat(pid);
+void save_memory_layout(pid_t pid, const ProcStat& stat, RemoteQueries& queries, image::ProcessT& process) {
   auto field = [&stat](std::size_t number) { return static_cast<std::uint64_t>(stat.field(number)); };
   process.layout = std::make_unique<image::MemoryLayoutT>();
   image::MemoryLayoutT* layout = process.layout.get();

@@ -66,10 +66,11 @@ std::vector<MapEntry> read_memory_map(pid_t pid) {
   return entries;
 }
 
-bool MapFlags::has(const char* code) const {
-  std::string_view rest = codes;
-  while (!rest.empty()) {
-    if (take_field(rest, ' ') == code) return true;
+// Asked for many times in a pause, hence without taking all codes apart.
+bool MapFlags::has(std::string_view code) const {
+  for (std::size_t at = 0; (at = codes.find(code, at)) != std::string::npos; ++at) {
+    std::size_t end = at + code.size();
+    if ((at == 0 || codes[at - 1] == ' ') && (end == codes.size() || codes[end] == ' ')) return true;
   }
   return false;
 }

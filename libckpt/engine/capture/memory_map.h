@@ -37,7 +37,7 @@ struct MapFlags {
   std::uint64_t swapped_bytes = 0;
   std::uint8_t protection_key = 0;
 
-  bool has(const char* code) const;
+  bool has(std::string_view code) const;
 };
 
 // Flags by start address. Slow (FACTS: 16 ms per GiB), so it is read before a stop and checked inside with

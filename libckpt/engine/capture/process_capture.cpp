@@ -75,7 +75,8 @@ void ProcessCapture::track(Tracee& tracee, Paging* paging) {
 // Memory that was excluded when the version before was made, and no longer is, was never written to the
 // store.
 void ProcessCapture::learn_excluded() {
-  needs_.excluded = AgentTables(process_->pid, process_->agent_addresses, maps_).excluded(excluded_before_);
+  agent_ = AgentTables(process_->pid, process_->agent_addresses, maps_);
+  needs_.excluded = agent_.excluded(excluded_before_);
   if (!excluded_before_.empty())
     needs_.must = unite(needs_.must, subtract(excluded_before_, needs_.excluded));
 }
@@ -85,8 +86,9 @@ template <typename Action>
 void ProcessCapture::for_each_private_mapping(const Action& action) {
   maps_ = read_memory_map(process_->pid);
   learn_excluded();
+  PathStatuses paths;
   for (const MapEntry& entry : maps_) {
-    if (std::optional<PageFilter> filter = private_content_filter(entry))
+    if (std::optional<PageFilter> filter = private_content_filter(entry, paths))
       action(entry, AddressRange{entry.start, entry.end}, *filter);
   }
 }
@@ -143,7 +145,8 @@ void ProcessCapture::precopy(store::CheckpointWriter& writer, PagesInCommon in_c
 
 bool ProcessCapture::look_at_maps() {
   maps_ = read_memory_map(process_->pid);
-  return !flags_.covers(maps_);
+  flags_are_stale_ = !flags_.covers(maps_);
+  return flags_are_stale_;
 }
 
 void ProcessCapture::know_missing(Paging& paging) {
@@ -156,6 +159,8 @@ void ProcessCapture::know_missing(Paging& paging) {
 }
 
 ProcessContext ProcessCapture::context(Tracee& tracee) {
+  // Mappings have come and gone since the flags were read: then the pause is longer.
+  if (std::exchange(flags_are_stale_, false)) flags_ = MapFlagsTable::read(process_->pid);
   learn_excluded();
   return {.tracee = tracee,
           .calls = process_->calls,
@@ -165,19 +170,15 @@ ProcessContext ProcessCapture::context(Tracee& tracee) {
           .needs = needs_,
           .known_content = known_content_,
           .space = process_->space,
-          .opener =
-              [this](int number, const std::string& link) {
-                AgentTables agent(process_->pid, process_->agent_addresses, maps_);
-                return opener_of(agent, maps_, number, link);
-              },
+          .opener = [this](int number,
+                           const std::string& link) { return opener_of(agent_, maps_, number, link); },
           .kept = process_->kept};
 }
 
 void ProcessCapture::describe_agent(image::ProcessT& process) const {
-  AgentTables agent(process_->pid, process_->agent_addresses, maps_);
-  process.agent_tables = agent.saved();
+  process.agent_tables = agent_.saved();
   process.keeper_thread = process_->kept.thread;
-  describe_intent(agent, maps_, process);
+  describe_intent(agent_, maps_, process);
 }
 
 std::uint64_t ProcessCapture::take_pages(Tracee& tracee, CapturedMemory memory, bool snapshot,

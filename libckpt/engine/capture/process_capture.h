@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/agent_tables.h"
 #include "engine/capture/capture.h"
 #include "engine/capture/memory_map.h"
 #include "engine/capture/page_needs.h"
@@ -80,7 +81,9 @@ class ProcessCapture {
   Tracking tracking_;
   bool wants_tracker_;
   std::vector<MapEntry> maps_;  // as last read
+  AgentTables agent_;           // in these
   MapFlagsTable flags_;
+  bool flags_are_stale_ = false;
   PageTasks precopy_tasks_;
   PageNeeds needs_;
   AddressRanges known_content_;  // of tracked anonymous memory, as the last survey found it

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "engine/resource/descriptors.h"
+
 namespace ckpt::engine {
 namespace {
 
@@ -93,8 +95,8 @@ void add_reservations(const Intents& intents, const std::vector<MapEntry>& maps,
 std::string opener_of(const AgentTables& tables, const std::vector<MapEntry>& maps, int number,
                       const std::string& link) {
   for (const AgentTable& table : tables.all()) {
-    std::unique_ptr<Intents> intents = table.read_intents();
     auto index = static_cast<std::size_t>(number);
+    std::unique_ptr<Intents> intents = table.read_intents(index + 1);
     if (intents == nullptr || intents->recording == 0 || index >= intents->origins.size()) continue;
     const agent::Origin& noted = intents->origins.at(index);
     std::string name = text_in(noted.name);
@@ -107,8 +109,9 @@ std::string opener_of(const AgentTables& tables, const std::vector<MapEntry>& ma
 }
 
 void describe_intent(const AgentTables& tables, const std::vector<MapEntry>& maps, image::ProcessT& process) {
+  auto descriptors = static_cast<std::size_t>(first_free_descriptor(process));
   for (const AgentTable& table : tables.all()) {
-    std::unique_ptr<Intents> intents = table.read_intents();
+    std::unique_ptr<Intents> intents = table.read_intents(descriptors);
     if (intents == nullptr || intents->recording == 0) continue;
     add_origins(*intents, maps, process);
     add_reservations(*intents, maps, process);

@@ -183,16 +183,17 @@ std::optional<std::string> credentials_obstacle(const image::CredentialsT& wante
   return std::nullopt;
 }
 
-void save_credentials(std::span<const ProcStatus> threads, RemoteQueries& queries, image::ProcessT& process) {
-  ProcStatus self = ProcStatus::of_self();
-  refuse_seccomp(threads.front(), self);
+OwnCredentials::OwnCredentials() : status(ProcStatus::of_self()), credentials(own_credentials(status)) {}
+
+void save_credentials(std::span<const ProcStatus> threads, const OwnCredentials& own, RemoteQueries& queries,
+                      image::ProcessT& process) {
+  refuse_seccomp(threads.front(), own.status);
   refuse_different_threads(threads);
   process.credentials = std::make_unique<image::CredentialsT>(credentials_in(threads.front()));
   queries.expect(
-      "read securebits", SYS_prctl, {PR_GET_SECUREBITS, 0, 0, 0, 0},
-      [&process, self = std::move(self)](std::int64_t bits) {
+      "read securebits", SYS_prctl, {PR_GET_SECUREBITS, 0, 0, 0, 0}, [&process, &own](std::int64_t bits) {
         process.credentials->securebits = static_cast<std::uint32_t>(bits);
-        auto obstacle = credentials_obstacle(*process.credentials, own_credentials(self));
+        auto obstacle = credentials_obstacle(*process.credentials, own.credentials);
         if (!obstacle) return;
         throw Error(fmt::format("{}, which cannot be carried over; run it without that", *obstacle));
       });

@@ -16,10 +16,19 @@
 
 namespace ckpt::engine {
 
+// Of the calling thread, at the time of construction.
+struct OwnCredentials {
+  OwnCredentials();
+
+  ProcStatus status;
+  image::CredentialsT credentials;
+};
+
 // `threads` are the statuses of all threads, the main thread's first. Throws Error for what cannot be
 // rebuilt: threads that differ from each other and seccomp filters at once, the rest when the queries run.
-// `process` must live until then.
-void save_credentials(std::span<const ProcStatus> threads, RemoteQueries& queries, image::ProcessT& process);
+// `own` and `process` must live until then.
+void save_credentials(std::span<const ProcStatus> threads, const OwnCredentials& own, RemoteQueries& queries,
+                      image::ProcessT& process);
 
 // Throws Error if this session cannot give the program its credentials.
 void check_credentials(const image::ProcessT& process, std::vector<std::string>& notes);

@@ -15,7 +15,6 @@
 #include "base/parse.h"
 #include "base/proc_stat.h"
 #include "base/thread_list.h"
-#include "engine/process/proc_status.h"
 
 namespace ckpt::engine {
 namespace {
@@ -34,8 +33,38 @@ bool is_exiting(pid_t pid) try { return (ProcStat(pid).flags() & kFlagExiting) !
   return true;
 }
 
+// A main thread that ended before the others is a zombie, too.
+bool shows_end(const ProcStat& stat) { return stat.state() == 'Z' && stat.thread_count() <= 1; }
+
 void add(pid_t pid, pid_t parent, std::vector<Relative>& family) {
-  family.push_back({.pid = pid, .parent = parent, .ended = has_ended(pid)});
+  family.push_back({.pid = pid, .parent = parent, .ended = true});
+  try {
+    ProcStat stat(pid);
+    family.back().ended = shows_end(stat);
+    family.back().start_time = stat.start_time();
+    family.back().thread_count = stat.thread_count();
+  } catch (const Error&) {
+    return;  // gone
+  }
+}
+
+void add_children_of_thread(pid_t pid, pid_t tid, std::vector<pid_t>& children) {
+  std::string list;
+  try {
+    list = read_file(fmt::format("/proc/{}/task/{}/children", pid, tid));
+  } catch (const Error&) {
+    return;  // that thread has just ended
+  }
+  for (std::string_view rest = list; !rest.empty();) {
+    if (auto child = parse_unsigned(take_field(rest, ' '))) children.push_back(static_cast<pid_t>(*child));
+  }
+}
+
+std::vector<pid_t> children_of(const Relative& parent) {
+  if (parent.thread_count != 1) return list_children(parent.pid);
+  std::vector<pid_t> children;
+  add_children_of_thread(parent.pid, parent.pid, children);
+  return children;
 }
 
 void add_orphans(const FamilyRoots& roots, std::vector<Relative>& family) {
@@ -51,11 +80,7 @@ void add_orphans(const FamilyRoots& roots, std::vector<Relative>& family) {
 
 }  // namespace
 
-// A main thread that ended before the others is a zombie, too.
-bool has_ended(pid_t pid) try {
-  ProcStatus status = ProcStatus::of_process(pid);
-  return status.text("State").starts_with('Z') && status.number("Threads", 10) <= 1;
-} catch (const Error&) {
+bool has_ended(pid_t pid) try { return shows_end(ProcStat(pid)); } catch (const Error&) {
   return true;
 }
 
@@ -66,18 +91,7 @@ bool is_end_of(pid_t pid, const Error& error) { return error.code() == ESRCH || 
 
 std::vector<pid_t> list_children(pid_t pid) {
   std::vector<pid_t> children;
-  for (pid_t tid : list_threads(pid)) {
-    std::string list;
-    try {
-      list = read_file(fmt::format("/proc/{}/task/{}/children", pid, tid));
-    } catch (const Error&) {
-      continue;  // that thread has just ended
-    }
-    std::string_view rest = list;
-    while (!rest.empty()) {
-      if (auto child = parse_unsigned(take_field(rest, ' '))) children.push_back(static_cast<pid_t>(*child));
-    }
-  }
+  for (pid_t tid : list_threads(pid)) add_children_of_thread(pid, tid, children);
   return children;
 }
 
@@ -94,7 +108,7 @@ std::vector<Relative> list_family(const FamilyRoots& roots) {
   for (std::size_t i = 0; i < family.size(); ++i) {
     if (family[i].ended) continue;
     pid_t parent = family[i].pid;
-    for (pid_t child : list_children(parent)) add(child, parent, family);
+    for (pid_t child : children_of(family[i])) add(child, parent, family);
   }
   return family;
 }

@@ -22,8 +22,10 @@ struct FamilyRoots {
 
 struct Relative {
   pid_t pid = 0;
-  pid_t parent = 0;    // in the family; 0: none
-  bool ended = false;  // and was not waited for
+  pid_t parent = 0;               // in the family; 0: none
+  bool ended = false;             // and was not waited for
+  std::int64_t start_time = 0;    // ProcStat::start_time()
+  std::int64_t thread_count = 0;  // of one that has not ended
 };
 
 // Parents before their children, the program first; what runs may be missing, or gone already.

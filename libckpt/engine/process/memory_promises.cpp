@@ -15,7 +15,6 @@
 #include "base/parse.h"
 #include "base/remote_addr.h"
 #include "engine/capture/memory_map.h"
-#include "engine/process/proc_status.h"
 
 namespace ckpt::engine {
 namespace {
@@ -43,11 +42,8 @@ std::uint32_t try_barriers(Tracee& tracee) {
   return found;
 }
 
-// The scratch area is a mapping made just now: it has the flags that any later one gets, and counts as locked
-// memory if it is.
-std::uint32_t future_lock(Tracee& tracee) {
-  tracee.scratch();
-  if (ProcStatus::of_thread(tracee.thread_list(), tracee.pid()).text("VmLck").starts_with("0 ")) return 0;
+// The scratch area is a mapping made just now: it has the flags that any later one gets.
+std::uint32_t future_lock(const Tracee& tracee) {
   RemoteAddr latest = tracee.scratch_address();
   MapFlagsTable flags = MapFlagsTable::read(tracee.pid());
   for (const MapEntry& entry : read_memory_map(tracee.pid())) {
@@ -56,6 +52,14 @@ std::uint32_t future_lock(Tracee& tracee) {
     return static_cast<std::uint32_t>(MCL_FUTURE | (on_fault ? MCL_ONFAULT : 0));
   }
   return 0;
+}
+
+// Memory that is locked cannot be discarded.
+void ask_for_future_lock(Tracee& tracee, RemoteQueries& queries, image::ProcessT& process) {
+  std::uint64_t last_page = tracee.scratch().value + Tracee::kScratchBytes - kPageSize;
+  queries.ask(SYS_madvise, {last_page, kPageSize, MADV_DONTNEED}, [&](std::int64_t told) {
+    if (told == -EINVAL) process.future_lock = future_lock(tracee);
+  });
 }
 
 void refuse_own_segments(std::int64_t size) {
@@ -127,7 +131,7 @@ void save_memory_promises(Tracee& tracee, RemoteQueries& queries, image::Process
     process.membarrier_registrations = told >= 0 ? static_cast<std::uint32_t>(told) : try_barriers(tracee);
   });
   save_protection_keys(queries, process);
-  process.future_lock = future_lock(tracee);
+  ask_for_future_lock(tracee, queries, process);
 }
 
 void plan_memory_promises(const image::ProcessT& process, PlanBuilder& plan) {

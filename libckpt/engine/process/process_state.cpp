@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <span>
 
+#include "base/proc_stat.h"
 #include "engine/capture/memory_layout.h"
 #include "engine/process/attributes.h"
 #include "engine/process/credentials.h"
@@ -28,48 +29,64 @@ std::vector<ProcStatus> read_statuses(const Tracee& tracee) {
   return statuses;
 }
 
+// By who traces it.
 void save_thread(const StoppedThread& thread, const ProcStatus& status, RemoteQueries& queries,
                  image::ThreadT& state) {
+  save_thread_pending(status, thread.tid, state);
+  save_thread_links(thread.tid, queries, state);
+}
+
+void look_at_thread(const StoppedThread& thread, const ProcStatus& status, RemoteQueries& queries,
+                    image::ThreadT& state) {
   state.tid = status.innermost("NSpid");
   state.name = status.name();
   state.signal_mask = thread.signal_mask;
-  save_thread_pending(status, thread.tid, state);
   save_alt_stack(queries, state);
-  save_thread_links(thread.tid, queries, state);
   save_scheduling(thread.tid, queries, state);
   save_speculation(status, state);
 }
 
-void save_process(Tracee& tracee, std::span<const ProcStatus> statuses, RemoteQueries& queries,
-                  bool childless, image::ProcessT& process) {
-  pid_t pid = tracee.pid();
-  const ProcStatus& status = statuses.front();
-  save_credentials(statuses, queries, process);
-  if (childless) expect_no_children(queries);
-  save_attributes(pid, status, queries, process);
-  save_limits(pid, process);
-  save_memory_layout(pid, queries, process);
-  save_memory_promises(tracee, queries, process);
-  save_signal_actions(status, queries, process);
-  save_interval_timers(queries, process);
-  save_posix_timers(tracee, queries, process);
-  save_process_pending(pid, status, process);
-}
-
 }  // namespace
 
-// All system calls that the threads have to make for this are made in one go.
-void save_process_state(Tracee& tracee, bool childless, image::ProcessT& process) {
-  std::vector<ProcStatus> statuses = read_statuses(tracee);
-  std::vector<RemoteQueries> queries;
-  queries.reserve(statuses.size());
-  for (StoppedThread& thread : tracee.threads()) queries.emplace_back(thread);
-  save_process(tracee, statuses, queries.front(), childless, process);
-  for (std::size_t i = 0; i < statuses.size(); ++i) {
-    process.threads.push_back(std::make_unique<image::ThreadT>());
-    save_thread(tracee.threads()[i], statuses[i], queries[i], *process.threads.back());
+void SavedProcessState::look() {
+  pid_t pid = tracee_.pid();
+  statuses_ = read_statuses(tracee_);
+  const ProcStatus& status = statuses_.front();
+  ProcStat stat(pid);
+  process_.exit_signal = static_cast<std::int32_t>(stat.exit_signal());
+  for (StoppedThread& thread : tracee_.threads()) queries_.emplace_back(thread);
+  RemoteQueries& queries = queries_.front();
+  save_credentials(statuses_, own_, queries, process_);
+  if (childless_) expect_no_children(queries);
+  save_attributes(pid, status, queries, process_);
+  save_limits(pid, process_);
+  save_memory_layout(pid, stat, queries, process_);
+  save_memory_promises(tracee_, queries, process_);
+  save_signal_actions(status, queries, process_);
+  save_interval_timers(queries, process_);
+  save_posix_timers(tracee_, queries, process_);
+  for (std::size_t i = 0; i < statuses_.size(); ++i) {
+    process_.threads.push_back(std::make_unique<image::ThreadT>());
+    look_at_thread(tracee_.threads()[i], statuses_[i], queries_[i], *process_.threads.back());
   }
-  RemoteQueries::run(tracee, queries);
+}
+
+// All system calls that the threads have to make for this are made in one go.
+void SavedProcessState::ask() {
+  save_process_pending(tracee_.pid(), statuses_.front(), process_);
+  for (std::size_t i = 0; i < statuses_.size(); ++i)
+    save_thread(tracee_.threads()[i], statuses_[i], queries_[i], *process_.threads[i]);
+  under_way_.emplace(tracee_, queries_);
+  under_way_->begin();
+}
+
+void save_process_state(Tracee& tracee, bool childless, image::ProcessT& process) {
+  OwnCredentials own;
+  SavedProcessState state(tracee, own, childless, process);
+  tracee.scratch();
+  state.look();
+  state.ask();
+  state.finish();
 }
 
 void check_process_state(const image::ProcessT& process, std::vector<std::string>& notes) {

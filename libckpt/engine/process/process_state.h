@@ -6,17 +6,45 @@
 #include <string>
 #include <vector>
 
+#include "engine/process/credentials.h"
 #include "engine/process/id_map.h"
 #include "engine/restore/plan_builder.h"
+#include "engine/tracee/remote_queries.h"
 #include "engine/tracee/tracee.h"
 #include "image_generated.h"
 
 namespace ckpt::engine {
 
-// Fills everything of `process` except memory (mappings, mapped_files, space, executable_file), descriptors,
+// Fills everything of a process except memory (mappings, mapped_files, space, executable_file), descriptors,
 // and of its threads registers, xsave and timed_call; the threads are in the order of tracee.threads().
-// Throws Error for what cannot be carried over (seccomp filters, ...), naming it; FamilyGrew if it is
-// believed to be `childless`, and is not.
+// Steps, so that several processes make system calls side by side. They throw Error for what cannot be
+// carried over (seccomp filters, ...), naming it; FamilyGrew if it is believed to be `childless`, and is not.
+class SavedProcessState {
+ public:
+  // All of them stay.
+  SavedProcessState(Tracee& tracee, const OwnCredentials& own, bool childless, image::ProcessT& process)
+      : tracee_(tracee), own_(own), childless_(childless), process_(process) {}
+
+  // What anybody may see; by any thread, once tracee.scratch() is there.
+  void look();
+  // The rest, by the thread that traces it: asks what the process itself has to be asked;
+  void ask();
+  // waits until it has answered;
+  void await() { under_way_->await(); }
+  // and notes the answers.
+  void finish() { under_way_->end(); }
+
+ private:
+  Tracee& tracee_;
+  const OwnCredentials& own_;
+  bool childless_;
+  image::ProcessT& process_;
+  std::vector<ProcStatus> statuses_ = {};
+  std::vector<RemoteQueries> queries_ = {};
+  std::optional<QueriesUnderWay> under_way_ = {};
+};
+
+// All steps at once.
 void save_process_state(Tracee& tracee, bool childless, image::ProcessT& process);
 
 // Refusals that can be known before anything is built (missing working directory, other user, limits, ...).

@@ -66,7 +66,9 @@ struct SaveContext {
 class DescriptorCapture {
  public:
   // The first is the program that was started; save() is called for all of them, in this order.
-  explicit DescriptorCapture(std::span<const pid_t> pids);
+  // `side_by_side`: calls its second argument with each number below the first, by whichever threads.
+  using SideBySide = std::function<void(std::size_t, const std::function<void(std::size_t)>&)>;
+  DescriptorCapture(std::span<const pid_t> pids, const SideBySide& side_by_side);
   ~DescriptorCapture();
   DescriptorCapture(const DescriptorCapture&) = delete;
   DescriptorCapture& operator=(const DescriptorCapture&) = delete;

@@ -186,10 +186,9 @@ void save_locks(SaveState& state, const OpenDescription& description, image::Des
   }
 }
 
-void save_own_locks(SaveState& state, const OpenDescription& description, image::DescriptorT& saved) {
-  if (!state.together.record_lock_holders.contains(state.context.pid)) return;
-  std::string info = read_file(fmt::format("/proc/{}/fdinfo/{}", state.context.pid, saved.number));
-  for (const image::FileLockT& lock : parse_locks(info, description.what())) {
+void save_own_locks(SaveState& state, const OpenDescription& description,
+                    const OpenDescription::Number& number, image::DescriptorT& saved) {
+  for (const image::FileLockT& lock : parse_locks(number.locks, description.what())) {
     if (lock.kind == image::LockKind::Record && is_new(state, description, lock))
       saved.locks.push_back(std::make_unique<image::FileLockT>(lock));
   }
@@ -202,16 +201,6 @@ void finish_locks(FinishState& state, const image::DescriptionT& description, in
 void finish_own_locks(FinishState& state, const image::DescriptorT& descriptor) {
   auto index = static_cast<std::size_t>(descriptor.description);
   take_all(state, *state.checkpoint.process->descriptions.at(index), descriptor.number, descriptor.locks);
-}
-
-std::set<pid_t> record_lock_holders(const std::string& locks) {
-  std::set<pid_t> holders;
-  for_each_line(locks, "", [&](std::string_view text) {
-    std::optional<LockLine> line = parse_line(text);
-    if (!line || line->kind != "POSIX") return;
-    if (auto pid = parse_unsigned(line->holder)) holders.insert(static_cast<pid_t>(*pid));
-  });
-  return holders;
 }
 
 pid_t find_holder(const std::string& locks, dev_t device, std::uint64_t inode) {

@@ -6,7 +6,6 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -21,13 +20,11 @@ std::vector<image::FileLockT> parse_locks(const std::string& info, const std::st
 void save_locks(SaveState& state, const OpenDescription& description, image::DescriptionT& saved);
 
 // Those that the process took by a descriptor of a description that another process has first.
-void save_own_locks(SaveState& state, const OpenDescription& description, image::DescriptorT& saved);
+void save_own_locks(SaveState& state, const OpenDescription& description,
+                    const OpenDescription::Number& number, image::DescriptorT& saved);
 
 void finish_locks(FinishState& state, const image::DescriptionT& description, int number);
 void finish_own_locks(FinishState& state, const image::DescriptorT& descriptor);
-
-// Processes that hold record locks, from the text of /proc/locks.
-std::set<pid_t> record_lock_holders(const std::string& locks);
 
 // Who holds a lock on the file, from the text of /proc/locks; 0 if that does not tell.
 pid_t find_holder(const std::string& locks, dev_t device, std::uint64_t inode);

@@ -9,13 +9,16 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <memory>
 #include <tuple>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file_io.h"
 #include "base/parse.h"
 #include "base/pidfd.h"
+#include "engine/resource/fdinfo_lines.h"
 
 namespace ckpt::engine::resource {
 namespace {
@@ -63,7 +66,10 @@ class DescriptorDirectories {
     if (!flags) throw Error(fmt::format("the fdinfo of {}/{} has no flags", path_, number));
     description.flags = static_cast<int>(*flags & ~static_cast<std::uint64_t>(O_CLOEXEC));
     description.offset = static_cast<std::int64_t>(offset.value_or(0));
-    description.numbers.push_back({number, (*flags & O_CLOEXEC) != 0, pid_});
+    OpenDescription::Number named{number, (*flags & O_CLOEXEC) != 0, pid_};
+    for_each_line(description.info,
+                  "lock:", [&](std::string_view line) { named.locks.append(line) += '\n'; });
+    description.numbers.push_back(std::move(named));
     return description;
   }
 
@@ -98,12 +104,17 @@ std::string_view OpenDescription::info_field(std::string_view key) const { retur
 
 // Only descriptors of the same inode can share a description, so that kcmp (two system calls' worth each) is
 // needed within those groups only; its order makes that n log n for the many that share the anonymous inode.
-std::vector<OpenDescription> list_descriptions(std::span<const pid_t> pids) {
+std::vector<OpenDescription> list_descriptions(
+    std::span<const pid_t> pids,
+    const std::function<void(std::size_t, const std::function<void(std::size_t)>&)>& side_by_side) {
+  std::vector<std::vector<OpenDescription>> by_process(pids.size());
+  side_by_side(pids.size(), [&](std::size_t i) {
+    DescriptorDirectories directories(pids[i]);
+    for (int number : directories.numbers()) by_process[i].push_back(directories.inspect(number));
+  });
   std::vector<OpenDescription> found;
-  for (pid_t pid : pids) {
-    DescriptorDirectories directories(pid);
-    for (int number : directories.numbers()) found.push_back(directories.inspect(number));
-  }
+  for (std::vector<OpenDescription>& of_one : by_process)
+    std::ranges::move(of_one, std::back_inserter(found));
   std::ranges::stable_sort(found, [](const OpenDescription& left, const OpenDescription& right) {
     if (inode_key(left) != inode_key(right)) return inode_key(left) < inode_key(right);
     return compare(left, right) == 1;
@@ -111,7 +122,7 @@ std::vector<OpenDescription> list_descriptions(std::span<const pid_t> pids) {
   std::vector<OpenDescription> merged;
   for (OpenDescription& next : found) {
     if (!merged.empty() && inode_key(merged.back()) == inode_key(next) && compare(merged.back(), next) == 0) {
-      merged.back().numbers.push_back(next.numbers.front());
+      merged.back().numbers.push_back(std::move(next.numbers.front()));
     } else {
       merged.push_back(std::move(next));
     }

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +21,8 @@ struct OpenDescription {
     int number;
     bool close_on_exec;
     pid_t holder;  // the process whose descriptor it is
+    // Lines of its fdinfo: of the description, and record locks of `holder` on the file.
+    std::string locks = {};
   };
 
   // Never empty; those of one process come together, ascending.
@@ -44,8 +47,10 @@ struct OpenDescription {
 };
 
 // All open descriptions of processes that we may trace, ordered by their first holder and lowest number
-// there.
-std::vector<OpenDescription> list_descriptions(std::span<const pid_t> pids);
+// there. `side_by_side`: see DescriptorCapture.
+std::vector<OpenDescription> list_descriptions(
+    std::span<const pid_t> pids,
+    const std::function<void(std::size_t, const std::function<void(std::size_t)>&)>& side_by_side);
 
 // One descriptor of such a process, as a description by itself.
 OpenDescription inspect_descriptor(pid_t pid, int number);

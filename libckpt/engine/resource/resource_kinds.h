@@ -50,7 +50,6 @@ struct SavedTogether {
   std::vector<pid_t> processes = {};
   std::vector<OpenDescription> all = {};
   SentDescriptors sent{all};
-  std::set<pid_t> record_lock_holders = {};  // of several processes; others may be among them
   std::set<std::pair<dev_t, ino_t>> pipes_saved = {};
   std::set<std::pair<dev_t, ino_t>> files_synced = {};
   std::map<std::uint64_t, TcpProgress> tcp_progress = {};  // by inode

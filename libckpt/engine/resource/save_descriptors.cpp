@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "base/file_io.h"
 #include "engine/resource/async_owner.h"
 #include "engine/resource/descriptors.h"
 #include "engine/resource/file_locks.h"
@@ -75,13 +74,12 @@ struct DescriptorCapture::State {
       saved;  // as together.all, then those under way in sockets
 };
 
-DescriptorCapture::DescriptorCapture(std::span<const pid_t> pids) : state_(std::make_unique<State>()) {
+DescriptorCapture::DescriptorCapture(std::span<const pid_t> pids, const SideBySide& side_by_side)
+    : state_(std::make_unique<State>()) {
   state_->together.program = pids.front();
   state_->together.processes.assign(pids.begin(), pids.end());
-  state_->together.all = resource::list_descriptions(pids);
+  state_->together.all = resource::list_descriptions(pids, side_by_side);
   state_->saved.resize(state_->together.all.size());
-  if (pids.size() > 1)
-    state_->together.record_lock_holders = resource::record_lock_holders(read_file("/proc/locks"));
 }
 
 DescriptorCapture::~DescriptorCapture() = default;
@@ -97,7 +95,7 @@ void DescriptorCapture::save(SaveContext& context, image::ProcessT& process) {
       if (number.holder != context.pid) continue;
       process.descriptors.push_back(resource::save_number(context, number, state.all[i], i));
       if (state.all[i].holder() != context.pid && number.number == state.all[i].number_in(context.pid))
-        resource::save_own_locks(state, state.all[i], *process.descriptors.back());
+        resource::save_own_locks(state, state.all[i], number, *process.descriptors.back());
     }
   }
   std::ranges::sort(process.descriptors, {}, &image::DescriptorT::number);
@@ -121,7 +119,7 @@ void DescriptorCapture::finish(SaveContext& context, image::ProcessT& first) {
 }
 
 void save_descriptors(SaveContext& context, image::ProcessT& process) {
-  DescriptorCapture capture(std::span(&context.pid, 1));
+  DescriptorCapture capture(std::span(&context.pid, 1), [](std::size_t, const auto& work) { work(0); });
   capture.save(context, process);
   capture.finish(context, process);
 }

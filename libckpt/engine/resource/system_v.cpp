@@ -41,12 +41,6 @@ void give_back(ipc_perm& permissions, const image::SystemVObjectT& object) {
   permissions.mode = static_cast<unsigned short>(object.mode & kPermissions);
 }
 
-// Saved already, with another process that uses it.
-template <typename Objects>
-bool has_object(const Objects& saved, int id) {
-  return std::ranges::any_of(saved, [id](const auto& each) { return each->object->id == id; });
-}
-
 bool is_removed(const image::SystemVObjectT& object) { return (object.mode & SHM_DEST) != 0; }
 
 // ---- semaphore sets
@@ -58,9 +52,9 @@ union SemaphoreArgument {  // semctl(2) leaves it to us
   seminfo* limits;
 };
 
-bool used_last_by(int id, unsigned count, pid_t pid) {
+bool used_last_by(std::span<const pid_t> processes, int id, unsigned count) {
   for (unsigned number = 0; number < count; ++number) {
-    if (::semctl(id, static_cast<int>(number), GETPID) == pid) return true;
+    if (std::ranges::count(processes, ::semctl(id, static_cast<int>(number), GETPID)) != 0) return true;
   }
   return false;
 }
@@ -81,14 +75,13 @@ std::vector<std::int16_t> undo_of(ProgramCalls& program, const image::SemaphoreS
   return undo;
 }
 
-void save_semaphores(SaveContext& context, image::CheckpointT& checkpoint) {
+void save_semaphores(std::span<const pid_t> processes, image::CheckpointT& checkpoint) {
   seminfo limits{};
   int last = ::semctl(0, 0, SEM_INFO, SemaphoreArgument{.limits = &limits});
   for (int slot = 0; slot <= last; ++slot) {
     semid_ds status{};
     int id = ::semctl(slot, 0, SEM_STAT, SemaphoreArgument{.status = &status});
-    if (id < 0 || has_object(checkpoint.semaphore_sets, id)) continue;
-    if (!used_last_by(id, static_cast<unsigned>(status.sem_nsems), context.pid)) continue;
+    if (id < 0 || !used_last_by(processes, id, static_cast<unsigned>(status.sem_nsems))) continue;
     checkpoint.semaphore_sets.push_back(save_set(id, status));
   }
 }
@@ -165,14 +158,16 @@ std::unique_ptr<image::QueuedMessageT> copy_message(int id, std::uint64_t index,
   return message;
 }
 
-void save_queues(SaveContext& context, image::CheckpointT& checkpoint) {
+void save_queues(std::span<const pid_t> processes, image::CheckpointT& checkpoint) {
   msginfo limits{};
   int last = ::msgctl(0, MSG_INFO, reinterpret_cast<msqid_ds*>(&limits));
   for (int slot = 0; slot <= last; ++slot) {
     msqid_ds status{};
     int id = ::msgctl(slot, MSG_STAT, &status);
-    if (id < 0 || has_object(checkpoint.system_v_queues, id)) continue;
-    if (status.msg_lspid != context.pid && status.msg_lrpid != context.pid) continue;
+    if (id < 0) continue;
+    bool ours = std::ranges::any_of(
+        processes, [&](pid_t pid) { return pid == status.msg_lspid || pid == status.msg_lrpid; });
+    if (!ours) continue;
     auto queue = std::make_unique<image::SystemVQueueT>();
     queue->object = std::make_unique<image::SystemVObjectT>(describe(id, status.msg_perm));
     queue->most_bytes = status.msg_qbytes;
@@ -290,9 +285,9 @@ void restore_segments(image::CheckpointT& checkpoint, const store::CheckpointRea
   }
 }
 
-void save_system_v(SaveContext& context, image::CheckpointT& checkpoint) {
-  save_semaphores(context, checkpoint);
-  save_queues(context, checkpoint);
+void save_system_v(std::span<const pid_t> processes, image::CheckpointT& checkpoint) {
+  save_semaphores(processes, checkpoint);
+  save_queues(processes, checkpoint);
 }
 
 void save_undo(std::int32_t process, ProgramCalls& program, image::CheckpointT& checkpoint) {

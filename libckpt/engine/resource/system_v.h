@@ -3,7 +3,10 @@
 // what they were, and made again, under the same id and key, if they are gone.
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
+#include <span>
 
 #include "engine/resource/descriptors.h"
 
@@ -19,8 +22,8 @@ std::unique_ptr<image::SharedObjectT> describe_segment(std::int32_t id);
 // being attached kept (IPC_RMID) may get another id, which is then in the checkpoint.
 void restore_segments(image::CheckpointT& checkpoint, const store::CheckpointReader& reader);
 
-// Semaphore sets and message queues. context.calls is set.
-void save_system_v(SaveContext& context, image::CheckpointT& checkpoint);
+// Semaphore sets and message queues that one of `processes` was the last to use.
+void save_system_v(std::span<const pid_t> processes, image::CheckpointT& checkpoint);
 
 // What the end of a process would add to the semaphores of the sets that have been saved (SEM_UNDO).
 void save_undo(std::int32_t process, ProgramCalls& program, image::CheckpointT& checkpoint);

@@ -20,6 +20,7 @@ class CallArea {
   // `batch` is referred to, and has at most kMostCalls calls.
   explicit CallArea(std::span<const ThreadCalls> batch);
 
+  std::span<const ThreadCalls> batch() const { return batch_; }
   std::span<const std::byte> bytes() const { return bytes_; }
   std::span<std::byte> calls() { return std::span(bytes_).subspan(kCallsOffset); }
 

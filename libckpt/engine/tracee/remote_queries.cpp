@@ -65,31 +65,68 @@ void RemoteQueries::deliver(std::span<const std::byte> answers) const {
   }
 }
 
-void RemoteQueries::run_some(Tracee& tracee, std::span<RemoteQueries> threads) {
-  RemoteAddr scratch = tracee.scratch();
-  std::vector<ThreadCalls> batch;
-  batch.reserve(threads.size());
-  std::size_t size = 0;
-  for (RemoteQueries& thread : threads) {
-    size = thread.place_answers(size, scratch);
-    batch.push_back({.thread = thread.thread_, .calls = thread.calls_});
-  }
-  tracee.remote_syscalls(batch);
-  std::vector<std::byte> answers(size);
-  if (size > 0) tracee.read(scratch, answers);
-  for (const RemoteQueries& thread : threads) thread.deliver(answers);
+void RemoteQueries::run(Tracee& tracee, std::span<RemoteQueries> threads) {
+  QueriesUnderWay queries(tracee, threads);
+  queries.begin();
+  queries.end();
 }
 
-void RemoteQueries::run(Tracee& tracee, std::span<RemoteQueries> threads) {
-  while (!threads.empty()) {
-    std::size_t count = 0;
-    for (std::size_t size = 0; count < threads.size(); ++count) {
-      size += threads[count].answer_bytes_;
-      if (size > Tracee::kScratchBytes && count > 0) break;
-    }
-    run_some(tracee, threads.first(count));
-    threads = threads.subspan(count);
+QueriesUnderWay::QueriesUnderWay(Tracee& tracee, std::span<RemoteQueries> threads)
+    : tracee_(tracee), rest_(threads) {}
+
+QueriesUnderWay::~QueriesUnderWay() {
+  if (!begun_) return;
+  try {
+    tracee_.end_syscalls();  // whose results nobody wants
+  } catch (const Error&) {
+    // It was killed.
   }
+}
+
+std::span<RemoteQueries> QueriesUnderWay::next_part() const {
+  std::size_t count = 0;
+  for (std::size_t size = 0; count < rest_.size(); ++count) {
+    size += rest_[count].answer_bytes_;
+    if (size > Tracee::kScratchBytes && count > 0) break;
+  }
+  return rest_.first(count);
+}
+
+void QueriesUnderWay::begin() {
+  part_ = next_part();
+  rest_ = rest_.subspan(part_.size());
+  RemoteAddr scratch = tracee_.scratch();
+  batch_.clear();
+  batch_.reserve(part_.size());
+  answer_bytes_ = 0;
+  for (RemoteQueries& thread : part_) {
+    answer_bytes_ = thread.place_answers(answer_bytes_, scratch);
+    batch_.push_back({.thread = thread.thread_, .calls = thread.calls_});
+  }
+  begun_ = tracee_.begin_syscalls(batch_);
+}
+
+void QueriesUnderWay::await() {
+  if (begun_) tracee_.await_syscalls();
+}
+
+void QueriesUnderWay::end() {
+  for (;;) {
+    if (std::exchange(begun_, false)) {
+      tracee_.end_syscalls();
+    } else {
+      tracee_.remote_syscalls(batch_);
+    }
+    deliver();
+    if (rest_.empty()) return;
+    begin();
+  }
+}
+
+void QueriesUnderWay::deliver() {
+  std::vector<std::byte> answers(answer_bytes_);
+  if (answer_bytes_ > 0) tracee_.read(tracee_.scratch(), answers);
+  for (const RemoteQueries& thread : part_) thread.deliver(answers);
 }
 
 }  // namespace ckpt::engine

@@ -61,6 +61,8 @@ class RemoteQueries {
   void run(Tracee& tracee) { run(tracee, std::span(this, 1)); }
 
  private:
+  friend class QueriesUnderWay;
+
   struct Query {
     const char* attempt = nullptr;  // of a call that must not fail
     std::size_t answer_bytes = 0;
@@ -71,13 +73,38 @@ class RemoteQueries {
   void add(Query query, long number, Arguments arguments);
   std::size_t place_answers(std::size_t offset, RemoteAddr scratch);
   void deliver(std::span<const std::byte> answers) const;
-  static void run_some(Tracee& tracee, std::span<RemoteQueries> threads);
 
   StoppedThread* thread_;
   std::vector<Query> queries_;
   std::vector<RemoteCall> calls_;
   std::vector<std::pair<std::size_t, std::size_t>> answer_arguments_;  // call, argument
   std::size_t answer_bytes_ = 0;
+};
+
+// Queries of several threads of a process, in three steps, so that several processes can be asked side by
+// side. What they make in one go is as in RemoteQueries::run().
+class QueriesUnderWay {
+ public:
+  // All of them stay.
+  QueriesUnderWay(Tracee& tracee, std::span<RemoteQueries> threads);
+  ~QueriesUnderWay();
+  QueriesUnderWay(const QueriesUnderWay&) = delete;
+  QueriesUnderWay& operator=(const QueriesUnderWay&) = delete;
+
+  void begin();  // returns at once
+  void await();  // all answers are there
+  void end();    // the threads stand still again, and everybody is told
+
+ private:
+  std::span<RemoteQueries> next_part() const;
+  void deliver();
+
+  Tracee& tracee_;
+  std::span<RemoteQueries> rest_;
+  std::span<RemoteQueries> part_ = {};  // that is under way, with as many answers as there is room for
+  std::vector<ThreadCalls> batch_ = {};
+  std::size_t answer_bytes_ = 0;
+  bool begun_ = false;
 };
 
 }  // namespace ckpt::engine

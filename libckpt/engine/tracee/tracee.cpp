@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sched.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "base/file_io.h"
 #include "base/parse.h"
 #include "engine/tracee/arch/x86_64/code_segment.h"
+#include "engine/tracee/call_area.h"
 #include "engine/tracee/remote_call.h"
 #include "engine/tracee/remote_memory.h"
 #include "engine/tracee/stops.h"
@@ -241,10 +243,21 @@ void Tracee::put_back() {
 
 void Tracee::release() {
   if (released_) return;
+  finish_what_has_begun();
   unmap_scratch();
   put_back();
   detach_all();
   if (owes_stop_) ::kill(pid_, SIGSTOP);
+}
+
+void Tracee::begin_release() {
+  if (released_) return;
+  finish_what_has_begun();
+  if (scratch_.value != 0) begin_call(SYS_munmap, {scratch_.value, kMappingBytes});
+}
+
+void Tracee::go_on() {
+  if (call_) call_->enter();
 }
 
 void Tracee::kill_and_release() {

@@ -27,11 +27,14 @@
 #include <deque>
 #include <functional>
 #include <initializer_list>
+#include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/remote_addr.h"
 #include "base/thread_list.h"
+#include "engine/tracee/remote_call.h"
 
 namespace ckpt::engine {
 
@@ -104,6 +107,12 @@ class Tracee {
   // one call alone where the program may have executable memory of its own, and else as many single calls.
   void remote_syscalls(std::span<const ThreadCalls> batch);
 
+  // The same in three steps, so that several processes make calls side by side. False if these calls have to
+  // be made by remote_syscalls(): nothing has happened then. `batch` stays until end_syscalls().
+  bool begin_syscalls(std::span<const ThreadCalls> batch);
+  void await_syscalls();  // they have returned, and the threads are asked to stop
+  void end_syscalls();
+
   // Memory inside the process for the arguments of remote calls: mapped at first use, gone at release.
   // scratch_address() is where our only mapping starts, which contains it, 0 if it is not mapped.
   RemoteAddr scratch();
@@ -111,6 +120,11 @@ class Tracee {
 
   void read(RemoteAddr from, std::span<std::byte> out) const;
   void write(RemoteAddr to, std::span<const std::byte> bytes) const;
+
+  // The first steps of scratch() and release(), for several processes side by side.
+  void begin_scratch();
+  void begin_release();
+  void go_on();  // with whichever of them has begun
 
   void release();           // lets all threads go
   void kill_and_release();  // SIGKILL instead
@@ -127,12 +141,18 @@ class Tracee {
   void leave_rseq_section(StoppedThread& thread);
   void borrow(StoppedThread& thread);
   RemoteAddr syscall_instruction();
+  void begin_call(long number, std::initializer_list<std::uint64_t> arguments);
+  std::int64_t finish_call();
+  void finish_what_has_begun();
   bool map_scratch(int protection);
   void unmap_scratch();
   void run_in_loop(std::span<const ThreadCalls> batch);
+  void run_one_by_one(std::span<const ThreadCalls> batch);
+  void start_loops(std::span<const ThreadCalls> batch);
   void start_loop(StoppedThread& thread, RemoteAddr calls, std::size_t count);
   void await_calls(CallArea& area, std::span<const ThreadCalls> batch);
-  void take_out_of_loop(std::span<const ThreadCalls> batch);
+  void interrupt_loop(std::span<const ThreadCalls> batch);
+  void leave_loop(std::span<const ThreadCalls> batch);
   void pass_over(const StoppedThread& thread, const Stop& stop);
 
   void put_back();
@@ -146,6 +166,9 @@ class Tracee {
   std::deque<StoppedThread> threads_;  // the main thread first; addresses stay valid
   std::size_t interrupted_ = 0;        // how many of them, from the first on
   RemoteAddr syscall_instruction_{};
+  std::optional<CallUnderWay> call_;  // that maps or unmaps the scratch memory, in the main thread
+  std::unique_ptr<CallArea> loop_;    // calls under way
+  bool loop_interrupted_ = false;
   RemoteAddr scratch_{};        // where our mapping starts
   bool has_call_loop_ = false;  // may be executed
   bool owes_stop_ = false;      // a SIGSTOP that came while registers were borrowed

@@ -10,7 +10,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -31,6 +33,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::uint64_t kAllSignals = ~std::uint64_t{0};
 constexpr std::chrono::seconds kLoopDeadline{30};
 constexpr int kLooksBeforeSleeping = 200;
+constexpr int kLoopProtection = PROT_READ | PROT_WRITE | PROT_EXEC;
 
 // Our mapping: the call area, and from there on what scratch() hands out.
 static_assert(Tracee::kMappingBytes == CallArea::kBytes + Tracee::kScratchBytes);
@@ -80,6 +83,7 @@ RemoteAddr Tracee::syscall_instruction() {
 
 std::int64_t Tracee::remote_syscall(StoppedThread& thread, long number,
                                     std::initializer_list<std::uint64_t> arguments) {
+  finish_what_has_begun();
   RemoteAddr instruction = syscall_instruction();
   borrow(thread);
   bool met_stop = false;
@@ -94,11 +98,32 @@ std::int64_t Tracee::remote_syscall(long number, std::initializer_list<std::uint
   return remote_syscall(main_thread(), number, arguments);
 }
 
+void Tracee::begin_call(long number, std::initializer_list<std::uint64_t> arguments) {
+  RemoteAddr instruction = syscall_instruction();
+  StoppedThread& thread = main_thread();
+  borrow(thread);
+  call_.emplace(pid_, thread.tid, arch::registers_for_call(thread.registers, instruction, number, arguments));
+}
+
+std::int64_t Tracee::finish_call() {
+  std::int64_t result = call_->finish();
+  owes_stop_ |= call_->met_stop();
+  call_.reset();
+  return result;
+}
+
+void Tracee::finish_what_has_begun() {
+  if (loop_) end_syscalls();
+  if (call_ && scratch_.value == 0) scratch();
+}
+
 // Shared, so that it never merges with a neighbour of the program's.
 bool Tracee::map_scratch(int protection) {
-  std::int64_t address =
-      remote_syscall(SYS_mmap, {0, Tracee::kMappingBytes, static_cast<std::uint64_t>(protection),
-                                MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
+  if (!call_) {
+    begin_call(SYS_mmap, {0, Tracee::kMappingBytes, static_cast<std::uint64_t>(protection),
+                          MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
+  }
+  std::int64_t address = finish_call();
   if (address < 0 && address > -4096) {
     errno = static_cast<int>(-address);
     return false;
@@ -107,10 +132,15 @@ bool Tracee::map_scratch(int protection) {
   return true;
 }
 
+void Tracee::begin_scratch() {
+  if (scratch_.value != 0 || call_) return;
+  begin_call(SYS_mmap, {0, Tracee::kMappingBytes, kLoopProtection, MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
+}
+
 RemoteAddr Tracee::scratch() {
   if (scratch_.value == 0) {
     // Policies that forbid memory to be written and executed leave us with single calls.
-    has_call_loop_ = map_scratch(PROT_READ | PROT_WRITE | PROT_EXEC);
+    has_call_loop_ = map_scratch(kLoopProtection);
     if (!has_call_loop_ && !map_scratch(PROT_READ | PROT_WRITE))
       throw_errno(fmt::format("map scratch memory in process {}", pid_));
   }
@@ -119,7 +149,8 @@ RemoteAddr Tracee::scratch() {
 
 void Tracee::unmap_scratch() {
   if (scratch_.value == 0) return;
-  remote_syscall(SYS_munmap, {scratch_.value, Tracee::kMappingBytes});
+  if (!call_) begin_call(SYS_munmap, {scratch_.value, Tracee::kMappingBytes});
+  finish_call();
   scratch_ = {};
 }
 
@@ -145,29 +176,66 @@ void Tracee::remote_syscalls(std::span<const ThreadCalls> batch) {
 }
 
 void Tracee::run_in_loop(std::span<const ThreadCalls> batch) {
-  if (!has_call_loop_) {
-    for (const ThreadCalls& thread : batch) {
-      for (RemoteCall& call : thread.calls) {
-        const auto& a = call.arguments;
-        call.result = remote_syscall(*thread.thread, call.number, {a[0], a[1], a[2], a[3], a[4], a[5]});
-      }
-    }
-    return;
+  if (begin_syscalls(batch)) {
+    await_syscalls();
+    end_syscalls();
+  } else {
+    run_one_by_one(batch);
   }
-  CallArea area(batch);
-  write(scratch_, area.bytes());
+}
+
+void Tracee::run_one_by_one(std::span<const ThreadCalls> batch) {
+  for (const ThreadCalls& thread : batch) {
+    for (RemoteCall& call : thread.calls) {
+      const auto& a = call.arguments;
+      call.result = remote_syscall(*thread.thread, call.number, {a[0], a[1], a[2], a[3], a[4], a[5]});
+    }
+  }
+}
+
+bool Tracee::begin_syscalls(std::span<const ThreadCalls> batch) {
+  std::size_t count = 0;
+  for (const ThreadCalls& thread : batch) count += thread.calls.size();
+  finish_what_has_begun();
+  scratch();
+  if (!has_call_loop_ || count > CallArea::kMostCalls) return false;
+  for (const ThreadCalls& thread : batch) borrow(*thread.thread);
+  auto area = std::make_unique<CallArea>(batch);
+  write(scratch_, area->bytes());
+  loop_ = std::move(area);
+  loop_interrupted_ = false;
+  try {
+    start_loops(batch);
+  } catch (const Error&) {
+    loop_.reset();  // it was killed
+    throw;
+  }
+  return true;
+}
+
+void Tracee::await_syscalls() {
+  if (!loop_ || std::exchange(loop_interrupted_, true)) return;
+  await_calls(*loop_, loop_->batch());
+  interrupt_loop(loop_->batch());
+}
+
+void Tracee::end_syscalls() {
+  if (!loop_) return;
+  await_syscalls();
+  std::unique_ptr<CallArea> area = std::move(loop_);
+  leave_loop(area->batch());
+  // Again, now that nothing changes any more: what was read while the threads ran may be older in its first
+  // calls than in its last.
+  read(scratch_ + CallArea::kCallsOffset, area->calls());
+  area->hand_out_results();
+}
+
+void Tracee::start_loops(std::span<const ThreadCalls> batch) {
   std::uint64_t offset = CallArea::kCallsOffset;
   for (const ThreadCalls& thread : batch) {
-    borrow(*thread.thread);
     start_loop(*thread.thread, scratch_ + offset, thread.calls.size());
     offset += thread.calls.size_bytes();
   }
-  await_calls(area, batch);
-  take_out_of_loop(batch);
-  // Again, now that nothing changes any more: what was read while the threads ran may be older in its first
-  // calls than in its last.
-  read(scratch_ + CallArea::kCallsOffset, area.calls());
-  area.hand_out_results();
 }
 
 void Tracee::start_loop(StoppedThread& thread, RemoteAddr calls, std::size_t count) {
@@ -189,7 +257,9 @@ void Tracee::await_calls(CallArea& area, std::span<const ThreadCalls> batch) {
       continue;
     }
     if (Clock::now() >= deadline) {
-      take_out_of_loop(batch);
+      interrupt_loop(batch);
+      leave_loop(batch);
+      loop_.reset();
       throw Error(fmt::format("system calls in process {} did not return; try again later", pid_), ETIMEDOUT);
     }
     for (const ThreadCalls& thread : batch) {
@@ -213,8 +283,11 @@ void Tracee::pass_over(const StoppedThread& thread, const Stop& stop) {
   ::ptrace(PTRACE_CONT, thread.tid, nullptr, 0);
 }
 
-void Tracee::take_out_of_loop(std::span<const ThreadCalls> batch) {
+void Tracee::interrupt_loop(std::span<const ThreadCalls> batch) {
   for (const ThreadCalls& thread : batch) ::ptrace(PTRACE_INTERRUPT, thread.thread->tid, nullptr, nullptr);
+}
+
+void Tracee::leave_loop(std::span<const ThreadCalls> batch) {
   auto deadline = Clock::now() + kLoopDeadline;
   for (const ThreadCalls& thread : batch) {
     for (;;) {

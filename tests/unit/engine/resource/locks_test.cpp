@@ -14,7 +14,6 @@ namespace {
 
 using resource::find_holder;
 using resource::parse_locks;
-using resource::record_lock_holders;
 using testing::HasSubstr;
 
 TEST(LockLines, TellKindAccessAndRange) {
@@ -48,17 +47,6 @@ TEST(LockLines, HolderIsNotTheOneWhoWaits) {
   EXPECT_EQ(13, find_holder(text, makedev(0xfe, 1), 78));
   EXPECT_EQ(0, find_holder(text, makedev(0xfe, 1), 79));
   EXPECT_EQ(0, find_holder(text, makedev(0xfe, 1), 77));
-}
-
-TEST(LockLines, HoldersOfRecordLocksAreThoseThatHaveThem) {
-  std::string text =
-      "1: POSIX  ADVISORY  WRITE 12 fe:00:77 0 EOF\n"
-      "1: -> POSIX  ADVISORY  WRITE 15 fe:00:77 0 EOF\n"
-      "2: FLOCK  ADVISORY  WRITE 13 fe:01:78 0 EOF\n"
-      "3: OFDLCK ADVISORY  READ  -1 fe:01:78 0 EOF\n"
-      "4: POSIX  ADVISORY  READ 12 fe:00:79 0 EOF\n"
-      "5: POSIX  ADVISORY  READ 14 fe:00:79 0 EOF\n";
-  EXPECT_EQ((std::set<pid_t>{12, 14}), record_lock_holders(text));
 }
 
 int try_record_lock(int fd, off_t start) {
