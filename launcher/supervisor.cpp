@@ -12,6 +12,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "base/file_io.h"
 #include "launcher/held_leases.h"
 #include "launcher/human_units.h"
 #include "launcher/kept_versions.h"
@@ -560,7 +561,28 @@ void Supervisor::drop_shared_version() {
   }
 }
 
+// A daemon that went into the background, say.
+void Supervisor::report_left_behind() {
+  if (end_->suspended) return;
+  std::vector<pid_t> left = parts_.session.left_behind();
+  if (left.empty()) return;
+  std::string name = "process";
+  try {
+    name = read_file(fmt::format("/proc/{}/comm", left.front()));
+    std::erase(name, '\n');
+  } catch (const Error&) {
+    return;  // it has just ended
+  }
+  std::string others = left.size() > 1 ? fmt::format(" and {} more", left.size() - 1) : "";
+  parts_.messages.line(
+      fmt::format("the program has ended; {} (pid {}){}, which it has left behind, will not be checkpointed; "
+                  "have the program "
+                  "stay in the foreground to include what it starts",
+                  name, left.front(), others));
+}
+
 void Supervisor::wind_up() {
+  report_left_behind();
   if (config_.verbose) {
     parts_.messages.line(fmt::format("{}; the program ended: {}", summary_.describe(),
                                      end_->suspended ? "suspended" : describe(end_->end)));

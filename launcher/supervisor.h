@@ -128,6 +128,7 @@ class Supervisor {
   void print_notes(const std::vector<std::string>& notes);
 
   void drop_shared_version();
+  void report_left_behind();
   void wind_up();
 
   SupervisorParts parts_;

@@ -274,6 +274,15 @@ void Session::release_held() {
   state_->held.reset();
 }
 
+std::vector<pid_t> Session::left_behind() const {
+  std::vector<pid_t> left;
+  if (state_->roots.namespace_init != 0) return left;
+  for (const Relative& relative : list_family(state_->roots)) {
+    if (relative.pid != pid() && !relative.ended) left.push_back(relative.pid);
+  }
+  return left;
+}
+
 std::optional<Clock::time_point> Session::next_deadline() const {
   constexpr std::chrono::milliseconds kLookAgainAfter{20};
   std::optional<Clock::time_point> next;

@@ -151,6 +151,9 @@ class Session {
   void end_held();       // kills the held program
   void release_held();   // lets it run on
 
+  // When the program has ended: processes of its that run on. Those in a pid namespace end with it.
+  std::vector<pid_t> left_behind() const;
+
   // Blocking calls with a timeout that a stop made start over are finished by the supervisor when they are
   // due: call finish_due_calls() no later than next_deadline() (CLOCK_MONOTONIC).
   std::optional<std::chrono::steady_clock::time_point> next_deadline() const;

@@ -494,7 +494,14 @@ SCRIPT
   expect_eq "whether all are in their groups" True "$(cat "$OUT")"
 }
 
-if (( $# == 0 )); then set -- leaderless gone_round stayed_behind semaphores pipeline relations pool managed short_lived executes_others copies locks; fi
+# What outlives the program has no checkpoints any more, and that is said.
+left_behind() {
+  start_run --name left_behind -- sh -c 'sleep 1000 & sleep 1000 & exit 3'
+  expect_exit 3
+  expect_match "what is said" 'the program has ended; [a-z]+ \(pid [0-9]+\) and 1 more, which it has left behind' "$(cat "$ERR")"
+}
+
+if (( $# == 0 )); then set -- left_behind leaderless gone_round stayed_behind semaphores pipeline relations pool managed short_lived executes_others copies locks; fi
 for row; do
   mkdir "$WORK/$row"
   cd "$WORK/$row" || exit

@@ -36,6 +36,20 @@ wait "$tracer"
 checkpoint sample
 kill9_program
 
+# --- a program that its own user may not trace
+
+if (( EUID != 0 )); then
+  start_run --name hidden -- "$PYTHON" -c 'import ctypes, time
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+print("ready", flush=True)
+time.sleep(1000)'
+  wait_for_line "$OUT" '^ready$'
+  expect_refusal 125 'python3.*does not let its own user trace it.*;' "$ckpt" checkpoint hidden
+  # shellcheck disable=SC2046  # one word per pid
+  kill -KILL $(children_of "$RUN_PID")
+  wait_run
+fi
+
 # --- versions
 
 expect_refusal 125 'sample.*no version 99.*;' "$ckptrun" --recover sample@99

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sched.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -47,6 +48,15 @@ bool has_ended(pid_t tid) try {
   throw;
 }
 
+// Of a process that is not "dumpable" the files in /proc belong to root (proc(5)).
+bool hides_from_own_user(pid_t tid, std::string_view status) {
+  std::string_view ids = status_field(status, "Uid");
+  auto user = parse_unsigned(ids.substr(0, ids.find_first_of(" \t")));
+  struct stat files {};
+  return user && *user == ::getuid() && ::stat(fmt::format("/proc/{}/stat", tid).c_str(), &files) == 0 &&
+         files.st_uid != *user;
+}
+
 // Why PTRACE_SEIZE was refused, for people.
 std::string refusal(pid_t tid) {
   std::string status = read_file(fmt::format("/proc/{}/status", tid));
@@ -55,6 +65,13 @@ std::string refusal(pid_t tid) {
         "process {} has lost its main thread while others run; such a process is not supported", tid);
   }
   auto tracer = parse_unsigned(status_field(status, "TracerPid")).value_or(0);
+  if (tracer == 0 && hides_from_own_user(tid, status)) {
+    return fmt::format(
+        "process {} ({}) does not let its own user trace it (it is set-uid or set-gid, or has asked for that "
+        "by "
+        "PR_SET_DUMPABLE); run ckptrun as root, or have the program do without it",
+        tid, status_field(status, "Name"));
+  }
   if (tracer == 0) {
     return fmt::format(
         "tracing process {} is not permitted (changed user, or a policy of the system); "
