@@ -180,8 +180,10 @@ Pager::Outcome Pager::touch(Lock& lock, Line line, Access access, bool is_mapped
 // A commit has frozen the line, and somebody wants to write to it.
 void Pager::store_waiting(Lock& lock, Line line) {
   begin_busy(line);
+  ++storing_waiting_;
   put_lines(lock,
             {line});  // after a failure the commit fails, and the line is newer than the store's all the same
+  if (--storing_waiting_ == 0) changed_.notify_all();
   dirty_pages_ += line_map_.length(line);
   end_busy(line, LineState::kDirty);
 }

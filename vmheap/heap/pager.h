@@ -277,7 +277,8 @@ class Pager {
     Access access = Access::kRead;
   };
   std::map<Line, Pinned> pins_;
-  std::uint64_t flushing_count_ = 0;  // lines that are stored early
+  std::uint64_t flushing_count_ = 0;   // lines that are stored early
+  std::uint64_t storing_waiting_ = 0;  // lines that a commit has frozen, stored by who wants to write to them
   struct Notes {
     std::vector<Line> lines;
     std::uint64_t count = 0;     // of `lines`

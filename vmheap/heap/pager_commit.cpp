@@ -140,6 +140,8 @@ void Pager::store_frozen(Lock& lock) {
     }
     if (!stored) throw Error(failure_, EIO);
   }
+  // Those that somebody else is just storing belong to this version, too.
+  changed_.wait(lock, [&] { return storing_waiting_ == 0; });
 }
 
 void Pager::note_stored(Line line) {

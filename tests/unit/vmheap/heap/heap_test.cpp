@@ -90,6 +90,23 @@ TEST_F(HeapTest, CommitsInTheBackgroundWhileWritersGoOn) {
   }
 }
 
+// Whoever writes to a line that a commit has frozen stores it first, and may come late with that: while the
+// commit puts the first of these lines, the last ones are written to.
+TEST_F(HeapTest, ACommitWaitsForLinesThatWritersStore) {
+  constexpr std::size_t kLines = 6;
+  constexpr std::size_t kStep = kMiB / sizeof(std::uint64_t);
+  auto heap = create(64 * kMiB, 32 * kMiB, kMiB);
+  std::uint64_t* data = numbers(*heap, "data", kLines * kStep);
+  for (std::uint64_t round = 1; round <= 30; ++round) {
+    for (std::size_t line = 0; line < kLines; ++line) data[line * kStep] = round;
+    heap->commit_in_background();
+    for (std::size_t line = kLines; line-- > 0;) data[line * kStep] = 1000 + round;
+    heap->wait_for_commit();
+    heap->roll_back();
+    for (std::size_t line = 0; line < kLines; ++line) ASSERT_EQ(data[line * kStep], round) << line;
+  }
+}
+
 TEST_F(HeapTest, AfterACommitNobodyWaitsForTheOneBefore) {
   auto heap = create();
   std::uint64_t* data = numbers(*heap, "data", 10);
