@@ -68,8 +68,7 @@ std::string refusal(pid_t tid) {
   if (tracer == 0 && hides_from_own_user(tid, status)) {
     return fmt::format(
         "process {} ({}) does not let its own user trace it (it is set-uid or set-gid, or has asked for that "
-        "by "
-        "PR_SET_DUMPABLE); run ckptrun as root, or have the program do without it",
+        "by PR_SET_DUMPABLE); run ckptrun as root, or have the program do without it",
         tid, status_field(status, "Name"));
   }
   if (tracer == 0) {
