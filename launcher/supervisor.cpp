@@ -566,7 +566,7 @@ void Supervisor::report_left_behind() {
   if (end_->suspended) return;
   std::vector<pid_t> left = parts_.session.left_behind();
   if (left.empty()) return;
-  std::string name = "process";
+  std::string name;
   try {
     name = read_file(fmt::format("/proc/{}/comm", left.front()));
     std::erase(name, '\n');
@@ -576,8 +576,7 @@ void Supervisor::report_left_behind() {
   std::string others = left.size() > 1 ? fmt::format(" and {} more", left.size() - 1) : "";
   parts_.messages.line(
       fmt::format("the program has ended; {} (pid {}){}, which it has left behind, will not be checkpointed; "
-                  "have the program "
-                  "stay in the foreground to include what it starts",
+                  "have the program stay in the foreground to include what it starts",
                   name, left.front(), others));
 }
 

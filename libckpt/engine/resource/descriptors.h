@@ -15,6 +15,7 @@
 #include "base/unique_fd.h"
 #include "engine/resource/lock_policy.h"
 #include "engine/resource/program_calls.h"
+#include "engine/resource/side_by_side.h"
 #include "engine/resource/socket/tcp_repair.h"
 #include "engine/resource/socket_policy.h"
 #include "image_generated.h"
@@ -66,8 +67,6 @@ struct SaveContext {
 class DescriptorCapture {
  public:
   // The first is the program that was started; save() is called for all of them, in this order.
-  // `side_by_side`: calls its second argument with each number below the first, by whichever threads.
-  using SideBySide = std::function<void(std::size_t, const std::function<void(std::size_t)>&)>;
   DescriptorCapture(std::span<const pid_t> pids, const SideBySide& side_by_side);
   ~DescriptorCapture();
   DescriptorCapture(const DescriptorCapture&) = delete;

@@ -104,9 +104,7 @@ std::string_view OpenDescription::info_field(std::string_view key) const { retur
 
 // Only descriptors of the same inode can share a description, so that kcmp (two system calls' worth each) is
 // needed within those groups only; its order makes that n log n for the many that share the anonymous inode.
-std::vector<OpenDescription> list_descriptions(
-    std::span<const pid_t> pids,
-    const std::function<void(std::size_t, const std::function<void(std::size_t)>&)>& side_by_side) {
+std::vector<OpenDescription> list_descriptions(std::span<const pid_t> pids, const SideBySide& side_by_side) {
   std::vector<std::vector<OpenDescription>> by_process(pids.size());
   side_by_side(pids.size(), [&](std::size_t i) {
     DescriptorDirectories directories(pids[i]);

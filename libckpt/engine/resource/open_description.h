@@ -5,13 +5,13 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/unique_fd.h"
+#include "engine/resource/side_by_side.h"
 
 namespace ckpt::engine::resource {
 
@@ -47,10 +47,8 @@ struct OpenDescription {
 };
 
 // All open descriptions of processes that we may trace, ordered by their first holder and lowest number
-// there. `side_by_side`: see DescriptorCapture.
-std::vector<OpenDescription> list_descriptions(
-    std::span<const pid_t> pids,
-    const std::function<void(std::size_t, const std::function<void(std::size_t)>&)>& side_by_side);
+// there.
+std::vector<OpenDescription> list_descriptions(std::span<const pid_t> pids, const SideBySide& side_by_side);
 
 // One descriptor of such a process, as a description by itself.
 OpenDescription inspect_descriptor(pid_t pid, int number);

@@ -4,7 +4,6 @@
 #include <sched.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -269,7 +268,7 @@ void Tracee::release() {
 void Tracee::begin_release() {
   if (released_) return;
   finish_what_has_begun();
-  if (scratch_.value != 0) begin_call(SYS_munmap, {scratch_.value, kMappingBytes});
+  if (scratch_.value != 0) begin_unmapping();
 }
 
 void Tracee::go_on() {

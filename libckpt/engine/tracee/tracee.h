@@ -144,6 +144,8 @@ class Tracee {
   void begin_call(long number, std::initializer_list<std::uint64_t> arguments);
   std::int64_t finish_call();
   void finish_what_has_begun();
+  void begin_mapping(int protection);
+  void begin_unmapping();
   bool map_scratch(int protection);
   void unmap_scratch();
   void run_in_loop(std::span<const ThreadCalls> batch);

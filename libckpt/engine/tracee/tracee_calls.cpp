@@ -118,11 +118,15 @@ void Tracee::finish_what_has_begun() {
 }
 
 // Shared, so that it never merges with a neighbour of the program's.
+void Tracee::begin_mapping(int protection) {
+  begin_call(SYS_mmap, {0, Tracee::kMappingBytes, static_cast<std::uint64_t>(protection),
+                        MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
+}
+
+void Tracee::begin_unmapping() { begin_call(SYS_munmap, {scratch_.value, Tracee::kMappingBytes}); }
+
 bool Tracee::map_scratch(int protection) {
-  if (!call_) {
-    begin_call(SYS_mmap, {0, Tracee::kMappingBytes, static_cast<std::uint64_t>(protection),
-                          MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
-  }
+  if (!call_) begin_mapping(protection);
   std::int64_t address = finish_call();
   if (address < 0 && address > -4096) {
     errno = static_cast<int>(-address);
@@ -133,8 +137,7 @@ bool Tracee::map_scratch(int protection) {
 }
 
 void Tracee::begin_scratch() {
-  if (scratch_.value != 0 || call_) return;
-  begin_call(SYS_mmap, {0, Tracee::kMappingBytes, kLoopProtection, MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
+  if (scratch_.value == 0 && !call_) begin_mapping(kLoopProtection);
 }
 
 RemoteAddr Tracee::scratch() {
@@ -149,7 +152,7 @@ RemoteAddr Tracee::scratch() {
 
 void Tracee::unmap_scratch() {
   if (scratch_.value == 0) return;
-  if (!call_) begin_call(SYS_munmap, {scratch_.value, Tracee::kMappingBytes});
+  if (!call_) begin_unmapping();
   finish_call();
   scratch_ = {};
 }
