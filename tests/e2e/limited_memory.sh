@@ -174,6 +174,28 @@ SCRIPT
   rm go
 }
 
+# What is excluded has been discarded before, and no version has it from then on.
+excluded() {
+  RUN_UNDER=(${IN_MEMORY_GROUP[@]+"${IN_MEMORY_GROUP[@]}"})
+  start_run --name excluded --heap-resident "${LIMIT_MIB}M" -- \
+    "$(program excludes_missing_memory)" $((LIMIT_MIB * 3 / 2)) "$WORK/excluded/go"
+  wait_for_line "$OUT" '^ready$'
+  checkpoint excluded
+  wait_until "memory to be discarded" has_discarded "$(find_program_pid && echo "$PROGRAM_PID")"
+  touch go.exclude
+  wait_for_line "$OUT" '^excluded$'
+  checkpoint excluded
+  checkpoint excluded
+  touch go
+  expect_exit 0
+  expect_eq "what is wrong with the memory" ok "$(tail -n +3 "$OUT")"
+  rm go go.exclude
+}
+
+has_discarded() {
+  (( $(sed -n 's/^RssAnon:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$1/status") < LIMIT_MIB * 1024 ))
+}
+
 # Refused whoever asks.
 expect_refusal 125 'give --heap-resident, too' "$CKPT_BIN/ckptrun" --heap-size 1G -- true
 for wrong in 12 5X none ''; do
@@ -192,7 +214,7 @@ for wrong in 12 1M 5X -3M '' 99999999999G; do
   expect_refusal 125 "heap-resident" "$CKPT_BIN/ckptrun" --heap-resident "$wrong" -- true
 done
 make_memory_group $((LIMIT_MIB + 64)) || echo "no memory cgroup can be made here"
-if (( $# == 0 )); then set -- in_python replaced in_lua in_c bounded; fi
+if (( $# == 0 )); then set -- in_python replaced in_lua in_c bounded excluded; fi
 for row; do
   mkdir "$WORK/$row"
   cd "$WORK/$row" || exit

@@ -158,10 +158,22 @@ void ProcessCapture::know_missing(Paging& paging) {
   needs_.must = unite(needs_.must, moved);
 }
 
+// Excluded since it was discarded: the program still has it, but no version does from now on.
+void ProcessCapture::bring_excluded() {
+  if (missing_.empty() || needs_.excluded.empty()) return;
+  std::vector<store::PageRun> excluded = runs_of(needs_.excluded);
+  paging_->bring(excluded);
+  MissingPages rest;
+  for (const MissingPiece& piece : missing_) rest.add(piece);
+  for (const store::PageRun& run : excluded) rest.remove(run.first_page, run.page_count);
+  missing_ = rest.all();
+}
+
 ProcessContext ProcessCapture::context(Tracee& tracee) {
   // Mappings have come and gone since the flags were read: then the pause is longer.
   if (std::exchange(flags_are_stale_, false)) flags_ = MapFlagsTable::read(process_->pid);
   learn_excluded();
+  bring_excluded();
   return {.tracee = tracee,
           .calls = process_->calls,
           .maps = maps_,
@@ -221,13 +233,18 @@ void ProcessCapture::store_missing(store::CheckpointWriter& writer, const image:
   }
   normalize(guards);
   paging_->forget(runs_of(guards));
+  MissingPages missing;
+  for (const MissingPiece& piece : missing_) missing.add(piece);
+  for (const store::PageRun& run : runs_of(guards)) missing.remove(run.first_page, run.page_count);
+  // Still there after all, because discarding it failed.
+  for (const store::PageRun& run : memory_.present) missing.remove(run.first_page, run.page_count);
   std::vector<store::PageRun> present = memory_.present;
-  for (const MissingPiece& piece : missing_) {
+  for (const MissingPiece& piece : missing.all()) {
     present.push_back({.first_page = piece.page, .page_count = piece.page_count});
     // The version has it already where its parent has the same at the same place.
     if (piece.page != piece.source || paging_->version() != parent_) copy_missing(piece, writer);
   }
-  memory_.present = runs_of(subtract(subtract(ranges_of(present), guards), needs_.excluded));
+  memory_.present = runs_of(ranges_of(present));
 }
 
 void ProcessCapture::copy_missing(const MissingPiece& piece, store::CheckpointWriter& writer) const {

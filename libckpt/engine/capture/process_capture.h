@@ -71,6 +71,7 @@ class ProcessCapture {
 
  private:
   void learn_excluded();
+  void bring_excluded();
   void store_missing(store::CheckpointWriter& writer, const image::ProcessT& process);
   void copy_missing(const MissingPiece& piece, store::CheckpointWriter& writer) const;
   template <typename Action>

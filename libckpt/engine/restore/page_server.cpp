@@ -198,19 +198,31 @@ void PageServer::forget_program() {
 
 // Its process stands still, or is in nobody's way.
 void PageServer::complete(Space& space) {
-  for (const MissingPiece& piece : space.missing.all()) {
-    for (std::uint64_t done = 0; done < piece.page_count && !space.missing.empty();) {
-      std::uint64_t count = std::min(kReadPages, piece.page_count - done);
-      std::span<std::byte> bytes = buffer_.pages(count);
-      work_.reader->read(space.id, {.first_page = piece.source + done, .page_count = count}, bytes);
-      if (!install(space, piece.page + done, bytes, false)) {
-        read_messages();  // it is changing its memory
-        continue;
-      }
-      done += count;
-    }
-  }
+  for (const MissingPiece& piece : space.missing.all()) bring(space, piece);
   close(space);
+}
+
+void PageServer::bring(Space& space, const MissingPiece& piece) {
+  for (std::uint64_t done = 0; done < piece.page_count && !space.missing.empty();) {
+    std::uint64_t count = std::min(kReadPages, piece.page_count - done);
+    std::span<std::byte> bytes = buffer_.pages(count);
+    work_.reader->read(space.id, {.first_page = piece.source + done, .page_count = count}, bytes);
+    if (!install(space, piece.page + done, bytes, false)) {
+      read_messages();  // it is changing its memory
+      continue;
+    }
+    done += count;
+  }
+}
+
+void PageServer::bring(const std::vector<store::PageRun>& runs) {
+  call([&] {
+    Space& program = spaces_.front();
+    MissingPages missing = program.missing;
+    for (const store::PageRun& run : runs) {
+      for (const MissingPiece& piece : missing.take(run.first_page, run.page_count)) bring(program, piece);
+    }
+  });
 }
 
 // Nobody tells of the end of an address space: a page that cannot be there shows it.
@@ -243,14 +255,18 @@ MissingState PageServer::settle() {
 
 void PageServer::forget(const std::vector<store::PageRun>& runs) {
   call([&] {
-    Space& program = spaces_.front();
-    for (const store::PageRun& run : runs) {
-      for (const MissingPiece& then : program.settled.take(run.first_page, run.page_count)) {
-        for (const MissingPiece& now : program.missing.from_source(then.source, then.page_count))
-          program.missing.remove(now.page, now.page_count);
-      }
-    }
+    read_all_messages();
+    for (Space& space : spaces_) forget(space, runs);
   });
+}
+
+void PageServer::forget(Space& space, const std::vector<store::PageRun>& runs) {
+  for (const store::PageRun& run : runs) {
+    for (const MissingPiece& then : space.settled.take(run.first_page, run.page_count)) {
+      for (const MissingPiece& now : space.missing.from_source(then.source, then.page_count))
+        space.missing.remove(now.page, now.page_count);
+    }
+  }
 }
 
 std::vector<store::PageRun> PageServer::begin_eviction() {
@@ -267,7 +283,11 @@ void PageServer::end_eviction(const std::vector<MissingPiece>& evicted) {
   call([&] {
     read_all_messages();
     evicting_ = false;
-    for (const MissingPiece& piece : evicted) spaces_.front().missing.add_joined(piece);
+    MissingPages& missing = spaces_.front().missing;
+    for (const MissingPiece& piece : evicted) {
+      missing.remove(piece.page, piece.page_count);  // left from an eviction that failed
+      missing.add_joined(piece);
+    }
   });
 }
 

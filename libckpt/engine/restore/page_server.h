@@ -93,7 +93,10 @@ class PageServer {
   // Children have all of their memory from now on. What is missing of the program, and stays so in the
   // version that is being made; and where it has moved memory to since the last call (page numbers).
   MissingState settle();
-  // What was missing there at the last settle() has no content any more. Also while the program runs.
+  // What is missing there comes now.
+  void bring(const std::vector<store::PageRun>& runs);
+  // What was missing there at the last settle() has no content any more, neither in the program nor in
+  // children that it has had since. Also while the program runs.
   void forget(const std::vector<store::PageRun>& runs);
   // Until end_eviction() the program's memory is discarded on our behalf. Returns where it has moved memory
   // to since the last settle().
@@ -136,6 +139,8 @@ class PageServer {
   void answer_calls();
   void read_all_messages();
   void complete(Space& space);
+  void bring(Space& space, const MissingPiece& piece);
+  static void forget(Space& space, const std::vector<store::PageRun>& runs);
   static void close(Space& space);
   void forget_ended_children();
   bool goes_on();

@@ -7,10 +7,10 @@
 
 #include <functional>
 #include <memory>
-#include <stdexcept>
 
 #include "base/error.h"
 #include "process/traced_child_support.h"
+#include "resource/program_support.h"
 
 namespace ckpt::engine {
 namespace {
@@ -42,10 +42,6 @@ void in_session_with_limit(__rlimit_resource resource, rlim_t value, const std::
     WithoutCapability ordinary(CAP_SYS_RESOURCE);
     check();
   });
-}
-
-void require(bool condition, const std::string& what) {
-  if (!condition) throw std::runtime_error(what);
 }
 
 TEST(Limits, AreSavedForAllResources) {
