@@ -203,13 +203,13 @@ class Changer {
                                                             {40, &Changer::discard},
                                                             {30, &Changer::protect},
                                                             {20, &Changer::remap},
-                                                            {15, &Changer::guard},
+                                                            {40, &Changer::guard},
                                                             {40, &Changer::read_file},
                                                             {20, &Changer::read_direct},
                                                             {20, &Changer::read_pipe},
                                                             {1, &Changer::aio},
                                                             {1, &Changer::ring},
-                                                            {1, &Changer::fork_child}}};
+                                                            {4, &Changer::fork_child}}};
     constexpr unsigned kUnmapWeight = 10;
     unsigned total = kUnmapWeight;
     for (const Operation& operation : kOperations) total += operation.weight;

@@ -319,11 +319,12 @@ void CaptureRun::take_pages(StoppedFamily& family) {
   copied_bytes_ = 0;
   forked_bytes_ = 0;
   forking_ = {};
+  std::vector<image::ProcessT*> processes = state_->running_processes();
   for (std::size_t i = 0; i < family.processes.size(); ++i) {
     ProcessCapture& part = *stopped_parts_[i];
     auto began = Clock::now();
     copied_bytes_ += part.take_pages(*family.processes[i].tracee, std::move(state_->memories[i]),
-                                     wants_snapshot(part), session_, writer_);
+                                     wants_snapshot(part), session_, writer_, *processes[i]);
     if (!part.has_snapshot()) continue;
     forked_bytes_ += part.pending().forked_bytes;
     forking_ += Clock::now() - began;

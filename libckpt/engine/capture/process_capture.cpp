@@ -152,7 +152,8 @@ bool ProcessCapture::look_at_maps() {
 void ProcessCapture::know_missing(Paging& paging) {
   paging_ = &paging;
   MissingState state = paging.settle();
-  missing_ = std::move(state.pieces);
+  missing_ = {};
+  for (const MissingPiece& piece : state.pieces) missing_.add(piece);
   AddressRanges moved = ranges_of(state.moved_to);
   if (process_->tracker) process_->tracker->owe(moved);
   needs_.must = unite(needs_.must, moved);
@@ -163,10 +164,7 @@ void ProcessCapture::bring_excluded() {
   if (missing_.empty() || needs_.excluded.empty()) return;
   std::vector<store::PageRun> excluded = runs_of(needs_.excluded);
   paging_->bring(excluded);
-  MissingPages rest;
-  for (const MissingPiece& piece : missing_) rest.add(piece);
-  for (const store::PageRun& run : excluded) rest.remove(run.first_page, run.page_count);
-  missing_ = rest.all();
+  for (const store::PageRun& run : excluded) missing_.remove(run.first_page, run.page_count);
 }
 
 ProcessContext ProcessCapture::context(Tracee& tracee) {
@@ -194,7 +192,8 @@ void ProcessCapture::describe_agent(image::ProcessT& process) const {
 }
 
 std::uint64_t ProcessCapture::take_pages(Tracee& tracee, CapturedMemory memory, bool snapshot,
-                                         Session::State& session, store::CheckpointWriter& writer) {
+                                         Session::State& session, store::CheckpointWriter& writer,
+                                         image::ProcessT& process) {
   memory_ = std::move(memory);
   PageTasks& tasks = memory_.tasks;
   if (snapshot) snapshot_ = Snapshot::take(tracee, memory_.quiet);
@@ -207,7 +206,8 @@ std::uint64_t ProcessCapture::take_pages(Tracee& tracee, CapturedMemory memory, 
     tasks.erase(first, tasks.end());
   }
   MemoryReader reader(process_->pid, pages_in_common(session));
-  late_guards_ = copy_pages(tasks, reader, session.buffer, writer, session.threads);
+  describe_late_guards(copy_pages(tasks, reader, session.buffer, writer, session.threads), process);
+  forget_guards(process);
   process_->excluded_in_last = needs_.excluded;
   return total_bytes(tasks);
 }
@@ -216,35 +216,37 @@ void ProcessCapture::store(store::CheckpointWriter& writer, image::ProcessT& pro
   if (snapshot_ != nullptr) {
     refuse_wiped(snapshot_->pid(), snapshot_tasks_);
     MemoryReader reader(snapshot_->pid(), PagesInCommon::kPossible);
-    AddressRanges guards = store_pages(snapshot_tasks_, reader, writer, Unreadable::kError);
-    late_guards_.insert(late_guards_.end(), guards.begin(), guards.end());
+    describe_late_guards(store_pages(snapshot_tasks_, reader, writer, Unreadable::kError), process);
   }
-  if (!late_guards_.empty()) describe_late_guards(process);
-  store_missing(writer, process);
+  store_missing(writer);
   writer.keep_only(process_->space, memory_.present);
 }
 
-// What has become a guard region has no content, and is not missing any more.
-void ProcessCapture::store_missing(store::CheckpointWriter& writer, const image::ProcessT& process) {
+// What has become a guard region has no content, and is not missing any more: when the program runs again, it
+// may be memory again that reads as zeroes.
+void ProcessCapture::forget_guards(const image::ProcessT& process) {
   if (missing_.empty()) return;
   AddressRanges guards;
   for (const auto& mapping : process.mappings) {
     for (const image::GuardRegion& guard : mapping->guards) guards.push_back({guard.start(), guard.end()});
   }
+  if (guards.empty()) return;
   normalize(guards);
-  paging_->forget(runs_of(guards));
-  MissingPages missing;
-  for (const MissingPiece& piece : missing_) missing.add(piece);
-  for (const store::PageRun& run : runs_of(guards)) missing.remove(run.first_page, run.page_count);
+  std::vector<store::PageRun> runs = runs_of(guards);
+  paging_->forget(runs);
+  for (const store::PageRun& run : runs) missing_.remove(run.first_page, run.page_count);
+}
+
+void ProcessCapture::store_missing(store::CheckpointWriter& writer) {
   // Still there after all, because discarding it failed.
-  for (const store::PageRun& run : memory_.present) missing.remove(run.first_page, run.page_count);
-  std::vector<store::PageRun> present = memory_.present;
-  for (const MissingPiece& piece : missing.all()) {
-    present.push_back({.first_page = piece.page, .page_count = piece.page_count});
+  for (const store::PageRun& run : memory_.present) missing_.remove(run.first_page, run.page_count);
+  if (missing_.empty()) return;
+  for (const MissingPiece& piece : missing_.all()) {
+    memory_.present.push_back({.first_page = piece.page, .page_count = piece.page_count});
     // The version has it already where its parent has the same at the same place.
     if (piece.page != piece.source || paging_->version() != parent_) copy_missing(piece, writer);
   }
-  memory_.present = runs_of(ranges_of(present));
+  memory_.present = runs_of(ranges_of(memory_.present));
 }
 
 void ProcessCapture::copy_missing(const MissingPiece& piece, store::CheckpointWriter& writer) const {
@@ -259,15 +261,16 @@ void ProcessCapture::copy_missing(const MissingPiece& piece, store::CheckpointWr
 }
 
 // The scan in the pause takes for content what had some a moment before; only reading it tells.
-void ProcessCapture::describe_late_guards(image::ProcessT& process) {
-  normalize(late_guards_);
+void ProcessCapture::describe_late_guards(AddressRanges guards, image::ProcessT& process) {
+  if (guards.empty()) return;
+  normalize(guards);
   for (auto& mapping : process.mappings) {
-    AddressRanges late = slice(late_guards_, {mapping->start, mapping->end});
+    AddressRanges late = slice(guards, {mapping->start, mapping->end});
     if (late.empty()) continue;
     for (const AddressRange& guard : late) mapping->guards.emplace_back(guard.start, guard.end);
     std::ranges::sort(mapping->guards, {}, &image::GuardRegion::start);
   }
-  memory_.present = runs_of(subtract(ranges_of(memory_.present), late_guards_));
+  memory_.present = runs_of(subtract(ranges_of(memory_.present), guards));
 }
 
 void ProcessCapture::end_snapshot() {

@@ -55,9 +55,9 @@ class ProcessCapture {
   void know_missing(Paging& paging);
   ProcessContext context(Tracee& tracee);
   // Copies pages into `buffer`, or takes a snapshot of the process that has them. What is copied already, in
-  // bytes.
+  // bytes. Guard regions that it finds go into the image.
   std::uint64_t take_pages(Tracee& tracee, CapturedMemory memory, bool snapshot, Session::State& session,
-                           store::CheckpointWriter& writer);
+                           store::CheckpointWriter& writer, image::ProcessT& process);
   // What the process shares with us goes into the image.
   void describe_agent(image::ProcessT& process) const;
 
@@ -72,11 +72,12 @@ class ProcessCapture {
  private:
   void learn_excluded();
   void bring_excluded();
-  void store_missing(store::CheckpointWriter& writer, const image::ProcessT& process);
+  void forget_guards(const image::ProcessT& process);
+  void store_missing(store::CheckpointWriter& writer);
   void copy_missing(const MissingPiece& piece, store::CheckpointWriter& writer) const;
   template <typename Action>
   void for_each_private_mapping(const Action& action);
-  void describe_late_guards(image::ProcessT& process);
+  void describe_late_guards(AddressRanges guards, image::ProcessT& process);
 
   std::shared_ptr<ProcessState> process_;
   Tracking tracking_;
@@ -93,9 +94,8 @@ class ProcessCapture {
   std::unique_ptr<Snapshot> snapshot_;
   CapturedMemory memory_;
   PageTasks snapshot_tasks_;
-  AddressRanges late_guards_;  // found when pages were read
   Paging* paging_ = nullptr;
-  std::vector<MissingPiece> missing_;
+  MissingPages missing_;  // all of it in the version that is served from
   store::Version parent_;
 };
 

@@ -65,7 +65,7 @@ class Paging {
   MissingState settle();
   // In the same stop: that comes now, because the version does not have it.
   void bring(const std::vector<store::PageRun>& excluded) { fill_->server().bring(excluded); }
-  // What has become a guard region (MADV_GUARD_INSTALL), of which nobody is told, is not missing.
+  // Likewise: what has become a guard region (MADV_GUARD_INSTALL), of which nobody is told, is not missing.
   void forget(const std::vector<store::PageRun>& guards) { fill_->server().forget(guards); }
   // Its content of `piece`, in the version that is served from.
   void read(const store::PageRun& source, std::span<std::byte> out) const;

@@ -255,18 +255,12 @@ MissingState PageServer::settle() {
 
 void PageServer::forget(const std::vector<store::PageRun>& runs) {
   call([&] {
-    read_all_messages();
-    for (Space& space : spaces_) forget(space, runs);
-  });
-}
-
-void PageServer::forget(Space& space, const std::vector<store::PageRun>& runs) {
-  for (const store::PageRun& run : runs) {
-    for (const MissingPiece& then : space.settled.take(run.first_page, run.page_count)) {
-      for (const MissingPiece& now : space.missing.from_source(then.source, then.page_count))
-        space.missing.remove(now.page, now.page_count);
+    Space& program = spaces_.front();
+    for (const store::PageRun& run : runs) {
+      program.missing.remove(run.first_page, run.page_count);
+      program.settled.remove(run.first_page, run.page_count);
     }
-  }
+  });
 }
 
 std::vector<store::PageRun> PageServer::begin_eviction() {

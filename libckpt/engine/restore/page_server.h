@@ -93,10 +93,9 @@ class PageServer {
   // Children have all of their memory from now on. What is missing of the program, and stays so in the
   // version that is being made; and where it has moved memory to since the last call (page numbers).
   MissingState settle();
-  // What is missing there comes now.
+  // What is missing there comes now. In the stop of the last settle().
   void bring(const std::vector<store::PageRun>& runs);
-  // What was missing there at the last settle() has no content any more, neither in the program nor in
-  // children that it has had since. Also while the program runs.
+  // What is missing there has no content any more. In the stop of the last settle().
   void forget(const std::vector<store::PageRun>& runs);
   // Until end_eviction() the program's memory is discarded on our behalf. Returns where it has moved memory
   // to since the last settle().
@@ -140,7 +139,6 @@ class PageServer {
   void read_all_messages();
   void complete(Space& space);
   void bring(Space& space, const MissingPiece& piece);
-  static void forget(Space& space, const std::vector<store::PageRun>& runs);
   static void close(Space& space);
   void forget_ended_children();
   bool goes_on();
