@@ -182,6 +182,7 @@ class Pager {
   std::uint64_t frames_to_keep_free() const;
   bool reclaim(Lock& lock, std::uint64_t wanted);  // pages
   bool make_cold(std::uint64_t pages);
+  bool make_unread_cold(std::uint64_t pages);
   struct Candidates {
     std::vector<Line> clean;
     std::vector<Line> dirty;

@@ -214,7 +214,7 @@ void Pager::set_resident_limit(std::uint64_t bytes) {
   Lock lock(mutex_);
   std::uint64_t before = std::exchange(limit_, limit_in_pages(bytes, line_map_));
   while (frames_used_ > limit_) {
-    if (reclaim(lock, frames_used_ - limit_)) continue;
+    if (reclaim(lock, frames_used_ - limit_) || make_unread_cold(frames_used_ - limit_)) continue;
     if (committing_ || busy_count_ > 0) {
       changed_.wait(lock);
       continue;

@@ -21,6 +21,7 @@ bool Pager::reserve_frames(Lock& lock, std::uint64_t pages) {
   while (free_frames() < pages) {
     if (stopping_ || reshaping_) return false;
     if (reclaim(lock, std::max(pages, frames_to_keep_free() / 4))) continue;
+    if (make_unread_cold(pages)) continue;
     if (committing_ || noting_ || busy_count_ != 0) {
       changed_.wait(lock);
     } else if (std::exchange(tried_again, true) || !store_again(lock)) {
@@ -95,6 +96,26 @@ bool Pager::make_cold(std::uint64_t pages) {
   return found > 0;
 }
 
+// What was read ahead in order, where there is nothing else to give up.
+bool Pager::make_unread_cold(std::uint64_t pages) {
+  std::vector<Line> chosen;
+  std::uint64_t found = 0;
+  resident_.for_each([&](Line line) {
+    bool may_be = found < pages && is_in(in_order_, line) && table_.has_frame(line) &&
+                  table_.state(line) != LineState::kBusy && !table_.has(line, kCold) &&
+                  !table_.has(line, kPinned) && !table_.has(line, kSpecial);
+    if (!may_be) return;
+    table_.set(line, kCold);
+    marks_.erase(line);
+    chosen.push_back(line);
+    found += line_map_.length(line);
+  });
+  std::ranges::sort(chosen);
+  for (Lines lines : merge(chosen)) unmap(lines);
+  if (found > 0) resident_.put_first([this](Line line) { return table_.has(line, kCold); });
+  return found > 0;
+}
+
 Pager::Candidates Pager::pick_candidates(std::uint64_t wanted) {
   Candidates found;
   for (std::uint64_t left = resident_.inactive_count(); left > 0 && found.clean_pages < wanted; --left) {
@@ -103,6 +124,8 @@ Pager::Candidates Pager::pick_candidates(std::uint64_t wanted) {
     LineState state = table_.state(*line);
     if (table_.has(*line, kPinned) || table_.has(*line, kSpecial)) {
       resident_.add_active(*line);
+    } else if (!table_.has(*line, kCold) && is_in(in_order_, *line)) {
+      resident_.add_inactive(*line);  // read ahead, for once: what is used again is not displaced by it
     } else if (!table_.has(*line, kCold)) {
       resident_.add_active(*line);
       found.used = true;

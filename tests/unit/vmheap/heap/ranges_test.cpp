@@ -11,7 +11,9 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "base/unique_fd.h"
 #include "heap_fixture.h"
@@ -231,6 +233,17 @@ TEST_F(HintsTest, WhatIsReadInOrderOnceDoesNotDisplaceTheRest) {
   EXPECT_LT(faults, (kBytes - kHot) / 4096 / 8);  // read ahead
   EXPECT_LT(misses(0, kHot), kHot / 4096 / 8);
   EXPECT_LE(heap_->statistics().resident_bytes, 4 * kMiB);
+}
+
+TEST_F(HintsTest, WhatIsReadAheadInOrderGoesBeforeWhatIsUsed) {
+  constexpr std::size_t kAhead = 2 * kMiB;
+  heap_->set_pattern(data_ + kHot, kAhead, AccessPattern::kSequential);
+  heap_->set_pattern(data_ + 8 * kMiB, kBytes - 8 * kMiB, AccessPattern::kRandom);
+  heap_->will_need(data_ + kHot, kAhead);
+  while (heap_->statistics().resident_bytes < kHot + kAhead)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  touch(8 * kMiB, 9 * kMiB + kMiB / 4);
+  EXPECT_EQ(misses(0, kHot), 0U);
 }
 
 TEST_F(HintsTest, AtRandomNothingIsReadAhead) {
