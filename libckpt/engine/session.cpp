@@ -247,6 +247,7 @@ void Session::committed(store::Version version) {
   for (auto& process : state_->processes) {
     if (process->tracker) process->tracker->settled(version);
     process->excluded = process->excluded_in_last;
+    process->carried = process->carried_in_last;
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "engine/capture/file_identity.h"
 #include "engine/capture/page_buffer.h"
+#include "engine/capture/page_needs.h"
 #include "engine/capture/pause_model.h"
 #include "engine/capture/pause_threads.h"
 #include "engine/capture/write_tracker.h"
@@ -45,6 +46,8 @@ struct ProcessState {
   std::vector<pid_t> keepers;      // its threads, which stop last
   AddressRanges excluded;          // left out of the last durable version
   AddressRanges excluded_in_last;  // by the last capture, durable or not
+  CarriedMappings carried;         // in the last durable version
+  CarriedMappings carried_in_last;
 };
 
 struct StoppedProcess {

@@ -58,6 +58,11 @@ RUN_COUNT=$((RUN_COUNT + 1)) OUT=$WORK/out.updated ERR=$WORK/err.updated
 RUN_PID=$!
 wait_for_line "$OUT" '^ready$'
 checkpoint updated
+checkpoint updated
+# The first version has all of the library, the second builds on that.
+looked_at=$(ckpt stats updated --json | json '(lambda v: v["pages_written"] + v["pages_skipped_parent"])(data["versions"][-1])')
+(( looked_at < $(stat -c %s "$tree/lib/libckpt.so") / 4096 )) \
+  || fail "the second version was made from $looked_at pages, the library among them"
 kill9_both
 rm "$tree/lib/libckpt.so"
 touch "$WORK/updated/go"

@@ -374,8 +374,8 @@ void MemoryCapture::plan_private_content(const MapEntry& entry, image::MappingT&
   ScannedPages pages = scan(entry, anonymous ? PageFilter::kAnyContent : PageFilter::kPrivateCopy);
   for (const AddressRange& guard : pages.guards) mapping.guards.emplace_back(guard.start, guard.end);
   // What a replaced or deleted file holds is not in the page table until it is touched: take all of it.
-  bool whole = anonymous ? entry.inode != 0 : is_carried_whole(entry.path);
-  if (whole) pages.content = pages.written = {all};
+  if (anonymous && entry.inode != 0) pages.content = pages.written = {all};
+  if (!anonymous && is_carried_whole(entry.path)) take_whole(entry, pages);
   needs_.leave_out_excluded(pages, all);
   AddressRanges wanted = needs_.of(pages, all);
   const MapFlags& flags = flags_.of(entry);
@@ -387,6 +387,15 @@ void MemoryCapture::plan_private_content(const MapEntry& entry, image::MappingT&
   }
   if (wanted.empty() && in_snapshot && total_bytes(pages.content) >= kLargeMappingBytes)
     result_.quiet.push_back(all);
+}
+
+// Once; from then on what the process writes to it.
+void MemoryCapture::take_whole(const MapEntry& entry, ScannedPages& pages) {
+  AddressRange all{entry.start, entry.end};
+  CarriedMapping carried{.range = all, .device = entry.device, .inode = entry.inode, .offset = entry.offset};
+  pages.content = {all};
+  if (std::ranges::count(needs_.carried, carried) == 0) pages.written = {all};
+  result_.carried.push_back(carried);
 }
 
 void MemoryCapture::plan_object_content(const MapEntry& entry, const image::SharedObjectT& object) {

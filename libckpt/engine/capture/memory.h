@@ -29,6 +29,7 @@ inline constexpr store::SpaceId kFirstRelativeSpace = 1U << 30U;
 struct CapturedMemory {
   PageTasks tasks;                      // pages to be copied
   std::vector<store::PageRun> present;  // all pages of the process space that have content
+  CarriedMappings carried;              // among them
   AddressRanges quiet;                  // large private mappings without a page to copy
   std::uint64_t pages_scanned = 0;      // pages with content, looked at
   std::uint64_t resident_bytes = 0;
@@ -74,6 +75,7 @@ class MemoryCapture {
   std::int32_t shared_object(const MapEntry& entry);
 
   void plan_private_content(const MapEntry& entry, image::MappingT& mapping);
+  void take_whole(const MapEntry& entry, ScannedPages& pages);
   void plan_object_content(const MapEntry& entry, const image::SharedObjectT& object);
   ScannedPages scan(const MapEntry& entry, PageFilter filter);
   void count(AddressRange range);

@@ -47,6 +47,15 @@ std::optional<MapEntry> parse_mapping(std::string_view line) {
   return entry;
 }
 
+// Of a code of two lower-case letters; the kernel has "??" for what it has no code for.
+std::optional<std::size_t> number_of(std::string_view code) {
+  if (code.size() != 2) return std::nullopt;
+  auto first = static_cast<unsigned>(code[0] - 'a');
+  auto second = static_cast<unsigned>(code[1] - 'a');
+  if (first >= 26 || second >= 26) return std::nullopt;
+  return first * std::size_t{26} + second;
+}
+
 }  // namespace
 
 bool is_vdso_or_data(const MapEntry& entry) {
@@ -66,13 +75,16 @@ std::vector<MapEntry> read_memory_map(pid_t pid) {
   return entries;
 }
 
-// Asked for many times in a pause, hence without taking all codes apart.
 bool MapFlags::has(std::string_view code) const {
-  for (std::size_t at = 0; (at = codes.find(code, at)) != std::string::npos; ++at) {
-    std::size_t end = at + code.size();
-    if ((at == 0 || codes[at - 1] == ' ') && (end == codes.size() || codes[end] == ' ')) return true;
+  std::optional<std::size_t> number = number_of(code);
+  return number && codes.test(*number);
+}
+
+void MapFlags::set_codes(std::string_view text) {
+  codes.reset();
+  while (!text.empty()) {
+    if (std::optional<std::size_t> number = number_of(take_field(text, ' '))) codes.set(*number);
   }
-  return false;
 }
 
 MapFlagsTable MapFlagsTable::read(pid_t pid) {
@@ -82,7 +94,7 @@ MapFlagsTable MapFlagsTable::read(pid_t pid) {
   for (std::string_view rest = text; !rest.empty();) {
     std::string_view line = take_line(rest);
     if (current != nullptr && line.starts_with("VmFlags:")) {
-      current->codes = line.substr(8);
+      current->set_codes(line.substr(8));
     } else if (current != nullptr && line.starts_with("Swap:")) {
       std::string_view amount = status_field(line, "Swap");
       current->swapped_bytes = parse_unsigned(take_field(amount, ' ')).value_or(0) * 1024;

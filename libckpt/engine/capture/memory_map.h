@@ -3,9 +3,11 @@
 
 #include <sys/types.h>
 
+#include <bitset>
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ckpt::engine {
@@ -33,11 +35,12 @@ bool is_vdso_or_data(const MapEntry& entry);
 // and its protection key.
 struct MapFlags {
   MapEntry entry;
-  std::string codes;
+  std::bitset<26 * 26> codes;
   std::uint64_t swapped_bytes = 0;
   std::uint8_t protection_key = 0;
 
   bool has(std::string_view code) const;
+  void set_codes(std::string_view text);
 };
 
 // Flags by start address. Slow (FACTS: 16 ms per GiB), so it is read before a stop and checked inside with

@@ -19,7 +19,7 @@
 namespace ckpt::engine {
 namespace {
 
-constexpr std::size_t kRegionsPerCall = 2048;
+constexpr std::size_t kMostRegionsPerCall = 2048;
 constexpr std::uint64_t kPartBytes = 64 << 20;       // less is not worth another thread
 constexpr std::size_t kMostParts = 4;                // for each thread: they do not take equally long
 constexpr std::uint64_t kLeastKnownBytes = 1 << 20;  // a shorter stretch is not worth a call of its own
@@ -141,13 +141,15 @@ PageScanner::Outcome PageScanner::walk(AddressRange range, PageFilter filter, st
 }
 
 void PageScanner::walk_part(PageFilter filter, std::uint64_t flags, Part& part) const {
-  auto regions = std::make_unique_for_overwrite<kernel::PageRegion[]>(kRegionsPerCall);
+  // The kernel makes as much room as we do: for most mappings a few will do.
+  std::size_t capacity = std::min<std::size_t>(part.range.size_bytes() / kPageSize, kMostRegionsPerCall);
+  auto regions = std::make_unique_for_overwrite<kernel::PageRegion[]>(capacity);
   kernel::PagemapScanArguments arguments =
       part.known ? changes_of_known_content() : content(filter, flags != 0, knows_guards_);
   arguments.flags = flags;
   arguments.end = part.range.end;
   arguments.vec = reinterpret_cast<std::uintptr_t>(regions.get());
-  arguments.vec_len = kRegionsPerCall;
+  arguments.vec_len = capacity;
   if (part.known) part.found.content = {part.range};
   for (std::uint64_t at = part.range.start; at < part.range.end;) {
     arguments.start = at;

@@ -58,6 +58,7 @@ ProcessCapture::ProcessCapture(std::shared_ptr<ProcessState> process, const Capt
   if (tracks() && options.parent != 0 && process_->tracker->base() == options.parent) {
     needs_.all = false;
     needs_.must = process_->tracker->owed();
+    needs_.carried = process_->carried;
   }
 }
 
@@ -209,6 +210,7 @@ std::uint64_t ProcessCapture::take_pages(Tracee& tracee, CapturedMemory memory, 
   describe_late_guards(copy_pages(tasks, reader, session.buffer, writer, session.threads), process);
   forget_guards(process);
   process_->excluded_in_last = needs_.excluded;
+  process_->carried_in_last = memory_.carried;
   return total_bytes(tasks);
 }
 

@@ -95,7 +95,8 @@ TEST(MemoryMap, OfNoProcessIsAnError) {
 }
 
 TEST(MapFlags, AreFoundByWholeCodes) {
-  MapFlags flags{.entry = {}, .codes = " rd wr mr", .swapped_bytes = 0};
+  MapFlags flags;
+  flags.set_codes(" rd wr mr ?? ");
   EXPECT_TRUE(flags.has("rd"));
   EXPECT_TRUE(flags.has("mr"));
   EXPECT_FALSE(flags.has("r"));
