@@ -36,6 +36,7 @@ inline constexpr unsigned long kPagemapScan = _IOWR('f', 16, PagemapScanArgument
 inline constexpr std::uint64_t kScanWriteProtectMatching = 1 << 0;
 inline constexpr std::uint64_t kScanCheckWriteProtectAsync = 1 << 1;
 
+inline constexpr std::uint64_t kPageIsWriteProtectAllowed = 1 << 0;
 inline constexpr std::uint64_t kPageIsWritten = 1 << 1;
 inline constexpr std::uint64_t kPageIsFile = 1 << 2;
 inline constexpr std::uint64_t kPageIsPresent = 1 << 3;

@@ -84,6 +84,10 @@ std::int32_t ring_of(const MapEntry& entry, const image::ProcessT& process) {
   return description;
 }
 
+PageFilter filter_of(const image::MappingT& mapping) {
+  return mapping.kind == image::MappingKind::Anonymous ? PageFilter::kAnyContent : PageFilter::kPrivateCopy;
+}
+
 std::unique_ptr<image::MappingT> hole_in_place_of(const MapEntry& entry) {
   auto mapping = std::make_unique<image::MappingT>();
   mapping->start = entry.start;
@@ -174,8 +178,47 @@ std::unique_ptr<image::MappedFileT> MemoryCapture::describe_executable(const std
 }
 
 CapturedMemory MemoryCapture::find_pages() {
-  for (const PrivateMapping& one : private_mappings_) plan_private_content(*one.entry, *one.mapping);
+  for (std::span<const PrivateMapping> left(private_mappings_); !left.empty();) {
+    std::span<const PrivateMapping> together = left.first(count_together(left));
+    left = left.subspan(together.size());
+    auto pages = scan_together(together);
+    for (std::size_t i = 0; i < together.size(); ++i) {
+      const auto& [entry, mapping] = together[i];
+      plan_private_content(*entry, *mapping,
+                           pages ? std::move((*pages)[i]) : scan(*entry, filter_of(*mapping)));
+    }
+  }
   return std::move(result_);
+}
+
+// How many of the first ones have nothing else mapped between them. A large one is scanned alone: faster
+// where it is known, and by several threads.
+std::size_t MemoryCapture::count_together(std::span<const PrivateMapping> mappings) {
+  constexpr std::uint64_t kLarge = 1 << 20;
+  auto is_alone = [](const PrivateMapping& one) {
+    return one.mapping->kind == image::MappingKind::Anonymous && one.entry->size_bytes() >= kLarge;
+  };
+  if (is_alone(mappings.front())) return 1;
+  std::size_t count = 1;
+  while (count < mappings.size() && mappings[count].entry == mappings[count - 1].entry + 1 &&
+         !is_alone(mappings[count]))
+    ++count;
+  return count;
+}
+
+std::optional<std::vector<ScannedPages>> MemoryCapture::scan_together(
+    std::span<const PrivateMapping> mappings) {
+  if (tracker_ == nullptr || mappings.size() == 1) return std::nullopt;
+  std::vector<PageScanner::TrackedMapping> tracked;
+  tracked.reserve(mappings.size());
+  for (const auto& [entry, mapping] : mappings)
+    tracked.push_back({.range = {entry->start, entry->end}, .filter = filter_of(*mapping)});
+  auto pages = scanner_.scan_tracked_together(tracked, Arm::kYes);
+  if (!pages) return std::nullopt;
+  for (const ScannedPages& found : *pages) {
+    for (const AddressRange& written : found.written) append(written_now_, written);
+  }
+  return pages;
 }
 
 // shmat(2) attaches whole segments only.
@@ -368,10 +411,10 @@ std::int32_t MemoryCapture::shared_object(const MapEntry& entry) {
   return index;
 }
 
-void MemoryCapture::plan_private_content(const MapEntry& entry, image::MappingT& mapping) {
+void MemoryCapture::plan_private_content(const MapEntry& entry, image::MappingT& mapping,
+                                         ScannedPages pages) {
   bool anonymous = mapping.kind == image::MappingKind::Anonymous;
   AddressRange all{entry.start, entry.end};
-  ScannedPages pages = scan(entry, anonymous ? PageFilter::kAnyContent : PageFilter::kPrivateCopy);
   for (const AddressRange& guard : pages.guards) mapping.guards.emplace_back(guard.start, guard.end);
   // What a replaced or deleted file holds is not in the page table until it is touched: take all of it.
   if (anonymous && entry.inode != 0) pages.content = pages.written = {all};

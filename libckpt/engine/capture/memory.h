@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -74,7 +75,13 @@ class MemoryCapture {
   void store_written_file(image::MappedFileT& file);
   std::int32_t shared_object(const MapEntry& entry);
 
-  void plan_private_content(const MapEntry& entry, image::MappingT& mapping);
+  struct PrivateMapping {
+    const MapEntry* entry;  // of all maps, which are in one vector
+    image::MappingT* mapping;
+  };
+  static std::size_t count_together(std::span<const PrivateMapping> mappings);
+  std::optional<std::vector<ScannedPages>> scan_together(std::span<const PrivateMapping> mappings);
+  void plan_private_content(const MapEntry& entry, image::MappingT& mapping, ScannedPages pages);
   void take_whole(const MapEntry& entry, ScannedPages& pages);
   void plan_object_content(const MapEntry& entry, const image::SharedObjectT& object);
   ScannedPages scan(const MapEntry& entry, PageFilter filter);
@@ -90,10 +97,6 @@ class MemoryCapture {
   const PageNeeds& needs_;
   const AddressRanges& known_content_;  // of anonymous memory, as the last scan found it
   AddressRanges written_now_;
-  struct PrivateMapping {
-    const MapEntry* entry;
-    image::MappingT* mapping;
-  };
   std::vector<PrivateMapping> private_mappings_;
   PageScanner scanner_;
   store::SpaceId space_ = 0;

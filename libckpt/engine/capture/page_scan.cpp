@@ -57,6 +57,14 @@ bool is_written(std::uint64_t categories, PageFilter filter) {
   return (categories & kernel::kPageIsWritten) != 0 || (swapped && filter == PageFilter::kPrivateCopy);
 }
 
+// `known`: it had content before.
+void add_region(const kernel::PageRegion& region, PageFilter filter, bool known, ScannedPages& found) {
+  bool guard = (region.categories & kernel::kPageIsGuard) != 0;
+  AddressRange range{region.start, region.end};
+  if (!known) append(guard ? found.guards : found.content, range);
+  if (!guard && is_written(region.categories, filter)) append(found.written, range);
+}
+
 }  // namespace
 
 PageScanner::PageScanner(pid_t pid, ScanMethod method, PauseThreads* threads)
@@ -141,39 +149,77 @@ PageScanner::Outcome PageScanner::walk(AddressRange range, PageFilter filter, st
 }
 
 void PageScanner::walk_part(PageFilter filter, std::uint64_t flags, Part& part) const {
-  // The kernel makes as much room as we do: for most mappings a few will do.
-  std::size_t capacity = std::min<std::size_t>(part.range.size_bytes() / kPageSize, kMostRegionsPerCall);
-  auto regions = std::make_unique_for_overwrite<kernel::PageRegion[]>(capacity);
   kernel::PagemapScanArguments arguments =
       part.known ? changes_of_known_content() : content(filter, flags != 0, knows_guards_);
   arguments.flags = flags;
-  arguments.end = part.range.end;
+  if (part.known) part.found.content = {part.range};
+  part.outcome = scan_regions(part.range, arguments, [&](const kernel::PageRegion& region) {
+    add_region(region, filter, part.known, part.found);
+  });
+}
+
+// Calls `take` for each region that the kernel reports.
+template <typename Take>
+PageScanner::Outcome PageScanner::scan_regions(AddressRange range, kernel::PagemapScanArguments arguments,
+                                               const Take& take) const {
+  // The kernel makes as much room as we do: for most mappings a few will do.
+  std::size_t capacity = std::min<std::size_t>(range.size_bytes() / kPageSize, kMostRegionsPerCall);
+  auto regions = std::make_unique_for_overwrite<kernel::PageRegion[]>(capacity);
+  arguments.end = range.end;
   arguments.vec = reinterpret_cast<std::uintptr_t>(regions.get());
   arguments.vec_len = capacity;
-  if (part.known) part.found.content = {part.range};
-  for (std::uint64_t at = part.range.start; at < part.range.end;) {
+  for (std::uint64_t at = range.start; at < range.end;) {
     arguments.start = at;
     int count = ::ioctl(pagemap_.get(), kernel::kPagemapScan, &arguments);
-    if (count < 0 && errno == EPERM && flags != 0) {
-      part.outcome = Outcome::kNotTracked;
-      return;
-    }
-    if (count < 0 && (errno == ENOTTY || errno == EINVAL) && at == part.range.start) {
-      part.outcome = Outcome::kNotSupported;
-      return;
-    }
+    if (count < 0 && errno == EPERM && arguments.flags != 0) return Outcome::kNotTracked;
+    if (count < 0 && (errno == ENOTTY || errno == EINVAL) && at == range.start) return Outcome::kNotSupported;
     if (count < 0) throw_errno(fmt::format("scan memory of process {} at {:#x}", pid_, at));
-    for (const kernel::PageRegion& region : std::span(regions.get(), static_cast<std::size_t>(count))) {
-      bool guard = (region.categories & kernel::kPageIsGuard) != 0;
-      if (!part.known) append(guard ? part.found.guards : part.found.content, {region.start, region.end});
-      if (!guard && is_written(region.categories, filter))
-        append(part.found.written, {region.start, region.end});
-    }
+    std::span<const kernel::PageRegion> found(regions.get(), static_cast<std::size_t>(count));
+    std::ranges::for_each(found, take);
     // Where regions filled the kernel's own buffer before the walk came to its end, walk_end is where that
     // was.
     at = arguments.walk_end;
-    if (count > 0) at = std::max(at, regions[static_cast<std::size_t>(count) - 1].end);
+    if (count > 0) at = std::max(at, found.back().end);
   }
+  return Outcome::kDone;
+}
+
+// A scan that wants pages of mappings that are not tracked only passes those that are, without looking at
+// their pages, and is refused at the first that is not.
+bool PageScanner::all_tracked(AddressRange range) const {
+  kernel::PagemapScanArguments arguments{};
+  arguments.size = sizeof(arguments);
+  arguments.flags = kernel::kScanCheckWriteProtectAsync;
+  arguments.category_mask = arguments.category_inverted = kernel::kPageIsWriteProtectAllowed;
+  arguments.return_mask = kernel::kPageIsWriteProtectAllowed;
+  arguments.start = range.start;
+  arguments.end = range.end;
+  return ::ioctl(pagemap_.get(), kernel::kPagemapScan, &arguments) == 0;
+}
+
+std::optional<std::vector<ScannedPages>> PageScanner::scan_tracked_together(
+    std::span<const TrackedMapping> mappings, Arm arm) {
+  AddressRange all{mappings.front().range.start, mappings.back().range.end};
+  // Asked first: a scan that comes to one that is not registered has armed those before it, and does not say
+  // what was written there.
+  if (!has_ioctl_ || !all_tracked(all)) return std::nullopt;
+  // Anonymous memory has no pages of files.
+  kernel::PagemapScanArguments arguments = content(PageFilter::kPrivateCopy, true, knows_guards_);
+  arguments.flags = arm == Arm::kYes ? kernel::kScanWriteProtectMatching : 0;
+  std::vector<ScannedPages> found(mappings.size());
+  std::size_t mapping = 0;
+  Outcome outcome = scan_regions(all, arguments, [&](kernel::PageRegion region) {
+    // One that reaches over several of them.
+    while (region.start < region.end) {
+      while (mappings[mapping].range.end <= region.start) ++mapping;
+      kernel::PageRegion part = region;
+      part.end = std::min(region.end, mappings[mapping].range.end);
+      add_region(part, mappings[mapping].filter, false, found[mapping]);
+      region.start = part.end;
+    }
+  });
+  if (outcome != Outcome::kDone) return std::nullopt;  // the kernel does not know guards; nothing was armed
+  return found;
 }
 
 void PageScanner::scan_by_reading(AddressRange range, PageFilter filter, ScannedPages& found) const {

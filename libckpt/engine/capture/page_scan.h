@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/kernel_abi.h"
@@ -52,6 +53,14 @@ class PageScanner {
   // become guards, are then reported as content and as written; the former read as zeroes.
   std::optional<ScannedPages> scan_tracked(AddressRange range, PageFilter filter, Arm arm,
                                            const AddressRanges& known = {});
+  // Of many mappings, which a call for each would take most of the time of: ascending, and with no other
+  // mapping between them. Nothing, and nothing is armed, if one of them is not registered.
+  struct TrackedMapping {
+    AddressRange range;
+    PageFilter filter = PageFilter::kAnyContent;
+  };
+  std::optional<std::vector<ScannedPages>> scan_tracked_together(std::span<const TrackedMapping> mappings,
+                                                                 Arm arm);
   // While the program runs, when the range may be anything by now: what of it is registered is armed and
   // reported, the rest is left out. (To ask whether it is registered would arm its beginning and then say
   // no.)
@@ -69,6 +78,9 @@ class PageScanner {
   Outcome walk(AddressRange range, PageFilter filter, std::uint64_t flags, const AddressRanges& known,
                ScannedPages& found);
   void walk_part(PageFilter filter, std::uint64_t flags, Part& part) const;
+  template <typename Take>
+  Outcome scan_regions(AddressRange range, kernel::PagemapScanArguments arguments, const Take& take) const;
+  bool all_tracked(AddressRange range) const;
   void scan_by_reading(AddressRange range, PageFilter filter, ScannedPages& found) const;
 
   pid_t pid_;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <optional>
+#include <vector>
 
 #include "base/kernel_abi.h"
 #include "base/unique_fd.h"
@@ -100,6 +101,55 @@ TEST_P(TrackedScan, MemoryThatIsNotRegisteredIsNotTracked) {
   EXPECT_FALSE(scanner_.scan_tracked(all(), PageFilter::kAnyContent, Arm::kYes, {pages(0, kPages)}));
 }
 
+// As if the pages were of several mappings, with a gap where nothing is mapped.
+class ScanTogether : public TrackedScan {
+ protected:
+  std::vector<PageScanner::TrackedMapping> mappings() const {
+    return {{.range = pages(0, 10)}, {.range = pages(10, 500)}, {.range = pages(600, 2 * kPages)}};
+  }
+  std::optional<std::vector<ScannedPages>> scan_together(Arm arm) {
+    return scanner_.scan_tracked_together(mappings(), arm);
+  }
+};
+
+TEST_P(ScanTogether, EachMappingHasItsOwn) {
+  ::munmap(address(500), 100 * kPageSize);
+  for (std::size_t page : {8, 9, 10, 11, 700}) *mapping_.page(page) = 'y';
+  for (Arm arm : {Arm::kNo, Arm::kYes}) {
+    auto found = scan_together(arm);
+    ASSERT_TRUE(found);
+    EXPECT_EQ((*found)[0].content, AddressRanges{pages(0, 10)});
+    EXPECT_EQ((*found)[1].content, AddressRanges{pages(10, 500)});
+    EXPECT_EQ((*found)[2].content, AddressRanges{pages(600, kPages)});
+    EXPECT_EQ((*found)[0].written, AddressRanges{pages(8, 10)});
+    EXPECT_EQ((*found)[1].written, AddressRanges{pages(10, 12)});
+    EXPECT_EQ((*found)[2].written, AddressRanges{pages(700, 701)});
+  }
+  auto again = scan_together(Arm::kYes);
+  ASSERT_TRUE(again);
+  for (const ScannedPages& found : *again) EXPECT_TRUE(found.written.empty());
+}
+
+TEST_P(ScanTogether, NothingIsArmedWhereOneIsNotRegistered) {
+  *mapping_.page(3) = 'y';
+  uffdio_range range{.start = mapping_.start() + 600 * kPageSize, .len = kPageSize};
+  ASSERT_EQ(::ioctl(userfault_.get(), UFFDIO_UNREGISTER, &range), 0);
+  EXPECT_FALSE(scan_together(Arm::kYes));
+  auto found = scanner_.scan_tracked(pages(0, 10), PageFilter::kAnyContent, Arm::kYes);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->written, AddressRanges{pages(3, 4)});
+}
+
+TEST_P(ScanTogether, GuardsAreTold) {
+  if (::madvise(address(5), kPageSize, kernel::kMadviseGuardInstall) != 0)
+    GTEST_SKIP() << "this kernel has no guard regions";
+  auto found = scan_together(Arm::kYes);
+  if (!found) GTEST_SKIP() << "this kernel does not tell of guard regions";
+  EXPECT_EQ((*found)[0].guards, AddressRanges{pages(5, 6)});
+  EXPECT_EQ((*found)[0].content, AddressRanges({pages(0, 5), pages(6, 10)}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, ScanTogether, testing::Values(2 * kPages));
 INSTANTIATE_TEST_SUITE_P(Sizes, TrackedScan, testing::Values(2 * kPages, kManyPages));
 
 }  // namespace
