@@ -12,7 +12,7 @@
 #include <cerrno>
 
 #include "base/error.h"
-#include "base/file_io.h"
+#include "base/proc_stat.h"
 #include "launcher/held_leases.h"
 #include "launcher/human_units.h"
 #include "launcher/kept_versions.h"
@@ -568,8 +568,7 @@ void Supervisor::report_left_behind() {
   if (left.empty()) return;
   std::string name;
   try {
-    name = read_file(fmt::format("/proc/{}/comm", left.front()));
-    std::erase(name, '\n');
+    name = name_of_process(left.front());
   } catch (const Error&) {
     return;  // it has just ended
   }

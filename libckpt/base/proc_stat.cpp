@@ -46,4 +46,10 @@ std::optional<ProcStat> ProcStat::parse(std::string_view text) {
   return stat;
 }
 
+std::string name_of_process(pid_t pid) {
+  std::string name = read_file(fmt::format("/proc/{}/comm", pid));
+  if (name.ends_with('\n')) name.pop_back();
+  return name;
+}
+
 }  // namespace ckpt

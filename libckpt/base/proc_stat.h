@@ -1,10 +1,11 @@
-// /proc/PID/stat, for what /proc/PID/status does not tell (proc_pid_stat(5)).
+// /proc/PID/stat, and /proc/PID/comm, for what /proc/PID/status does not tell (proc_pid_stat(5)).
 #pragma once
 
 #include <sys/types.h>
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -37,5 +38,9 @@ class ProcStat {
   char state_ = '?';
   std::vector<std::int64_t> fields_;
 };
+
+// What it calls itself (PR_SET_NAME; of another process /proc/PID/comm). Throws Error if there is no such
+// process.
+std::string name_of_process(pid_t pid);
 
 }  // namespace ckpt

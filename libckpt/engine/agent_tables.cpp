@@ -14,9 +14,17 @@ namespace {
 
 constexpr std::size_t kReadBytes = offsetof(agent::AgentTable, intents);
 
+// How a table begins.
+struct Mark {
+  std::uint64_t magic, self;
+
+  bool is_of(RemoteAddr table) const { return magic == agent::kTableMagic && self == table.value; }
+};
+static_assert(offsetof(agent::AgentTable, magic) == offsetof(Mark, magic) &&
+              offsetof(agent::AgentTable, self) == offsetof(Mark, self));
+
 bool makes_sense(const agent::AgentTable& table, RemoteAddr address) {
-  return table.magic == agent::kTableMagic && table.self == address.value &&
-         table.excluded.count <= table.excluded.ranges.size();
+  return Mark{table.magic, table.self}.is_of(address) && table.excluded.count <= table.excluded.ranges.size();
 }
 
 }  // namespace
@@ -34,12 +42,8 @@ std::unique_ptr<agent::AgentTable> AgentTable::read() const {
 
 // Not the whole table, which takes long to make.
 bool AgentTable::is_there() const {
-  struct {
-    std::uint64_t magic, self;
-  } begin{};
-  static_assert(offsetof(agent::AgentTable, magic) == 0 && offsetof(agent::AgentTable, self) == 8);
-  return try_read(address_, std::as_writable_bytes(std::span(&begin, 1))) &&
-         begin.magic == agent::kTableMagic && begin.self == address_.value;
+  Mark mark{};
+  return try_read(address_, std::as_writable_bytes(std::span(&mark, 1))) && mark.is_of(address_);
 }
 
 std::optional<agent::ExcludedRanges> AgentTable::read_excluded() const {

@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/file_io.h"
 #include "base/parse.h"
+#include "base/proc_stat.h"
 #include "engine/resource/fdinfo_lines.h"
 
 namespace ckpt::engine::resource {
@@ -102,8 +103,7 @@ std::string holder_of(const FinishState& state, int number) {
   pid_t pid = find_holder(read_file("/proc/locks"), file.st_dev, file.st_ino);
   if (pid <= 0) return "another process";
   try {
-    std::string name = read_file(fmt::format("/proc/{}/comm", pid));
-    return fmt::format("process {} ({})", pid, name.substr(0, name.find('\n')));
+    return fmt::format("process {} ({})", pid, name_of_process(pid));
   } catch (const Error&) {
     return fmt::format("process {}", pid);  // ended meanwhile
   }

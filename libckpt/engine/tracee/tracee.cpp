@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,6 +17,7 @@
 #include "base/error.h"
 #include "base/file_io.h"
 #include "base/parse.h"
+#include "base/proc_stat.h"
 #include "engine/tracee/arch/x86_64/code_segment.h"
 #include "engine/tracee/call_area.h"
 #include "engine/tracee/remote_call.h"
@@ -77,10 +77,10 @@ std::string refusal(pid_t tid) {
         tid);
   }
   std::string name = "gone";
-  std::error_code gone;
-  if (std::filesystem::exists(fmt::format("/proc/{}/comm", tracer), gone)) {
-    name = read_file(fmt::format("/proc/{}/comm", tracer));
-    std::erase(name, '\n');
+  try {
+    name = name_of_process(static_cast<pid_t>(tracer));
+  } catch (const Error&) {
+    // It has let go.
   }
   return fmt::format("process {} is already traced by process {} ({}); detach that tracer first", tid, tracer,
                      name);
