@@ -281,6 +281,7 @@ void Supervisor::make_room(bool has_version) {
     evicted = parts_.session.evict(limit_->excess(before));
   } catch (const Error& error) {
     limit_->has_room(before, Clock::now());
+    if (error.code() == ESRCH) return;  // it has just ended, which others tell
     return parts_.messages.line_once(fmt::format("memory was not discarded: {}", error.what()));
   }
   if (limit_->has_room(before - std::min(before, evicted), Clock::now())) return;

@@ -174,6 +174,50 @@ SCRIPT
   rm go
 }
 
+# Pools of children that read all of it come and go meanwhile: each has all of its memory, and gives back the
+# processors late.
+in_pools() {
+  cat >pools.py <<'SCRIPT'
+import multiprocessing, os, random, sys, zlib
+
+PIECE = 32768
+count = int(sys.argv[1]) * 2**20 // PIECE
+random.seed(1)
+pieces = [bytearray(random.randbytes(PIECE)) for _ in range(count)]
+sums = [zlib.crc32(piece) for piece in pieces]
+
+def right(part):
+    return all(zlib.crc32(pieces[i]) == sums[i] for i in range(part * count // 6, (part + 1) * count // 6))
+
+multiprocessing.set_start_method("fork")
+print("built", flush=True)
+number = 0
+while not os.path.exists("go"):
+    with multiprocessing.Pool(3) as pool:
+        if not all(pool.map(right, range(6))):
+            print("a child finds something else in round", number, flush=True)
+    for _ in range(count // 16):
+        at = random.randrange(count)
+        pieces[at] = bytearray(random.randbytes(PIECE))
+        sums[at] = zlib.crc32(pieces[at])
+    print("round", number, flush=True)
+    number += 1
+print("ok" if all(map(right, range(6))) else "differs")
+SCRIPT
+  RUN_UNDER=()
+  start_run --name in_pools --heap-resident "${LIMIT_MIB}M" -- "$PYTHON" pools.py "$((LIMIT_MIB * 2))"
+  wait_for_growth "$OUT" 3
+  for (( i = 0; i < 6; i++ )); do checkpoint in_pools; done
+  kill9_family
+  recover in_pools
+  wait_for_growth "$OUT" 2
+  for (( i = 0; i < 6; i++ )); do checkpoint in_pools; done
+  touch go
+  expect_exit 0
+  expect_eq "what is wrong with the memory" ok "$(grep -vE '^(built|round [0-9]+)$' "$OUT")"
+  rm go
+}
+
 # What is excluded has been discarded before, and no version has it from then on.
 excluded() {
   RUN_UNDER=(${IN_MEMORY_GROUP[@]+"${IN_MEMORY_GROUP[@]}"})
@@ -214,7 +258,7 @@ for wrong in 12 1M 5X -3M '' 99999999999G; do
   expect_refusal 125 "heap-resident" "$CKPT_BIN/ckptrun" --heap-resident "$wrong" -- true
 done
 make_memory_group $((LIMIT_MIB + 64)) || echo "no memory cgroup can be made here"
-if (( $# == 0 )); then set -- in_python replaced in_lua in_c bounded excluded; fi
+if (( $# == 0 )); then set -- in_python replaced in_lua in_c in_pools bounded excluded; fi
 for row; do
   mkdir "$WORK/$row"
   cd "$WORK/$row" || exit

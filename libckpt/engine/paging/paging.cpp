@@ -31,6 +31,13 @@ bool may_be_missing(const MapEntry& entry) {
   return is_private_memory(entry) && entry.inode == 0 && !entry.path.starts_with("[stack");
 }
 
+AddressRanges ranges_of_pages(const std::vector<RemoteAddr>& pages) {
+  AddressRanges ranges;
+  for (RemoteAddr page : pages) ranges.push_back({page.value, page.value + kPageSize});
+  normalize(ranges);
+  return ranges;
+}
+
 // The bytes that the new ones are to discard, not more than `most` but for the rest of a page.
 std::uint64_t add_discards(const AddressRanges& clean, const AddressRanges& dirty, std::uint64_t most,
                            std::vector<Discard>& discards) {
@@ -123,9 +130,10 @@ void Paging::replace_version(std::shared_ptr<const store::CheckpointReader> read
   serve_from(std::move(reader));
 }
 
-// Round and round, from where it ended last.
+// Round and round, from where it ended last. What is `untouched` is not discarded even if it is missing: it
+// may come back meanwhile.
 std::vector<Discard> Paging::choose(Tracee& tracee, WriteTracker& tracker, const AddressRanges& not_clean,
-                                    std::uint64_t bytes) {
+                                    const AddressRanges& untouched, std::uint64_t bytes) {
   PageScanner scanner(tracee.pid());
   std::vector<MapEntry> maps = read_memory_map(tracee.pid());
   std::erase_if(maps, [](const MapEntry& entry) { return !may_be_missing(entry); });
@@ -138,9 +146,11 @@ std::vector<Discard> Paging::choose(Tracee& tracee, WriteTracker& tracker, const
     from = 0;
     std::optional<ScannedPages> pages = scanner.scan_tracked(mapping, PageFilter::kAnyContent, Arm::kNo);
     if (!pages) continue;
-    AddressRanges clean = subtract(subtract(pages->content, pages->written), not_clean);
+    AddressRanges stay = unite(unite(pages->written, not_clean), untouched);
+    AddressRanges clean = subtract(pages->content, stay);
     if (clean.empty() || !tracker.serve_missing({entry.start, entry.end})) continue;
-    bytes -= add_discards(clean, subtract(pages->content, clean), bytes, discards);
+    AddressRanges not_to_pass = unite(subtract(pages->content, clean), untouched);
+    bytes -= add_discards(clean, not_to_pass, bytes, discards);
     if (bytes > 0) continue;
     hand_ = discards.back().pages.back().end;
     break;
@@ -160,31 +170,41 @@ void Paging::discard(Tracee& tracee, std::vector<Discard>& discards) {
   }
 }
 
+// What of it the version has; what it has not reads as zeroes.
+std::vector<MissingPiece> Paging::pieces_of(const AddressRanges& pages) const {
+  std::vector<MissingPiece> pieces;
+  for (const store::PageRun& run : runs_of(intersect(pages, stored_)))
+    pieces.push_back({.page = run.first_page, .source = run.first_page, .page_count = run.page_count});
+  return pieces;
+}
+
 std::uint64_t Paging::evict(Tracee& tracee, WriteTracker& tracker, const AddressRanges& kept,
                             std::uint64_t bytes) {
   if (version_ == 0 || tracker.base() != version_ || has_pinned_writers(tracee.pid())) return 0;
   PageServer& server = fill_->server();
   // What was moved is not where the version has it.
-  AddressRanges moved = ranges_of(server.begin_eviction());
-  std::vector<Discard> discards;
+  AddressRanges not_clean = unite(unite(tracker.owed(), kept), ranges_of(server.moved_to()));
+  std::vector<Discard> discards =
+      choose(tracee, tracker, not_clean, ranges_of_pages(tracee.pages_touched_by_calls()), bytes);
+  AddressRanges pages;
+  for (const Discard& one : discards) pages.insert(pages.end(), one.pages.begin(), one.pages.end());
+  normalize(pages);
+  server.begin_eviction(pieces_of(pages));
   std::exception_ptr failure;
   try {
-    discards = choose(tracee, tracker, unite(unite(tracker.owed(), kept), moved), bytes);
     discard(tracee, discards);
   } catch (...) {
     failure = std::current_exception();  // then any of them may have been discarded
   }
-  std::vector<MissingPiece> evicted;
-  std::uint64_t evicted_bytes = 0;
+  AddressRanges still_there;  // locked, say
   for (const Discard& one : discards) {
-    if (one.call.result != 0 && failure == nullptr) continue;  // it is locked, say
-    evicted_bytes += total_bytes(one.pages);
-    for (const store::PageRun& run : runs_of(intersect(one.pages, stored_)))
-      evicted.push_back({.page = run.first_page, .source = run.first_page, .page_count = run.page_count});
+    if (one.call.result != 0 && failure == nullptr)
+      still_there.insert(still_there.end(), one.pages.begin(), one.pages.end());
   }
-  server.end_eviction(evicted);
+  normalize(still_there);
+  server.end_eviction(runs_of(still_there));
   if (failure) std::rethrow_exception(failure);
-  return evicted_bytes;
+  return total_bytes(pages) - total_bytes(still_there);
 }
 
 }  // namespace ckpt::engine

@@ -77,7 +77,8 @@ class Paging {
 
  private:
   std::vector<Discard> choose(Tracee& tracee, WriteTracker& tracker, const AddressRanges& not_clean,
-                              std::uint64_t bytes);
+                              const AddressRanges& untouched, std::uint64_t bytes);
+  std::vector<MissingPiece> pieces_of(const AddressRanges& pages) const;
   void serve_from(std::shared_ptr<const store::CheckpointReader> reader);
   static void discard(Tracee& tracee, std::vector<Discard>& discards);
 

@@ -11,12 +11,19 @@
 
 namespace ckpt::engine {
 
-std::optional<RseqSection> rseq_section_of(pid_t pid, pid_t tid, std::uint64_t instruction) {
+std::optional<RseqArea> rseq_area_of(pid_t tid) {
   __ptrace_rseq_configuration configuration{};
   if (::ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, sizeof(configuration), &configuration) < 0)
     return std::nullopt;
   if (configuration.rseq_abi_pointer == 0) return std::nullopt;
-  RemoteAddr pointer = RemoteAddr{configuration.rseq_abi_pointer} + offsetof(rseq, rseq_cs);
+  return RseqArea{.start = RemoteAddr{configuration.rseq_abi_pointer},
+                  .size_bytes = configuration.rseq_abi_size};
+}
+
+std::optional<RseqSection> rseq_section_of(pid_t pid, pid_t tid, std::uint64_t instruction) {
+  std::optional<RseqArea> area = rseq_area_of(tid);
+  if (!area) return std::nullopt;
+  RemoteAddr pointer = area->start + offsetof(rseq, rseq_cs);
   try {
     std::uint64_t descriptor = 0;
     read_remote(pid, pointer, std::as_writable_bytes(std::span(&descriptor, 1)));

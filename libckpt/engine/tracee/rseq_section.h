@@ -16,6 +16,13 @@ struct RseqSection {
   RemoteAddr pointer;  // the field rseq_cs, to be cleared
 };
 
+// What the kernel writes to whenever the thread comes to another processor.
+struct RseqArea {
+  RemoteAddr start;
+  std::uint64_t size_bytes;
+};
+std::optional<RseqArea> rseq_area_of(pid_t tid);  // of a stopped thread; none if it has not registered any
+
 // The critical section that a stopped thread is in, if any. Costs one ptrace call and one remote read.
 std::optional<RseqSection> rseq_section_of(pid_t pid, pid_t tid, std::uint64_t instruction);
 

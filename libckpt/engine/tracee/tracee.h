@@ -118,6 +118,10 @@ class Tracee {
   RemoteAddr scratch();
   RemoteAddr scratch_address() const { return scratch_; }
 
+  // Pages of the program's memory (where they begin) that remote calls of the main thread touch, whatever
+  // their arguments: where the call is made, and what the kernel writes to as the thread goes on.
+  std::vector<RemoteAddr> pages_touched_by_calls();
+
   void read(RemoteAddr from, std::span<std::byte> out) const;
   void write(RemoteAddr to, std::span<const std::byte> bytes) const;
 

@@ -81,6 +81,17 @@ RemoteAddr Tracee::syscall_instruction() {
   return syscall_instruction_;
 }
 
+std::vector<RemoteAddr> Tracee::pages_touched_by_calls() {
+  std::vector<RemoteAddr> pages;
+  auto add = [&pages](RemoteAddr start, std::uint64_t size_bytes) {
+    std::uint64_t end = start.value + size_bytes;
+    for (std::uint64_t at = page_floor(start.value); at < end; at += kPageSize) pages.push_back({at});
+  };
+  add(syscall_instruction(), arch::kSyscallInstructionBytes);
+  if (std::optional<RseqArea> area = rseq_area_of(main_thread().tid)) add(area->start, area->size_bytes);
+  return pages;
+}
+
 std::int64_t Tracee::remote_syscall(StoppedThread& thread, long number,
                                     std::initializer_list<std::uint64_t> arguments) {
   finish_what_has_begun();
