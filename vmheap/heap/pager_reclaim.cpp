@@ -96,8 +96,10 @@ bool Pager::make_cold(std::uint64_t pages) {
   return found > 0;
 }
 
-// What was read ahead in order, where there is nothing else to give up.
+// What was read ahead in order, where there is nothing else to give up. As many at once as it pays to look
+// through all lines for.
 bool Pager::make_unread_cold(std::uint64_t pages) {
+  pages = std::max(pages, resident_.pages() / 64);
   std::vector<Line> chosen;
   std::uint64_t found = 0;
   resident_.for_each([&](Line line) {

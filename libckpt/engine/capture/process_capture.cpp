@@ -240,7 +240,7 @@ void ProcessCapture::forget_guards(const image::ProcessT& process) {
 }
 
 void ProcessCapture::store_missing(store::CheckpointWriter& writer) {
-  // Still there after all, because discarding it failed.
+  // Some are there all the same (PageServer::evict).
   for (const store::PageRun& run : memory_.present) missing_.remove(run.first_page, run.page_count);
   if (missing_.empty()) return;
   for (const MissingPiece& piece : missing_.all()) {

@@ -183,15 +183,16 @@ std::uint64_t Paging::evict(Tracee& tracee, WriteTracker& tracker, const Address
   if (version_ == 0 || tracker.base() != version_ || has_pinned_writers(tracee.pid())) return 0;
   PageServer& server = fill_->server();
   // What was moved is not where the version has it.
-  AddressRanges not_clean = unite(unite(tracker.owed(), kept), ranges_of(server.moved_to()));
-  std::vector<Discard> discards =
-      choose(tracee, tracker, not_clean, ranges_of_pages(tracee.pages_touched_by_calls()), bytes);
+  AddressRanges moved = ranges_of(server.begin_eviction());
+  std::vector<Discard> discards;
   AddressRanges pages;
-  for (const Discard& one : discards) pages.insert(pages.end(), one.pages.begin(), one.pages.end());
-  normalize(pages);
-  server.begin_eviction(pieces_of(pages));
   std::exception_ptr failure;
   try {
+    discards = choose(tracee, tracker, unite(unite(tracker.owed(), kept), moved),
+                      ranges_of_pages(tracee.pages_touched_by_calls()), bytes);
+    for (const Discard& one : discards) pages.insert(pages.end(), one.pages.begin(), one.pages.end());
+    normalize(pages);
+    server.evict(pieces_of(pages));
     discard(tracee, discards);
   } catch (...) {
     failure = std::current_exception();  // then any of them may have been discarded

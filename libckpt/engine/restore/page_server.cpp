@@ -263,23 +263,23 @@ void PageServer::forget(const std::vector<store::PageRun>& runs) {
   });
 }
 
-std::vector<store::PageRun> PageServer::moved_to() {
+std::vector<store::PageRun> PageServer::begin_eviction() {
   std::vector<store::PageRun> moved;
   call([&] {
     read_all_messages();
+    evicting_ = true;
     moved = moved_to_;
   });
   return moved;
 }
 
-void PageServer::begin_eviction(const std::vector<MissingPiece>& pieces) {
+void PageServer::evict(const std::vector<MissingPiece>& pieces) {
   call([&] {
     MissingPages& missing = spaces_.front().missing;
     for (const MissingPiece& piece : pieces) {
-      missing.remove(piece.page, piece.page_count);  // left from an eviction that failed
+      missing.remove(piece.page, piece.page_count);  // what came back during an eviction, or one that failed
       missing.add_joined(piece);
     }
-    evicting_ = true;
   });
 }
 
@@ -287,19 +287,9 @@ void PageServer::end_eviction(const std::vector<store::PageRun>& still_there) {
   call([&] {
     read_all_messages();
     evicting_ = false;
-    came_back_.clear();
     for (const store::PageRun& run : still_there)
       spaces_.front().missing.remove(run.first_page, run.page_count);
   });
-}
-
-// It came back to somebody who reads the program's memory, before the call that discards it.
-void PageServer::discard_again(std::uint64_t first_page, std::uint64_t page_count) {
-  for (const MissingPiece& piece : came_back_) {
-    if (piece.page < first_page || piece.page - first_page >= page_count) continue;
-    spaces_.front().missing.remove(piece.page, 1);
-    spaces_.front().missing.add_joined(piece);
-  }
 }
 
 void PageServer::replace_version(std::shared_ptr<const store::CheckpointReader> reader) {
@@ -345,7 +335,7 @@ void PageServer::read_all_messages() {
 void PageServer::apply(std::size_t number, UserFaultEvent& event) {
   switch (event.kind) {
     case UserFaultEvent::Kind::kRemoved:
-      if (evicting_ && number == 0) return discard_again(event.page, event.page_count);
+      if (evicting_ && number == 0) return;
       return spaces_[number].missing.remove(event.page, event.page_count);
     case UserFaultEvent::Kind::kMoved:
       if (work_.stays && number == 0)
@@ -392,13 +382,16 @@ bool PageServer::serve_fault() {
   return true;
 }
 
-// Not those beside it, which may be there still.
+// Whatever has been installed may be discarded at once, by a call whose event has been read already: it stays
+// missing.
 bool PageServer::serve_while_evicting(Space& program, std::uint64_t page, const MissingPiece& piece) {
-  MissingPiece one{.page = page, .source = piece.source + (page - piece.page), .page_count = 1};
-  came_back_.push_back(one);
+  std::uint64_t source = piece.source + (page - piece.page);
   std::span<std::byte> bytes = buffer_.pages(1);
-  work_.reader->read(program.id, {.first_page = one.source, .page_count = 1}, bytes);
-  return install(program, page, bytes, page == one.source);
+  work_.reader->read(program.id, {.first_page = source, .page_count = 1}, bytes);
+  Installed done = program.faults.install(page, bytes, page == source);
+  if (done.outcome == Installing::kChanging) return false;
+  if (done.outcome != Installing::kDone) program.faults.wake(page, 1);
+  return true;
 }
 
 bool PageServer::serve_stored(std::size_t number, std::uint64_t page, const MissingPiece& piece) {

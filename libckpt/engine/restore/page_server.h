@@ -97,12 +97,13 @@ class PageServer {
   void bring(const std::vector<store::PageRun>& runs);
   // What is missing there has no content any more. In the stop of the last settle().
   void forget(const std::vector<store::PageRun>& runs);
-  // Where the program has moved memory to since the last settle().
-  std::vector<store::PageRun> moved_to();
-  // Until end_eviction() the program's memory is discarded on our behalf, in any order: these pieces of it,
-  // which count as missing from now on, and of what is missing already. Whatever comes back meanwhile is not
-  // written to.
-  void begin_eviction(const std::vector<MissingPiece>& pieces);
+  // Until end_eviction() the program's memory is discarded on our behalf. Returns where it has moved memory
+  // to since the last settle().
+  std::vector<store::PageRun> begin_eviction();
+  // These pieces, in any order, and any others that are missing: all of them count as missing from now on.
+  // What comes back meanwhile, to whoever reads it, stays missing, though it may be there; nobody may write
+  // to it.
+  void evict(const std::vector<MissingPiece>& pieces);
   void end_eviction(const std::vector<store::PageRun>& still_there);  // these were not discarded after all
   // What was missing at the last settle() is now at the same place in this version.
   void replace_version(std::shared_ptr<const store::CheckpointReader> reader);
@@ -155,7 +156,6 @@ class PageServer {
   bool serve_fault();
   bool serve_stored(std::size_t number, std::uint64_t page, const MissingPiece& piece);
   bool serve_while_evicting(Space& program, std::uint64_t page, const MissingPiece& piece);
-  void discard_again(std::uint64_t first_page, std::uint64_t page_count);
   bool serve_zeroes(Space& space, const UserFault& fault);
   void follow(Space& space, std::uint64_t source);
   bool comes_soon(std::size_t number, std::uint64_t source) const;
@@ -191,7 +191,6 @@ class PageServer {
   FillReport report_;
   std::vector<store::PageRun> moved_to_;
   bool evicting_ = false;
-  std::vector<MissingPiece> came_back_;  // since begin_eviction()
   Clock::time_point looked_at_children_ = Clock::now();
   std::mutex mutex_;
   std::deque<std::packaged_task<void()>> calls_;  // under mutex_

@@ -1,25 +1,25 @@
 // A program whose memory is kept within a limit (Session::limit_memory): a forked child of the test that has
 // one range of memory and does to it what it is asked for.
 #include <gtest/gtest.h>
-#include <linux/futex.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <climits>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <new>
 #include <optional>
-#include <span>
 #include <thread>
 
 #include "base/error.h"
+#include "base/kernel_abi.h"
 #include "base/remote_addr.h"
 #include "engine/session.h"
 #include "resource/program_support.h"
@@ -29,15 +29,15 @@ namespace ckpt::engine {
 namespace {
 
 constexpr std::uint64_t kProgramPages = 1024;
-constexpr std::uint64_t kGuarded = 64;  // the first of them
-constexpr int kGuardInstall = 102;      // MADV_GUARD_INSTALL, Linux 6.13
-constexpr int kGuardRemove = 103;
+constexpr std::uint64_t kGuarded = 64;    // the first of them
+constexpr int kMadviseGuardRemove = 103;  // Linux 6.13
 
 enum Request : std::uint32_t { kNothing, kGuard, kUnguard, kFork, kCheck };
 
 struct RequestBox {
   std::atomic<std::uint32_t> request;  // kNothing: answered
   std::atomic<std::uint64_t> answer;   // of kCheck: pages that are not as they were; of the others: errno
+  std::byte* memory;
 };
 
 std::uint64_t* word_of(std::byte* memory, std::uint64_t page) {
@@ -68,12 +68,13 @@ std::uint64_t count_wrong(std::byte* memory) {
   if (mapped == MAP_FAILED) ::_exit(1);
   auto* memory = static_cast<std::byte*>(mapped);
   ::madvise(memory, kProgramPages * kPageSize, MADV_NOHUGEPAGE);
+  box.memory = memory;
   for (std::uint64_t page = 0; page < kProgramPages; ++page) *word_of(memory, page) = page;
   box.request = kNothing;
   for (;;) {
     while (box.request == kNothing) ::usleep(200);
-    if (box.request == kGuard) box.answer = advise(memory, kGuardInstall);
-    if (box.request == kUnguard) box.answer = advise(memory, kGuardRemove);
+    if (box.request == kGuard) box.answer = advise(memory, kernel::kMadviseGuardInstall);
+    if (box.request == kUnguard) box.answer = advise(memory, kMadviseGuardRemove);
     if (box.request == kFork) box.answer = fork_child();
     if (box.request == kCheck) box.answer = count_wrong(memory);
     box.request = kNothing;
@@ -86,7 +87,7 @@ class PagingTest : public testing::Test {
       : application_(store::Store::open(directory_.file("store"), true).create_application("program")) {
     void* shared = ::mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) throw_errno("map memory");
-    box_ = new (shared) RequestBox{.request = kCheck, .answer = 0};
+    box_ = new (shared) RequestBox{.request = kCheck, .answer = 0, .memory = nullptr};
   }
   ~PagingTest() override {
     session_.reset();
@@ -175,6 +176,28 @@ TEST_F(PagingTest, WhatBecameAGuardRegionIsMissedByNoChildEither) {
   EXPECT_EQ(ask(kUnguard), 0U);
   evict_all();
   checkpoint();
+  EXPECT_EQ(ask(kCheck), 0U);
+}
+
+// A debugger, say, or whoever looks at command lines.
+TEST_F(PagingTest, WhoReadsTheMemoryMeanwhileFindsIt) {
+  START_OR_SKIP();
+  std::atomic<std::uint64_t> wrong = 0;
+  std::jthread reader([&](const std::stop_token& stop) {
+    for (std::uint64_t page = 1; !stop.stop_requested(); page = page % (kProgramPages - 1) + 1) {
+      std::uint64_t word = page;
+      iovec local{&word, sizeof(word)};
+      iovec remote{word_of(box_->memory, page), sizeof(word)};
+      if (::process_vm_readv(pid_, &local, 1, &remote, 1, 0) == sizeof(word) && word != page) ++wrong;
+    }
+  });
+  for (int i = 0; i < 20; ++i) {
+    checkpoint();
+    evict_all();
+  }
+  reader.request_stop();
+  reader.join();
+  EXPECT_EQ(wrong, 0U);
   EXPECT_EQ(ask(kCheck), 0U);
 }
 
