@@ -35,7 +35,7 @@ bool is_vdso_or_data(const MapEntry& entry);
 // and its protection key.
 struct MapFlags {
   MapEntry entry;
-  std::bitset<26 * 26> codes;
+  std::bitset<676> codes;  // two letters each
   std::uint64_t swapped_bytes = 0;
   std::uint8_t protection_key = 0;
 

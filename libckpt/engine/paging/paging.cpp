@@ -137,8 +137,8 @@ std::vector<Discard> Paging::choose(Tracee& tracee, WriteTracker& tracker, const
   PageScanner scanner(tracee.pid());
   std::vector<MapEntry> maps = read_memory_map(tracee.pid());
   std::erase_if(maps, [](const MapEntry& entry) { return !may_be_missing(entry); });
-  std::ranges::rotate(maps,
-                      std::ranges::find_if(maps, [this](const auto& entry) { return entry.end > hand_; }));
+  auto first = std::ranges::find_if(maps, [this](const auto& entry) { return entry.end > hand_; });
+  std::rotate(maps.begin(), first, maps.end());
   std::uint64_t from = std::exchange(hand_, 0);
   std::vector<Discard> discards;
   for (const MapEntry& entry : maps) {

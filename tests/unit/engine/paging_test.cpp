@@ -51,7 +51,9 @@ std::uint64_t advise(std::byte* memory, int advice) {
 // A child that does nothing.
 std::uint64_t fork_child() {
   pid_t child = tests::fork_child_that_ends_with_parent();
-  while (child == 0) ::pause();
+  if (child == 0) {
+    for (;;) ::pause();
+  }
   return child > 0 ? 0 : static_cast<std::uint64_t>(errno);
 }
 
